@@ -1,0 +1,114 @@
+//! The digest of a pipeline: a short name for "exactly this", computed by runner and server alike.
+//!
+//! `sha256-v1:<64 hex digits>` over the submitted blocks, without what changes from run to run (marks and statuses).
+//! The hashed bytes are defined here and not left to a JSON printer: for each value its kind, its length and its bytes.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::execution::{BlockSubmission, BlockType, ChangeSubmission, RecoveryStrategy};
+
+/// Prefix that names the algorithm and its version.
+pub const PREFIX: &str = "sha256-v1:";
+
+/// Digest of a pipeline as submitted.
+pub fn of_blocks(blocks: &[BlockSubmission]) -> String {
+    let mut hasher = Hasher(Sha256::new());
+    hasher.count(blocks.len());
+    for block in blocks {
+        hasher.text(Some(match block.kind {
+            BlockType::System => "SYSTEM",
+            BlockType::Legacy => "LEGACY",
+            BlockType::Default => "DEFAULT",
+        }));
+        hasher.count(block.stages.len());
+        for stage in &block.stages {
+            hasher.text(Some(&stage.name));
+            hasher.count(stage.changes.len());
+            for change in &stage.changes {
+                hasher.change(change);
+            }
+        }
+    }
+    format!("{PREFIX}{}", data_encoding::HEXLOWER.encode(&hasher.0.finalize()))
+}
+
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn count(&mut self, count: usize) {
+        self.0.update(format!("[{count}"));
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => {
+                self.0.update(format!("\"{}:", text.len()));
+                self.0.update(text);
+            }
+            None => self.0.update("-"),
+        }
+    }
+
+    fn flag(&mut self, flag: Option<bool>) {
+        self.text(flag.map(|flag| if flag { "true" } else { "false" }));
+    }
+
+    fn change(&mut self, change: &ChangeSubmission) {
+        self.text(Some(&change.id));
+        self.flag(change.transactional);
+        self.text(change.order.as_deref());
+        self.text(change.author.as_deref());
+        self.text(change.target_system_id.as_deref());
+        self.text(change.recovery_strategy.map(|strategy| match strategy {
+            RecoveryStrategy::AlwaysRetry => "ALWAYS_RETRY",
+            RecoveryStrategy::ManualIntervention => "MANUAL_INTERVENTION",
+        }));
+        self.flag(change.has_rollback);
+        self.text(change.checksum.as_deref());
+        let depends_on = change.depends_on.as_deref().unwrap_or_default();
+        self.count(depends_on.len());
+        for id in depends_on {
+            self.text(Some(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::{ChangeStatusReport, MarkStatus, StageSubmission};
+
+    fn pipeline(ids: &[&str]) -> Vec<BlockSubmission> {
+        vec![BlockSubmission {
+            kind: BlockType::Default,
+            stages: vec![StageSubmission {
+                name: "schema".into(),
+                order: Some(0),
+                status: None,
+                changes: ids.iter().map(|id| ChangeSubmission { id: (*id).into(), ..Default::default() }).collect(),
+            }],
+        }]
+    }
+
+    #[test]
+    fn the_digest_is_pinned_because_two_versions_must_agree() {
+        assert_eq!(
+            of_blocks(&pipeline(&["create-invoices", "add-due-date"])),
+            "sha256-v1:5924aa7bc7a5a0174403760fc7b1fdb18f754806054981ffff08a22062269080"
+        );
+    }
+
+    #[test]
+    fn order_and_boundaries_of_texts_count() {
+        assert_ne!(of_blocks(&pipeline(&["a", "b"])), of_blocks(&pipeline(&["b", "a"])));
+        assert_ne!(of_blocks(&pipeline(&["ab", "c"])), of_blocks(&pipeline(&["a", "bc"])));
+    }
+
+    #[test]
+    fn what_changes_from_run_to_run_does_not_count() {
+        let mut reported = pipeline(&["a"]);
+        reported[0].stages[0].changes[0].ongoing_status = Some(MarkStatus::Applied);
+        reported[0].stages[0].changes[0].current_status = Some(ChangeStatusReport::Applied);
+        assert_eq!(of_blocks(&reported), of_blocks(&pipeline(&["a"])));
+    }
+}

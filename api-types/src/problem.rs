@@ -1,0 +1,114 @@
+//! The error body: the runner API's (wire contract §1.3) and RFC 9457 problem details in one object.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $recoverable:literal, $title:literal;)*) => {
+        /// Why a request was refused: the part that a program may match on.
+        ///
+        /// The contract's spelling is kept on the wire; inside, the variants have names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            /// A code that this version does not know.
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl ErrorCode {
+            /// Every code but `Unknown`.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Unknown => "UNKNOWN",
+                }
+            }
+
+            /// HTTP status.
+            pub fn status(self) -> u16 {
+                match self {
+                    $(Self::$name => $status,)*
+                    Self::Unknown => 500,
+                }
+            }
+
+            /// May the same request succeed later, unchanged?
+            pub fn recoverable(self) -> bool {
+                match self {
+                    $(Self::$name => $recoverable,)*
+                    Self::Unknown => false,
+                }
+            }
+
+            /// What the code means, without the particulars.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)*
+                    Self::Unknown => "Unknown error",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    RunnerIdMissing = "R_GEN_01", 400, false, "The flamingock-runner-id header is missing";
+    RequestMalformed = "R_GEN_02", 400, false, "The request cannot be read";
+    RouteNotFound = "R_GEN_03", 404, false, "No such path";
+    MethodNotAllowed = "R_GEN_04", 405, false, "The path does not answer to this method";
+    BodyTooLarge = "R_GEN_05", 413, false, "The body is too large";
+    /// An id or stage name holds `?` and no charset was declared: it may have been lost in Latin-1 (W 6.1).
+    TextDamaged = "R_GEN_06", 422, false, "An id was damaged on its way";
+    RequestTimedOut = "R_GEN_07", 408, true, "The request took too long to arrive";
+    Unavailable = "R_GEN_08", 503, true, "The service is busy";
+    Internal = "R_GEN_09", 500, false, "Something went wrong on our side";
+    /// A wrong, expired or revoked API token.
+    ApiTokenRefused = "R_AUTH_01", 401, false, "The API token is not accepted";
+    SessionExpired = "R_AUTH_02", 401, false, "The session has expired";
+    /// The session is not for what the path names, or the token's scope does not cover what was asked for.
+    OutOfScope = "R_AUTH_03", 403, false, "Outside the scope of this credential";
+    RoleInsufficient = "R_AUTH_04", 403, false, "The credential's role does not allow this";
+    BearerMissing = "R_AUTH_05", 401, false, "No usable bearer token";
+    CredentialRevoked = "R_AUTH_06", 401, false, "The credential was revoked";
+    EnvironmentNotFound = "R_TENANT_01", 404, false, "No such environment";
+    ServiceNotFound = "R_TENANT_02", 404, false, "No such service";
+    LockHeldByOther = "R_LOCK_01", 409, true, "The lock is not the caller's to take or extend";
+    LockNotHeld = "R_LOCK_02", 409, true, "The lock is not held by the caller";
+    LockNotFound = "R_LOCK_03", 404, true, "No such lock";
+    /// The server has not judged this digest at the current head: send the whole pipeline.
+    DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
+    StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
+    ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
+    IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
+    ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
+    DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
+}
+
+/// One body for two readers: the runner API's error, and RFC 9457 problem details.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProblemDetails {
+    pub code: ErrorCode,
+    /// What was asked, what stood in the way, what to do. Nothing internal.
+    pub message: String,
+    /// May the same request succeed later, unchanged?
+    #[serde(default)]
+    pub recoverable: bool,
+    #[serde(default)]
+    pub details: Vec<String>,
+
+    /// RFC 9457: names the kind of problem.
+    #[serde(rename = "type", default, skip_serializing_if = "String::is_empty")]
+    pub type_: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    #[serde(default)]
+    pub status: u16,
+    /// The request id, to quote when asking for help.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+}

@@ -1,0 +1,110 @@
+//! What becomes of a runner's report.
+//!
+//! A report is either a request for permission (`STARTED`, which can be refused) or a fact (everything else, which
+//! never is). What a fact can lose is its say: it is appended late when a newer word on the change exists.
+
+use super::{AuditState, ChangeState, Judgement, Report, ReportedExecution, Source, StartRefusal};
+use crate::ids::{ExecutionId, Fence, RunnerId};
+use crate::plan::{Action, base_action};
+
+/// Judges a report (design §5.2–5.4).
+pub fn judge(report: &Report<'_>) -> Judgement {
+    match (report.state, report.execution) {
+        (AuditState::Started, ReportedExecution::Known { id, runner, fence, .. }) => {
+            match start(report, id, runner, fence) {
+                Ok(judgement) => judgement,
+                Err(refusal) => Judgement::Refuse(refusal),
+            }
+        }
+        (AuditState::Started, ReportedExecution::Unknown(_)) => {
+            Judgement::Refuse(StartRefusal::UnknownExecution)
+        }
+        _ if report.same.is_some() => Judgement::Duplicate,
+        _ if counts(report) => Judgement::Append,
+        _ => Judgement::AppendLate,
+    }
+}
+
+/// The lock first, the state after: only to the holder may the log say that there is something to run.
+fn start(
+    report: &Report<'_>,
+    id: ExecutionId,
+    its_runner: &RunnerId,
+    its_fence: Fence,
+) -> Result<Judgement, StartRefusal> {
+    if report.runner != its_runner {
+        return Err(StartRefusal::NotItsRunner);
+    }
+    let lock = report.lock.ok_or(StartRefusal::NotTheHolder)?;
+    let lease = lock.lease.as_ref().filter(|lease| lease.owner == *report.runner);
+    let lease = lease.ok_or(StartRefusal::NotTheHolder)?;
+    if lock.fence != its_fence || report.fence.is_some_and(|echoed| echoed != lock.fence) {
+        return Err(StartRefusal::StaleFence);
+    }
+    if report.now >= lease.expires_at {
+        return Err(StartRefusal::LeaseExpired);
+    }
+    if let Some(seq) = report.same {
+        // A lost answer may be asked for again only until anything else happened to the change: after that, "yes, you
+        // may" would let it run a second time.
+        return match report.latest {
+            Some(latest) if latest.seq == seq => Ok(Judgement::Duplicate),
+            latest => Err(StartRefusal::StateForbids(latest.map_or(AuditState::Started, |it| it.state))),
+        };
+    }
+    match report.latest {
+        // One execution runs a change once. Its result is here already, so this `STARTED` was overtaken on its way:
+        // counted, it would turn a known outcome into an unknown one.
+        Some(latest) if latest.execution == Some(id) => Err(StartRefusal::StateForbids(latest.state)),
+        Some(latest) if base_action(Some(latest)).0 != Action::Apply => {
+            Err(StartRefusal::StateForbids(latest.state))
+        }
+        _ => Ok(Judgement::Append),
+    }
+}
+
+/// Whether a fact becomes the change's latest state.
+fn counts(report: &Report<'_>) -> bool {
+    let Some(latest) = report.latest else { return true };
+    match report.execution {
+        ReportedExecution::Known { id, planned_at, .. } => {
+            if latest.execution == Some(id) {
+                follows(report.state, latest)
+            } else {
+                latest.seq <= planned_at
+            }
+        }
+        ReportedExecution::Unknown(id) => latest.execution == Some(id) && follows(report.state, latest),
+        ReportedExecution::Import => latest.source == Source::Import,
+    }
+}
+
+/// Whether a report comes after what its own execution said last.
+///
+/// A runner writes `STARTED`, then `APPLIED` or `FAILED`, then perhaps `ROLLED_BACK` or `ROLLBACK_FAILED`, one after
+/// the other. `APPLIED` then `ROLLED_BACK` really happens: the Java client undoes a change whose `APPLIED` was
+/// not acknowledged (W §3.5). The reverse never does; it means that the network held back an `APPLIED` while the runner
+/// gave up and undid the change, and to believe it would record as applied what is not there.
+fn follows(reported: AuditState, latest: &ChangeState) -> bool {
+    if latest.source == Source::Mark {
+        // The mark was written in the change's own transaction. Whatever the runner believes, that was committed:
+        // no `FAILED` may make it something to run again. Of a mark that says rolled back the runner knows better.
+        return latest.state != AuditState::Applied || reported == AuditState::Applied;
+    }
+    match (step(reported), step(latest.state)) {
+        (Some(reported), Some(latest)) => reported >= latest,
+        _ => true,
+    }
+}
+
+/// The order in which a runner writes the states of one attempt.
+fn step(state: AuditState) -> Option<u8> {
+    match state {
+        AuditState::Started => Some(1),
+        AuditState::Applied => Some(2),
+        AuditState::Failed => Some(3),
+        AuditState::RolledBack => Some(4),
+        AuditState::RollbackFailed => Some(5),
+        AuditState::MarkedApplied | AuditState::MarkedRolledBack | AuditState::Unknown => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! Audit states, the fold of entries into the latest state of each change, and the judgement of a report.
+//!
+//! Here are the types. `latest` folds, `judge` decides what becomes of a runner's report, `resolve` what becomes of a
+//! person's decision, `wire` holds the texts.
+
+use std::collections::HashMap;
+
+mod judge;
+mod latest;
+mod resolve;
+mod wire;
+
+pub use judge::judge;
+pub use latest::{FoldEntry, fold};
+pub use resolve::{
+    Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, resolve, resolve_marked,
+};
+
+use crate::ids::{ChangeId, ExecutionId, Fence, RunnerId, Seq};
+use crate::lock::Lock;
+use crate::time::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuditState {
+    Started,
+    Applied,
+    Failed,
+    RolledBack,
+    RollbackFailed,
+    /// `MANUAL_MARKED_AS_APPLIED`
+    MarkedApplied,
+    /// `MANUAL_MARKED_AS_ROLLED_BACK`
+    MarkedRolledBack,
+    /// A text that this version does not know: kept as text in the log, judged with care (S P1).
+    Unknown,
+}
+
+/// How the attempt used its target's transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TxStrategy {
+    /// Also what an absent or unknown text means: the reading that trusts the target least.
+    #[default]
+    NonTx,
+    Shared,
+    WithMarker,
+    NoMarker,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RecoveryStrategy {
+    /// Also what an absent or unknown text means: a person is asked.
+    #[default]
+    ManualIntervention,
+    AlwaysRetry,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The runner that did it.
+    Runner,
+    /// Derived by the server from a marker in the target system.
+    Mark,
+    /// A person's decision.
+    Person,
+    /// History from before this server.
+    Import,
+}
+
+/// The latest entry of a change that counts: what the planner reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeState {
+    pub seq: Seq,
+    pub state: AuditState,
+    pub tx_strategy: TxStrategy,
+    pub recovery: RecoveryStrategy,
+    /// `None` for imports and for a person's decision.
+    pub execution: Option<ExecutionId>,
+    pub source: Source,
+}
+
+pub type States = HashMap<ChangeId, ChangeState>;
+
+/// The execution that a report names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportedExecution<'a> {
+    /// Granted by us, for this service.
+    Known {
+        id: ExecutionId,
+        runner: &'a RunnerId,
+        fence: Fence,
+        /// Head of the stream when the plan was decided: entries up to it are older than the execution.
+        planned_at: Seq,
+    },
+    /// A number that we never issued: accepted and flagged (W 6.14).
+    Unknown(ExecutionId),
+    /// Not a number: history written by an importer (W §3.8).
+    Import,
+}
+
+/// Everything that the judgement of a report depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    pub state: AuditState,
+    pub execution: ReportedExecution<'a>,
+    /// Who reports: must hold the lock to start something.
+    pub runner: &'a RunnerId,
+    /// The fence that the runner echoes, where it does.
+    pub fence: Option<Fence>,
+    /// The change's latest state that counts.
+    pub latest: Option<&'a ChangeState>,
+    /// Sequence of an entry with the same (execution, change, state), if there is one.
+    pub same: Option<Seq>,
+    pub lock: Option<&'a Lock>,
+    pub now: Timestamp,
+}
+
+/// What becomes of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Append, and it is now the change's latest state.
+    Append,
+    /// Append flagged late: it changes no state and shows as evidence.
+    AppendLate,
+    /// The same was recorded before: nothing to write.
+    Duplicate,
+    /// Only a `STARTED` is ever refused.
+    Refuse(StartRefusal),
+}
+
+/// Why a `STARTED` is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartRefusal {
+    /// The execution is not one of ours.
+    UnknownExecution,
+    /// The reporter is not the runner to which the execution was granted.
+    NotItsRunner,
+    /// Nobody, or somebody else, holds the lock.
+    NotTheHolder,
+    /// The lock was granted anew since: this execution's fence is stale.
+    StaleFence,
+    /// The lease has run out on the database's clock.
+    LeaseExpired,
+    /// The change's latest state allows no start.
+    StateForbids(AuditState),
+}

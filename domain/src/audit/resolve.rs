@@ -1,0 +1,103 @@
+//! What becomes of a person's decision on a change.
+
+use super::{AuditState, ChangeState};
+use crate::ids::{ExecutionId, Seq};
+use crate::lock::Lock;
+use crate::plan::{Action, base_action};
+use crate::time::Timestamp;
+
+/// What a person found in the target system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resolution {
+    Applied,
+    RolledBack,
+}
+
+impl Resolution {
+    /// The state that is recorded.
+    pub fn state(self) -> AuditState {
+        match self {
+            Self::Applied => AuditState::MarkedApplied,
+            Self::RolledBack => AuditState::MarkedRolledBack,
+        }
+    }
+}
+
+/// Why a decision is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolveRefusal {
+    /// Its runner is at it this very moment.
+    InProgress,
+    /// The person looked at another entry than the latest, which is this one.
+    Outdated { actual: Seq },
+    /// There is nothing to decide.
+    NoIssue,
+}
+
+/// Whether a person has to decide: the latest entry's base action (table P1) is manual intervention.
+///
+/// Knows no marks: see [`contradicts_mark`] for the issues that only a mark reveals.
+pub fn is_issue(latest: &ChangeState) -> bool {
+    base_action(Some(latest)).0 == Action::ManualIntervention
+}
+
+/// Whether an `APPLIED` mark that was first reported at head `seen` contradicts the latest entry (M5–M7).
+///
+/// `None`: reported just now, so nobody who decided before can have known.
+pub fn contradicts_mark(latest: &ChangeState, seen: Option<Seq>) -> bool {
+    match latest.state {
+        AuditState::Failed | AuditState::RolledBack | AuditState::RollbackFailed | AuditState::Unknown => true,
+        AuditState::MarkedRolledBack => seen.is_none_or(|seen| latest.seq <= seen),
+        AuditState::Started | AuditState::Applied | AuditState::MarkedApplied => false,
+    }
+}
+
+/// Whether the change's runner is working on it under a live lease: `STARTED`, or `FAILED` and on its way to undo.
+///
+/// `lock_execution`: the execution for which the lock was granted last.
+pub fn in_progress(
+    latest: &ChangeState,
+    lock: Option<&Lock>,
+    lock_execution: Option<ExecutionId>,
+    now: Timestamp,
+) -> bool {
+    let unfinished = matches!(latest.state, AuditState::Started | AuditState::Failed);
+    let is_the_holders = latest.execution.is_some() && latest.execution == lock_execution;
+    let lease = lock.and_then(|lock| lock.lease.as_ref());
+    unfinished && is_the_holders && lease.is_some_and(|lease| now < lease.expires_at)
+}
+
+/// Decides a resolution where no contradicting mark is known. Gives the state to record.
+pub fn resolve(
+    latest: Option<&ChangeState>,
+    expected: Seq,
+    in_progress: bool,
+    resolution: Resolution,
+) -> Result<AuditState, ResolveRefusal> {
+    resolve_marked(latest, expected, in_progress, false, resolution)
+}
+
+/// As [`resolve`], where `contradicted` says that an `APPLIED` mark was reported against the latest entry: then a
+/// person has to decide although the entry alone asks for nobody, and without this they never could.
+pub fn resolve_marked(
+    latest: Option<&ChangeState>,
+    expected: Seq,
+    in_progress: bool,
+    contradicted: bool,
+    resolution: Resolution,
+) -> Result<AuditState, ResolveRefusal> {
+    if in_progress {
+        return Err(ResolveRefusal::InProgress);
+    }
+    let latest = latest.ok_or(ResolveRefusal::NoIssue)?;
+    if latest.seq != expected {
+        return Err(ResolveRefusal::Outdated { actual: latest.seq });
+    }
+    // People err. What a person decided, a person may decide again.
+    let decided_before = matches!(latest.state, AuditState::MarkedApplied | AuditState::MarkedRolledBack);
+    if is_issue(latest) || decided_before || contradicted {
+        Ok(resolution.state())
+    } else {
+        Err(ResolveRefusal::NoIssue)
+    }
+}

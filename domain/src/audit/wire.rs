@@ -1,0 +1,90 @@
+//! The texts of the audit enums. Reading ignores case, as the Java client's own reader does, and never fails: a text
+//! that we do not know is a fact all the same.
+
+use super::{AuditState, RecoveryStrategy, Source, TxStrategy};
+
+impl AuditState {
+    pub fn as_wire(&self) -> &'static str {
+        match self {
+            Self::Started => "STARTED",
+            Self::Applied => "APPLIED",
+            Self::Failed => "FAILED",
+            Self::RolledBack => "ROLLED_BACK",
+            Self::RollbackFailed => "ROLLBACK_FAILED",
+            Self::MarkedApplied => "MANUAL_MARKED_AS_APPLIED",
+            Self::MarkedRolledBack => "MANUAL_MARKED_AS_ROLLED_BACK",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// Knows the names of older generations too: imported history is full of them.
+    pub fn from_wire(text: &str) -> Self {
+        match text.to_ascii_uppercase().as_str() {
+            "STARTED" => Self::Started,
+            "APPLIED" | "EXECUTED" => Self::Applied,
+            "FAILED" | "EXECUTION_FAILED" => Self::Failed,
+            "ROLLED_BACK" => Self::RolledBack,
+            "ROLLBACK_FAILED" => Self::RollbackFailed,
+            "MANUAL_MARKED_AS_APPLIED" => Self::MarkedApplied,
+            "MANUAL_MARKED_AS_ROLLED_BACK" => Self::MarkedRolledBack,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl TxStrategy {
+    pub fn as_wire(&self) -> &'static str {
+        match self {
+            Self::NonTx => "NON_TX",
+            Self::Shared => "TX_SHARED",
+            Self::WithMarker => "TX_SEPARATE_WITH_MARKER",
+            Self::NoMarker => "TX_SEPARATE_NO_MARKER",
+        }
+    }
+
+    pub fn from_wire(text: &str) -> Self {
+        match text.to_ascii_uppercase().as_str() {
+            "TX_SHARED" => Self::Shared,
+            "TX_SEPARATE_WITH_MARKER" => Self::WithMarker,
+            "TX_SEPARATE_NO_MARKER" => Self::NoMarker,
+            _ => Self::NonTx,
+        }
+    }
+}
+
+impl RecoveryStrategy {
+    pub fn as_wire(&self) -> &'static str {
+        match self {
+            Self::ManualIntervention => "MANUAL_INTERVENTION",
+            Self::AlwaysRetry => "ALWAYS_RETRY",
+        }
+    }
+
+    pub fn from_wire(text: &str) -> Self {
+        match text.to_ascii_uppercase().as_str() {
+            "ALWAYS_RETRY" => Self::AlwaysRetry,
+            _ => Self::ManualIntervention,
+        }
+    }
+}
+
+impl Source {
+    pub fn as_wire(&self) -> &'static str {
+        match self {
+            Self::Runner => "RUNNER",
+            Self::Mark => "MARK",
+            Self::Person => "PERSON",
+            Self::Import => "IMPORT",
+        }
+    }
+
+    /// An unknown text counts as a runner's: of the four it gets no privilege and loses none.
+    pub fn from_wire(text: &str) -> Self {
+        match text.to_ascii_uppercase().as_str() {
+            "MARK" => Self::Mark,
+            "PERSON" => Self::Person,
+            "IMPORT" => Self::Import,
+            _ => Self::Runner,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A pipeline as submitted by a runner, and what the runner says of it.
+
+use crate::ids::{ChangeId, StageName};
+
+/// Information only: gates follow the submitted list, never the type (S §1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockType {
+    System,
+    Legacy,
+    Default,
+}
+
+/// The marker found in the target system for a change (`ongoingStatus`, S §1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    None,
+    Applied,
+    RolledBack,
+}
+
+/// What happened to a change in this run, as its runner reports (`currentStatus`). Absent means not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportedChange {
+    Applied,
+    AlreadyApplied,
+    Failed,
+    RolledBack,
+}
+
+/// What happened to a stage in this run, as its runner reports (`status`). Absent means not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReportedStage {
+    Started,
+    Completed,
+    Failed,
+    Blocked,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub id: ChangeId,
+    pub mark: Mark,
+    pub reported: Option<ReportedChange>,
+    /// The change's own flag; for display and validation only (S §2.1).
+    pub transactional: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    pub name: StageName,
+    pub reported: Option<ReportedStage>,
+    pub changes: Vec<Change>,
+}
+
+/// Stages that are independent of each other; the next block waits for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub kind: BlockType,
+    pub stages: Vec<Stage>,
+}
+
+/// Blocks in the submitted order. Stage names and change ids may repeat here; the planner merges (W 6.9).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pipeline {
+    pub blocks: Vec<Block>,
+}
+
+impl Pipeline {
+    pub fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.blocks.iter().flat_map(|block| &block.stages)
+    }
+
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.stages().flat_map(|stage| &stage.changes)
+    }
+
+    /// Whether the runner reports nothing yet: the first request of a run looks like this (W 6.19).
+    pub fn is_start_of_run(&self) -> bool {
+        self.stages().all(|stage| stage.reported.is_none())
+            && self.changes().all(|change| change.reported.is_none())
+    }
+
+    pub fn has_marks(&self) -> bool {
+        self.changes().any(|change| change.mark != Mark::None)
+    }
+}

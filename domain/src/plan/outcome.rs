@@ -1,0 +1,159 @@
+//! A plan and its reasons. Sentences are made at the edge; here every reason is an enum.
+
+use crate::audit::AuditState;
+use crate::ids::{ChangeId, ExecutionId, Fence, StageName};
+use crate::lock::{GrantKind, Lease};
+
+/// What the runner may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanAction {
+    /// Nothing left to do.
+    Continue,
+    /// Carry out these stages, under a lock granted with this fence.
+    Execute { kind: GrantKind, fence: Fence, stages: Vec<OfferedStage> },
+    /// Another runner holds the lock.
+    Await { holder: Lease },
+    /// A failed stage closes the gate to all that is left.
+    Abort,
+}
+
+/// A stage to carry out: unique by name, every one of its changes listed once, at least one of them not `Skip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedStage {
+    pub name: StageName,
+    /// Position of the stage's first occurrence, counted over all blocks from 0.
+    pub order: usize,
+    /// `Apply`, `Skip` or `ManualIntervention`.
+    pub changes: Vec<(ChangeId, Action)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Apply,
+    Skip,
+    ManualIntervention,
+    /// Not offered again in this run, and not applied either. Never inside an [`OfferedStage`].
+    Withhold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeStatus {
+    NotReached,
+    Applied,
+    AlreadyApplied,
+    Failed,
+    RolledBack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    NeedsWork,
+    UpToDate,
+}
+
+/// What is known of one submitted stage name (stages of equal name are one, W 6.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageFinding {
+    pub name: StageName,
+    pub verdict: Verdict,
+    pub changes: Vec<ChangeFinding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeFinding {
+    pub id: ChangeId,
+    pub action: Action,
+    pub status: ChangeStatus,
+    pub reason: ChangeReason,
+}
+
+/// An entry that the server writes itself because a marker proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    pub id: ChangeId,
+    pub stage: StageName,
+    /// `Applied` or `RolledBack`.
+    pub state: AuditState,
+    /// The execution whose attempt left the mark, where the log knows it.
+    pub execution: Option<ExecutionId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub action: PlanAction,
+    pub reason: PlanReason,
+    /// One for each submitted stage name, in order of first appearance, with all its changes.
+    pub findings: Vec<StageFinding>,
+    /// To be recorded before the answer leaves. Empty under [`PlanAction::Await`].
+    pub derived: Vec<Derived>,
+    /// Whether every mark of the request is accounted for, and there was at least one (S §2.3).
+    pub synchronized_marks: bool,
+    /// Stage names that occur more than once: worth a warning.
+    pub repeated_stages: Vec<StageName>,
+}
+
+/// Why the plan as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlanReason {
+    /// B1, B5: every change is applied or was reported so in this run.
+    NothingToDo,
+    /// B2: the named block (from 0) has a failed stage and nothing left to offer.
+    BlockFailed { block: usize },
+    /// B3, B6: the named block has changes to apply.
+    WorkPending { block: usize },
+    /// B7: all that is left in the named block waits for a person.
+    PersonNeeded { block: usize },
+    /// B4.
+    HeldByOther,
+}
+
+/// Why one change. The table or rule is named beside each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeReason {
+    /// P1 none.
+    NeverRun,
+    /// P1 `APPLIED`.
+    Applied,
+    /// P1 `MANUAL_MARKED_AS_APPLIED`.
+    PersonSaysApplied,
+    /// P1 `MANUAL_MARKED_AS_ROLLED_BACK`.
+    PersonSaysRolledBack,
+    /// P1 `STARTED`: the outcome is unknown.
+    OutcomeUnknown,
+    /// P1 `STARTED` with `ALWAYS_RETRY`.
+    OutcomeUnknownRetry,
+    /// P1 `FAILED` without a transaction: may be half done.
+    FailedHalfDone,
+    /// P1 `FAILED` without a transaction, with `ALWAYS_RETRY`.
+    FailedRetry,
+    /// P1 `FAILED` in a transaction: the target rolled it back.
+    FailedInTransaction,
+    /// P1 `ROLLED_BACK`.
+    RolledBack,
+    /// P1 `ROLLBACK_FAILED`: known to be dirty.
+    RollbackFailed,
+    /// P1 `ROLLBACK_FAILED` with `ALWAYS_RETRY`.
+    RollbackFailedRetry,
+    /// P1 unknown state.
+    StateUnknown,
+    /// P1 unknown state with `ALWAYS_RETRY`.
+    StateUnknownRetry,
+    /// M1, M8: the mark proves that it committed.
+    CommittedByMark,
+    /// M3 with `trust_absent_marks`: no mark, so it did not commit.
+    NotCommittedByMark,
+    /// M5, M6: the mark says applied, the record says otherwise.
+    MarkContradictsRecord,
+    /// M7: the mark says applied, a person who did not know of it says not.
+    MarkContradictsPerson,
+    /// M7: a person who knew of the mark says not applied.
+    PersonOverridesMark,
+    /// M10: the mark says rolled back.
+    RolledBackByMark,
+    /// C2: applied in this run.
+    AppliedInRun,
+    /// C3, W 6.16: reported applied in this run (or its stage completed), but the log lacks it.
+    ReportedButUnrecorded,
+    /// C6, C7, P4: failed, rolled back or blocked in this run; the next run decides anew.
+    FailedInRun,
+}
