@@ -1,1 +1,70 @@
-//! placeholder
+#![cfg_attr(feature = "postgres", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "postgres"),
+    doc = "Change units for Rust services: applied exactly once, in order, audited, with a safe stop."
+)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod builder;
+mod cancellation;
+mod change;
+mod client;
+mod context;
+mod error;
+mod handler;
+mod lease;
+mod report;
+mod retry;
+mod runner;
+mod runner_id;
+mod settings;
+mod stage;
+mod start_error;
+mod target;
+mod trace;
+mod transport;
+mod validate;
+
+/// What crosses the wire, for those who use the [`Client`].
+pub use flamingock_api_types as wire;
+pub use flamingock_macros::change;
+
+#[cfg(feature = "postgres")]
+pub use crate::target::{PgTx, PostgresTarget};
+pub use crate::{
+    builder::{Builder, Flamingock},
+    cancellation::{CancelReason, Cancellation},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    client::{Client, ClientConfig, PlanOptions},
+    context::{Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle},
+    error::Error,
+    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    settings::LockSettings,
+    stage::{Stage, StageKind},
+    start_error::{StartError, StartErrorKind},
+    target::{
+        CommitError, Mark, MarkError, MarkOperation, MarkScope, Target, TargetError, TargetFuture,
+        TransactionalTarget,
+    },
+    validate::{BuildError, Problem},
+};
+
+/// What the code printed by [`change`](macro@change) calls. Not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::handler::Handler;
+    use crate::{ChangeError, ChangeFuture, Context, Requirement};
+
+    pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
+        result.map_err(Into::into)
+    }
+
+    pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
+        handler.requirements()
+    }
+
+    pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {
+        handler.call(context)
+    }
+}

@@ -233,7 +233,10 @@ impl Verifier {
     pub fn push(&mut self, entry: &Entry<'_>, prev: &Hash, hash: &Hash) -> Result<(), Broken> {
         let expected = self.seq + 1;
         if entry.seq != expected {
-            return Err(Broken::Gap { expected, found: entry.seq });
+            return Err(Broken::Gap {
+                expected,
+                found: entry.seq,
+            });
         }
         if *prev != self.hash {
             return Err(Broken::PrevHash { seq: entry.seq });
@@ -247,7 +250,14 @@ impl Verifier {
 
     /// Compares the end with the head that is recorded elsewhere: a stream cut short is whole in itself.
     pub fn finish(self, head: (Seq, Hash)) -> Result<(), Broken> {
-        if self.head() == head { Ok(()) } else { Err(Broken::Head { expected: head.0, found: self.seq }) }
+        if self.head() == head {
+            Ok(())
+        } else {
+            Err(Broken::Head {
+                expected: head.0,
+                found: self.seq,
+            })
+        }
     }
 }
 

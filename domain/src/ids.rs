@@ -20,7 +20,10 @@ fn check(text: &str, max: usize) -> Result<(), IdError> {
         return Err(IdError::Empty);
     }
     if text.len() > max {
-        return Err(IdError::TooLong { max, actual: text.len() });
+        return Err(IdError::TooLong {
+            max,
+            actual: text.len(),
+        });
     }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(IdError::Control(u32::from(c))),

@@ -33,7 +33,7 @@ pub struct Proof {
 
 /// Shortest and longest lease that is granted; outside, the request is clamped (W 6.20).
 pub const LEASE_MIN: Duration = Duration::from_secs(1);
-pub const LEASE_MAX: Duration = Duration::from_secs(3600);
+pub const LEASE_MAX: Duration = Duration::from_hours(1);
 
 /// How a lock stands towards one runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +103,16 @@ pub fn acquire(claim: &Claim<'_>) -> Acquire {
             let free_at = lease.expires_at.plus(claim.grace);
             // Never zero: a caller that takes it literally would ask again in a hot loop.
             let retry_after = free_at.since(claim.now).max(Duration::from_millis(1));
-            return Acquire::HeldByOther { holder: lease.clone(), retry_after };
+            return Acquire::HeldByOther {
+                holder: lease.clone(),
+                retry_after,
+            };
         }
     };
-    Acquire::Grant { kind, fence: claim.lock.map_or(0, |lock| lock.fence) + 1 }
+    Acquire::Grant {
+        kind,
+        fence: claim.lock.map_or(0, |lock| lock.fence) + 1,
+    }
 }
 
 fn recorded<'a>(claim: &Claim<'a>) -> Option<&'a Lease> {
@@ -115,7 +121,8 @@ fn recorded<'a>(claim: &Claim<'a>) -> Option<&'a Lease> {
 
 fn is_over(lease: &Lease, claim: &Claim<'_>) -> bool {
     let grace_is_over = claim.now > lease.expires_at.plus(claim.grace);
-    grace_is_over || (claim.now >= lease.expires_at && claim.proof.is_some_and(|proof| proves_end(proof, lease)))
+    grace_is_over
+        || (claim.now >= lease.expires_at && claim.proof.is_some_and(|proof| proves_end(proof, lease)))
 }
 
 /// Strictly longer than the lease, as the wire contract has it: an equal time proves nothing.
@@ -140,7 +147,11 @@ pub enum Extend {
 /// Decides an extension. A lease that has run out is still extended as long as nobody else took it: refusing would
 /// stop a runner in the middle of a change for the sake of nobody.
 pub fn extend(lock: Option<&Lock>, runner: &RunnerId) -> Extend {
-    if is_recorded_for(lock, runner) { Extend::Extended } else { Extend::NotHeld }
+    if is_recorded_for(lock, runner) {
+        Extend::Extended
+    } else {
+        Extend::NotHeld
+    }
 }
 
 /// What releasing comes to.
@@ -153,9 +164,14 @@ pub enum Release {
 
 /// Decides a release.
 pub fn release(lock: Option<&Lock>, runner: &RunnerId) -> Release {
-    if is_recorded_for(lock, runner) { Release::Released } else { Release::NotHeld }
+    if is_recorded_for(lock, runner) {
+        Release::Released
+    } else {
+        Release::NotHeld
+    }
 }
 
 fn is_recorded_for(lock: Option<&Lock>, runner: &RunnerId) -> bool {
-    lock.and_then(|lock| lock.lease.as_ref()).is_some_and(|lease| lease.owner == *runner)
+    lock.and_then(|lock| lock.lease.as_ref())
+        .is_some_and(|lease| lease.owner == *runner)
 }

@@ -80,6 +80,16 @@ impl Pipeline {
             && self.changes().all(|change| change.reported.is_none())
     }
 
+    /// Whether a stage is reported failed or blocked. Without it the Java client takes an `ABORT` for a success (W item 16).
+    pub fn reports_failure(&self) -> bool {
+        self.stages().any(|stage| {
+            matches!(
+                stage.reported,
+                Some(ReportedStage::Failed | ReportedStage::Blocked)
+            )
+        })
+    }
+
     pub fn has_marks(&self) -> bool {
         self.changes().any(|change| change.mark != Mark::None)
     }

@@ -18,7 +18,10 @@ impl Timestamp {
     /// Saturates at the end of time rather than wrapping into the past.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Zero when `earlier` is in fact later.

@@ -33,10 +33,17 @@ pub struct Binaries {
 impl Binaries {
     /// Looks at one directory: are both programs there, and of a supported version?
     pub(crate) fn at(bin_dir: &Path) -> Result<Self, Rejection> {
-        if !["postgres", "initdb"].iter().all(|program| bin_dir.join(program).is_file()) {
+        if !["postgres", "initdb"]
+            .iter()
+            .all(|program| bin_dir.join(program).is_file())
+        {
             return Err(Rejection::Absent);
         }
-        let mut binaries = Binaries { bin_dir: bin_dir.to_owned(), version: String::new(), major: 0 };
+        let mut binaries = Binaries {
+            bin_dir: bin_dir.to_owned(),
+            version: String::new(),
+            major: 0,
+        };
         let output = binaries
             .command("postgres")
             .arg("--version")
@@ -46,7 +53,11 @@ impl Binaries {
         let answer = String::from_utf8_lossy(&output.stdout);
         let Some((version, major)) = parse_version(&answer).filter(|_| output.status.success()) else {
             let complaint = String::from_utf8_lossy(&output.stderr);
-            return Err(Rejection::Broken(format!("{} {}", answer.trim(), complaint.trim()).trim().to_owned()));
+            return Err(Rejection::Broken(
+                format!("{} {}", answer.trim(), complaint.trim())
+                    .trim()
+                    .to_owned(),
+            ));
         };
         if !SUPPORTED.contains(&major) {
             return Err(Rejection::Unsupported(version));
@@ -66,8 +77,15 @@ impl Binaries {
         }
         command.env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
         if let Some(libraries) = self.own_libraries() {
-            let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
-            let path = [libraries].into_iter().chain(env::split_paths(&env::var_os(variable).unwrap_or_default()));
+            let variable = if cfg!(target_os = "macos") {
+                "DYLD_LIBRARY_PATH"
+            } else {
+                "LD_LIBRARY_PATH"
+            };
+            let inherited = env::var_os(variable).unwrap_or_default();
+            let path = [libraries]
+                .into_iter()
+                .chain(env::split_paths(&inherited).filter(|it| it.is_absolute()));
             if let Ok(path) = env::join_paths(path) {
                 command.env(variable, path);
             }
@@ -81,7 +99,9 @@ impl Binaries {
         let is_libpq = |entry: fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"libpq.");
         let packed = fs::read_dir(&lib).ok()?.flatten().any(is_libpq);
         // Not for the system's own directories: what else lies there would come before its proper place.
-        let of_system = ["/lib", "/usr/lib", "/usr/local/lib"].iter().any(|dir| lib == Path::new(dir));
+        let of_system = ["/lib", "/usr/lib", "/usr/local/lib"]
+            .iter()
+            .any(|dir| lib == Path::new(dir));
         (packed && !of_system).then_some(lib)
     }
 }
@@ -103,7 +123,11 @@ impl fmt::Display for Rejection {
             Rejection::Absent => f.write_str("`postgres` and `initdb` are not both there"),
             Rejection::Broken(said) => write!(f, "`postgres --version` does not work: {said}"),
             Rejection::Unsupported(version) => {
-                write!(f, "its version is {version}, supported are {}", supported_for_people())
+                write!(
+                    f,
+                    "its version is {version}, supported are {}",
+                    supported_for_people()
+                )
             }
         }
     }
@@ -132,14 +156,28 @@ pub(crate) enum Found {
 }
 
 impl Search {
-    pub(crate) fn from_env() -> Self {
+    /// `data_dir`: it may hold obtained packages, too.
+    pub(crate) fn from_env(data_dir: Option<&Path>) -> Self {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let look_for_installed = set("FLAMINGOCK_PG_SEARCH").is_none_or(|value| value != "none");
         Search {
             pg_bin: set("PG_BIN").map(PathBuf::from),
-            installed: if look_for_installed { installed(set("PATH")) } else { Vec::new() },
+            installed: if look_for_installed {
+                installed(set("PATH"))
+            } else {
+                Vec::new()
+            },
             look_for_installed,
-            caches: obtain::caches(),
+            caches: obtain::caches(data_dir),
+        }
+    }
+
+    /// The same search after something was installed, also where looking for installed ones is switched off.
+    pub(crate) fn again(&self) -> Self {
+        Search {
+            installed: installed(env::var_os("PATH")),
+            look_for_installed: true,
+            ..self.clone()
         }
     }
 
@@ -174,27 +212,39 @@ impl Search {
 
 fn explicit(path: &Path) -> Result<Binaries, Error> {
     // The directory that holds `bin` is an easy mistake, and not ambiguous.
-    let bin_dir = if path.join("bin/postgres").is_file() { path.join("bin") } else { path.to_owned() };
+    let bin_dir = if path.join("bin/postgres").is_file() {
+        path.join("bin")
+    } else {
+        path.to_owned()
+    };
     let bin_dir = std::path::absolute(&bin_dir).unwrap_or(bin_dir);
-    Binaries::at(&bin_dir).map_err(|reason| Error::PgBin { path: path.to_owned(), reason: reason.to_string() })
+    Binaries::at(&bin_dir).map_err(|reason| Error::PgBin {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    })
 }
 
 /// `PATH`, then each packager's layout.
 fn installed(path: Option<OsString>) -> Vec<PathBuf> {
-    let mut directories: Vec<PathBuf> =
-        env::split_paths(&path.unwrap_or_default()).filter(|directory| directory.is_absolute()).collect();
+    let mut directories: Vec<PathBuf> = env::split_paths(&path.unwrap_or_default())
+        .filter(|directory| directory.is_absolute())
+        .collect();
     for (parent, prefix, suffix) in [
-        ("/usr/lib/postgresql", "", "bin"),                     // Debian, Ubuntu
-        ("/usr", "pgsql-", "bin"),                              // the PostgreSQL project's RPMs
-        ("/usr/lib", "postgresql", "bin"),                      // openSUSE
-        ("/usr/libexec", "postgresql", ""),                     // Alpine
-        ("/opt/homebrew/opt", "postgresql@", "bin"),            // Homebrew on Apple silicon
-        ("/usr/local/opt", "postgresql@", "bin"),               // Homebrew on Intel
+        ("/usr/lib/postgresql", "", "bin"),                       // Debian, Ubuntu
+        ("/usr", "pgsql-", "bin"),                                // the PostgreSQL project's RPMs
+        ("/usr/lib", "postgresql", "bin"),                        // openSUSE
+        ("/usr/libexec", "postgresql", ""),                       // Alpine
+        ("/opt/homebrew/opt", "postgresql@", "bin"),              // Homebrew on Apple silicon
+        ("/usr/local/opt", "postgresql@", "bin"),                 // Homebrew on Intel
         ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"), // Homebrew on Linux
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
         ("/Library/PostgreSQL", "", "bin"),
     ] {
-        directories.extend(versioned(Path::new(parent), prefix).into_iter().map(|directory| directory.join(suffix)));
+        directories.extend(
+            versioned(Path::new(parent), prefix)
+                .into_iter()
+                .map(|directory| directory.join(suffix)),
+        );
     }
     directories
 }
@@ -217,7 +267,9 @@ fn versioned(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 /// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` is 15.14, of major version 15.
 fn parse_version(answer: &str) -> Option<(String, u32)> {
     let version = answer.split_once("(PostgreSQL)")?.1.split_whitespace().next()?;
-    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    let digits = version
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(version.len());
     let major = version.get(..digits)?.parse().ok()?;
     Some((version.to_owned(), major))
 }
@@ -233,8 +285,14 @@ mod tests {
             read("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"),
             Some(("15.14".to_owned(), 15))
         );
-        assert_eq!(read("postgres (PostgreSQL) 18.6\n"), Some(("18.6".to_owned(), 18)));
-        assert_eq!(read("postgres (PostgreSQL) 19beta1\n"), Some(("19beta1".to_owned(), 19)));
+        assert_eq!(
+            read("postgres (PostgreSQL) 18.6\n"),
+            Some(("18.6".to_owned(), 18))
+        );
+        assert_eq!(
+            read("postgres (PostgreSQL) 19beta1\n"),
+            Some(("19beta1".to_owned(), 19))
+        );
         assert_eq!(read("something else\n"), None);
     }
 
@@ -246,8 +304,15 @@ mod tests {
             look_for_installed: true,
             caches: Vec::new(),
         };
-        let Err(error) = search.find(None) else { panic!("found something") };
+        let Err(error) = search.find(None) else {
+            panic!("found something")
+        };
         assert!(matches!(error, Error::PgBin { .. }), "{error}");
-        assert!(error.to_string().contains("`postgres` and `initdb` are not both there"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("`postgres` and `initdb` are not both there"),
+            "{error}"
+        );
     }
 }

@@ -16,6 +16,8 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -53,18 +55,19 @@ impl Hold {
                     Ok(pid) => format!("process {pid}"),
                     Err(_) => "another process".to_owned(),
                 };
-                return Err(Error::InUse { data_dir: data_dir.to_owned(), holder });
+                return Err(Error::InUse {
+                    data_dir: data_dir.to_owned(),
+                    holder,
+                });
             }
-            Err(TryLockError::Error(source)) => {
-                return Err(Error::Io { action: format!("locking {path:?}"), source });
-            }
+            Err(TryLockError::Error(error)) => return Err(error).at("locking", &path),
         }
         let record = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        record(&mut file).during(|| format!("writing {path:?}"))?;
+        record(&mut file).at("writing", &path)?;
         Ok(Hold { file })
     }
 }
@@ -79,14 +82,24 @@ impl Drop for Hold {
 
 /// Creates the data directory, readable by its owner alone, and returns its full path.
 pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf, Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| unusable(data_dir, &error))?;
-    let data_dir = data_dir.canonicalize().map_err(|error| unusable(data_dir, &error))?;
+    // Only the last one is closed to others: the server's user may have to pass through the rest.
+    if let Some(parent) = data_dir.parent() {
+        fs::create_dir_all(parent).map_err(|error| unusable(data_dir, &error))?;
+    }
+    match DirBuilder::new().mode(0o700).create(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && data_dir.is_dir() => {}
+        result => result.map_err(|error| unusable(data_dir, &error))?,
+    }
+    let data_dir = data_dir
+        .canonicalize()
+        .map_err(|error| unusable(data_dir, &error))?;
     if data_dir.join("PG_VERSION").exists() {
         return Err(Error::Directory {
             path: data_dir,
-            reason: "it is itself the data directory of a PostgreSQL. Give a directory of its own; clusters are \
+            reason:
+                "it is itself the data directory of a PostgreSQL. Give a directory of its own; clusters are \
                      kept in subdirectories of it, one for each major version"
-                .to_owned(),
+                    .to_owned(),
         });
     }
     Ok(data_dir)
@@ -98,7 +111,10 @@ fn unusable(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::StorageFull => " (make room, or choose a data directory on another disk)",
         _ => "",
     };
-    Error::Directory { path: path.to_owned(), reason: format!("{error}{hint}") }
+    Error::Directory {
+        path: path.to_owned(),
+        reason: format!("{error}{hint}"),
+    }
 }
 
 /// The major versions of the clusters in a directory, the greatest first.
@@ -114,7 +130,7 @@ pub(crate) fn existing_majors(parent: &Path) -> Vec<u32> {
     majors
 }
 
-/// Both are among the last things `initdb` has written when it is done, and a cluster without them is none.
+/// A cluster made here is complete whenever it exists; this tells it from what others may have left in its place.
 fn is_complete(cluster: &Path) -> bool {
     cluster.join("PG_VERSION").is_file() && cluster.join("global/pg_control").is_file()
 }
@@ -148,7 +164,10 @@ pub(crate) fn ensure(
     }
     set_aside(cluster, progress)?;
 
-    progress(&format!("creating a database cluster in {} (initdb)", cluster.display()));
+    progress(&format!(
+        "creating a database cluster in {} (initdb)",
+        cluster.display()
+    ));
     let name = format!("{}{}-{}", INIT_PREFIX, binaries.major, std::process::id());
     let unfinished = cluster.with_file_name(name);
     let made = make_dir_for(&unfinished, privileges).and_then(|()| initdb(&unfinished, binaries, privileges));
@@ -156,22 +175,48 @@ pub(crate) fn ensure(
         let _ = fs::remove_dir_all(&unfinished);
         return Err(error);
     }
-    fs::rename(&unfinished, cluster).during(|| format!("renaming {unfinished:?} to {cluster:?}"))?;
+    fs::rename(&unfinished, cluster).at("moving a new cluster to", cluster)?;
     if let Some(parent) = cluster.parent() {
-        File::open(parent).and_then(|parent| parent.sync_all()).during(|| format!("writing {parent:?}"))?;
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .at("writing", parent)?;
     }
     Ok(())
 }
 
 const INIT_PREFIX: &str = ".init-";
 
-/// Removes what an `initdb` left that was killed in the middle.
+/// Removes what an `initdb` left that was killed in the middle. It may still be dying, and writing.
 fn remove_half_done(cluster: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
-    let Some(parent) = cluster.parent() else { return Ok(()) };
-    for entry in fs::read_dir(parent).map_err(|error| unusable(parent, &error))?.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(INIT_PREFIX.as_bytes()) {
-            progress(&format!("removing a half-made database cluster, {}", entry.path().display()));
-            fs::remove_dir_all(entry.path()).during(|| format!("removing {:?}", entry.path()))?;
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let Some(parent) = cluster.parent() else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(parent)
+        .map_err(|error| unusable(parent, &error))?
+        .flatten()
+    {
+        if !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(INIT_PREFIX.as_bytes())
+        {
+            continue;
+        }
+        let unfinished = entry.path();
+        progress(&format!(
+            "removing a half-made database cluster, {}",
+            unfinished.display()
+        ));
+        let start = Instant::now();
+        while let Err(error) = fs::remove_dir_all(&unfinished) {
+            if error.kind() == io::ErrorKind::NotFound {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(error).at("removing", &unfinished);
+            }
+            thread::sleep(Duration::from_millis(20));
         }
     }
     Ok(())
@@ -194,7 +239,7 @@ fn set_aside(cluster: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
                 cluster.display(),
                 aside.display()
             ));
-            fs::rename(cluster, &aside).during(|| format!("renaming {cluster:?} to {aside:?}"))?;
+            fs::rename(cluster, &aside).at("moving an incomplete cluster to", &aside)?;
             break;
         }
     }
@@ -203,9 +248,12 @@ fn set_aside(cluster: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
 
 /// Creates a directory only the server's user can enter, and gives it to that user.
 pub(crate) fn make_dir_for(directory: &Path, privileges: &Privileges) -> Result<(), Error> {
-    DirBuilder::new().mode(0o700).create(directory).during(|| format!("creating {directory:?}"))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(directory)
+        .at("creating", directory)?;
     if let Privileges::SwitchUser { uid, gid } = *privileges {
-        chown(directory, Some(uid), Some(gid)).during(|| format!("giving {directory:?} to user {uid}"))?;
+        chown(directory, Some(uid), Some(gid)).at("changing the owner of", directory)?;
     }
     Ok(())
 }
@@ -234,7 +282,7 @@ fn own(cluster: &Path, privileges: &Privileges) -> Result<(), Error> {
             ),
         });
     }
-    chown_tree(cluster, uid, gid).during(|| format!("giving {cluster:?} to user {uid}"))
+    chown_tree(cluster, uid, gid).at("changing the owner of", cluster)
 }
 
 fn chown_tree(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
@@ -250,27 +298,37 @@ fn chown_tree(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
 fn initdb(directory: &Path, binaries: &Binaries, privileges: &Privileges) -> Result<(), Error> {
     let run = |privileges: &Privileges| {
         let mut command = binaries.command("initdb");
-        command.arg("-D").arg(directory).args(initdb_arguments(binaries.major)).stdin(Stdio::null());
+        command
+            .arg("-D")
+            .arg(directory)
+            .args(initdb_arguments(binaries.major))
+            .stdin(Stdio::null());
         process::confine(&mut command, privileges, &[])
             .and_then(|()| command.output())
-            .during(|| format!("running {}", binaries.bin_dir.join("initdb").display()))
+            .at("running initdb in", &binaries.bin_dir)
     };
     let mut output = run(privileges)?;
     // A container may run as a user that the user database does not know, and `initdb` looks itself up there. In
     // a namespace it can be another user, where the kernel allows that.
-    if !output.status.success() && *privileges == Privileges::Direct && is_unknown_user(&output.stderr) {
-        if let Some(known) = crate::privileges::namespace() {
-            if let Ok(second) = run(&known) {
-                output = second;
-            }
-        }
+    let is_nameless = !output.status.success() && is_unknown_user(&output.stderr);
+    if is_nameless
+        && *privileges == Privileges::Direct
+        && let Some(known) = crate::privileges::namespace()
+    {
+        output = run(&known)?;
     }
     if output.status.success() {
         return Ok(());
     }
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
-    Err(Error::Initdb { data_dir: directory.to_owned(), output: format!("{said}\n({})", output.status) })
+    let mut said = String::from_utf8_lossy(&said).trim().to_owned();
+    if is_nameless {
+        said.push_str("\nThis user needs an entry in /etc/passwd; or set DATABASE_URL");
+    }
+    Err(Error::Initdb {
+        data_dir: directory.to_owned(),
+        output: format!("{said}\n({})", output.status),
+    })
 }
 
 fn is_unknown_user(stderr: &[u8]) -> bool {
@@ -308,12 +366,19 @@ pub(crate) fn relocation(data_dir: &Path) -> Option<PathBuf> {
 /// Its name is new each time: who removes the data directory expects to start empty.
 pub(crate) fn relocate(data_dir: &Path, key: &str) -> Result<PathBuf, Error> {
     let shared = Path::new("/var/lib/flamingock");
-    DirBuilder::new().recursive(true).mode(0o755).create(shared).map_err(|error| unusable(shared, &error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(shared)
+        .map_err(|error| unusable(shared, &error))?;
     let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     let directory = shared.join(format!("postgres-{key}-{:x}", since_epoch.as_micros()));
-    DirBuilder::new().mode(0o711).create(&directory).map_err(|error| unusable(&directory, &error))?;
+    DirBuilder::new()
+        .mode(0o711)
+        .create(&directory)
+        .map_err(|error| unusable(&directory, &error))?;
     let note = data_dir.join(RELOCATED);
-    fs::write(&note, format!("{}\n", directory.display())).during(|| format!("writing {note:?}"))?;
+    fs::write(&note, format!("{}\n", directory.display())).at("writing", &note)?;
     Ok(directory)
 }
 
@@ -323,7 +388,8 @@ const RELOCATED: &str = "relocated-to";
 pub(crate) fn make_passable(directory: &Path) -> Result<(), Error> {
     let metadata = fs::metadata(directory).map_err(|error| unusable(directory, &error))?;
     let mode = metadata.permissions().mode() | 0o111;
-    fs::set_permissions(directory, fs::Permissions::from_mode(mode)).map_err(|error| unusable(directory, &error))
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode))
+        .map_err(|error| unusable(directory, &error))
 }
 
 /// The server's log, opened for appending, and how long it is now. Past 8 MiB it is put aside first.
@@ -337,8 +403,8 @@ pub(crate) fn open_log(path: &Path) -> Result<(File, u64), Error> {
         .append(true)
         .mode(0o600)
         .open(path)
-        .during(|| format!("opening {path:?}"))?;
-    let length = log.metadata().during(|| format!("opening {path:?}"))?.len();
+        .at("opening", path)?;
+    let length = log.metadata().at("opening", path)?.len();
     Ok((log, length))
 }
 
@@ -353,7 +419,9 @@ pub(crate) fn log_since(path: &Path, since: u64) -> String {
         log.read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    String::from_utf8_lossy(&read().unwrap_or_default()).trim().to_owned()
+    String::from_utf8_lossy(&read().unwrap_or_default())
+        .trim()
+        .to_owned()
 }
 
 /// The command that runs the server.
@@ -365,7 +433,13 @@ pub(crate) fn server_command(
     extra_settings: &[(String, String)],
 ) -> Command {
     let mut command = binaries.command("postgres");
-    command.arg("-D").arg(cluster).arg("-k").arg(socket_dir).arg("-p").arg(wire::PORT.to_string());
+    command
+        .arg("-D")
+        .arg(cluster)
+        .arg("-k")
+        .arg(socket_dir)
+        .arg("-p")
+        .arg(wire::PORT.to_string());
     let settings = [
         ("listen_addresses", ""),
         ("unix_socket_permissions", "0700"),
@@ -375,7 +449,9 @@ pub(crate) fn server_command(
         ("logging_collector", "off"),
         ("log_destination", "stderr"),
     ];
-    let extra = extra_settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let extra = extra_settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in settings.into_iter().chain(extra) {
         command.arg("-c").arg(format!("{name}={value}"));
     }

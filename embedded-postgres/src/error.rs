@@ -75,7 +75,9 @@ pub enum Error {
     },
 
     /// A server left over by an earlier application does not stop.
-    #[error("a PostgreSQL left over by an earlier run (process {pid}) still uses {data_dir:?} and does not stop")]
+    #[error(
+        "a PostgreSQL left over by an earlier run (process {pid}) still uses {data_dir:?} and does not stop"
+    )]
     LeftOver {
         /// The cluster's directory.
         data_dir: PathBuf,
@@ -170,7 +172,7 @@ pub enum Error {
     /// An operation of the operating system failed.
     #[error("{action}")]
     Io {
-        /// What was being done, for example `opening "/x/lock"`.
+        /// What was being done, for example `opening /x/lock`.
         action: String,
         /// The operating system's answer.
         source: io::Error,
@@ -182,13 +184,28 @@ pub enum Error {
 }
 
 /// Adds to an I/O error what was being done.
+#[cfg(unix)]
 pub(crate) trait During<T> {
-    /// `action` in the form "opening …".
-    fn during(self, action: impl FnOnce() -> String) -> Result<T, Error>;
+    /// `action` in the form "starting a thread".
+    fn during(self, action: &str) -> Result<T, Error>;
+
+    /// `verb` in the form "opening"; what follows it is the path.
+    fn at(self, verb: &str, path: &std::path::Path) -> Result<T, Error>;
 }
 
+#[cfg(unix)]
 impl<T> During<T> for Result<T, io::Error> {
-    fn during(self, action: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|source| Error::Io { action: action(), source })
+    fn during(self, action: &str) -> Result<T, Error> {
+        self.map_err(|source| Error::Io {
+            action: action.to_owned(),
+            source,
+        })
+    }
+
+    fn at(self, verb: &str, path: &std::path::Path) -> Result<T, Error> {
+        self.map_err(|source| Error::Io {
+            action: format!("{verb} {}", path.display()),
+            source,
+        })
     }
 }

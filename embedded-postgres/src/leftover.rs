@@ -20,8 +20,12 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for a left-over server to end; after a moment asks it to, then urges, then kills it.
 pub(crate) fn clear(cluster: &Path, progress: &dyn Fn(&str)) -> Result<(), Error> {
-    let Some(mut pid) = running_in(cluster).first().copied() else { return Ok(()) };
-    progress(&format!("stopping a PostgreSQL left over by an earlier run (process {pid})"));
+    let Some(mut pid) = running_in(cluster).first().copied() else {
+        return Ok(());
+    };
+    progress(&format!(
+        "stopping a PostgreSQL left over by an earlier run (process {pid})"
+    ));
     for (signal, patience) in [
         (Signal::Interrupt, Duration::from_secs(20)),
         (Signal::Quit, Duration::from_secs(10)),
@@ -39,7 +43,10 @@ pub(crate) fn clear(cluster: &Path, progress: &dyn Fn(&str)) -> Result<(), Error
             thread::sleep(POLL);
         }
     }
-    Err(Error::LeftOver { data_dir: cluster.to_owned(), pid })
+    Err(Error::LeftOver {
+        data_dir: cluster.to_owned(),
+        pid,
+    })
 }
 
 /// Removes the lock files of a server that is certainly gone (call [`clear`] first) if the process they name is
@@ -55,7 +62,13 @@ pub(crate) fn remove_misleading_lock_files(cluster: &Path, socket_dir: &Path) {
 }
 
 fn named_process(lock_file: &Path) -> Option<u32> {
-    std::fs::read_to_string(lock_file).ok()?.lines().next()?.trim().parse().ok()
+    std::fs::read_to_string(lock_file)
+        .ok()?
+        .lines()
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 use imp::running_in;
@@ -85,7 +98,8 @@ mod imp {
 
     pub(super) fn is_server_of(pid: u32, cluster: &Path) -> bool {
         let process = Path::new("/proc").join(pid.to_string());
-        let is_postgres = fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == "postgres");
+        let is_postgres =
+            fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == "postgres");
         let place = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
         is_postgres && place(&process.join("cwd")).is_some_and(|cwd| Some(cwd) == place(cluster))
     }
@@ -103,12 +117,20 @@ mod imp {
 
     pub(super) fn running_in(cluster: &Path) -> Vec<u32> {
         let pid = super::named_process(&cluster.join("postmaster.pid"));
-        pid.filter(|pid| is_server_of(*pid, cluster)).into_iter().collect()
+        pid.filter(|pid| is_server_of(*pid, cluster))
+            .into_iter()
+            .collect()
     }
 
     pub(super) fn is_server_of(pid: u32, _: &Path) -> bool {
-        let output = Command::new("ps").args(["-p", &pid.to_string(), "-o", "comm="]).output();
-        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with("postgres"))
+        let output = Command::new("ps")
+            .args(["-p", &pid.to_string(), "-o", "comm="])
+            .output();
+        output.is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .ends_with("postgres")
+        })
     }
 
     pub(super) fn exists(_: u32) -> bool {

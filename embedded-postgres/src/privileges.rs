@@ -45,17 +45,29 @@ pub(crate) fn namespace() -> Option<Privileges> {
     let users = users();
     let named = |name: &str| users.iter().find(|user| user.name == name && user.uid != 0);
     let user = named("postgres").or_else(|| users.iter().find(|user| user.uid != 0))?;
-    let namespace = Privileges::Namespace { uid: user.uid, gid: user.gid.max(1) };
-    works(&namespace, Command::new("/bin/sh").args(["-c", ":"]), &[]).is_ok().then_some(namespace)
+    let namespace = Privileges::Namespace {
+        uid: user.uid,
+        gid: user.gid.max(1),
+    };
+    works(&namespace, Command::new("/bin/sh").args(["-c", ":"]), &[])
+        .is_ok()
+        .then_some(namespace)
 }
 
 /// Runs a harmless command with `privileges`.
 fn works(privileges: &Privileges, command: &mut Command, enter: &[&Path]) -> Result<(), String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let status = process::confine(command, privileges, enter)
         .and_then(|()| command.status())
         .map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err(status.to_string()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(status.to_string())
+    }
 }
 
 /// The decision: as whom, and with the clusters where.
@@ -74,7 +86,10 @@ pub(crate) fn decide(
     progress: &dyn Fn(&str),
 ) -> Result<Decision, Error> {
     if process::effective_ids().0 != 0 {
-        return Ok(Decision { privileges: Privileges::Direct, parent: data_dir.to_owned() });
+        return Ok(Decision {
+            privileges: Privileges::Direct,
+            parent: data_dir.to_owned(),
+        });
     }
     let mut parent = cluster::relocation(data_dir).unwrap_or_else(|| data_dir.to_owned());
     let postgres_runs = |privileges: &Privileges, enter: &[&Path]| {
@@ -83,12 +98,20 @@ pub(crate) fn decide(
     let mut refusals = Vec::new();
 
     // A cluster of an ordinary user stays theirs, also when root passes by.
-    let existing = fs::metadata(parent.join(binaries.major.to_string())).ok().filter(|it| it.uid() != 0);
-    let as_owner = existing.map(|it| Privileges::SwitchUser { uid: it.uid(), gid: it.gid() });
+    let existing = fs::metadata(parent.join(binaries.major.to_string()))
+        .ok()
+        .filter(|it| it.uid() != 0);
+    let as_owner = existing.map(|it| Privileges::SwitchUser {
+        uid: it.uid(),
+        gid: it.gid(),
+    });
     let users = users();
     let named = |name: &str| users.iter().find(|user| user.name == name && user.uid != 0);
     let other = named("postgres").or_else(|| named("nobody"));
-    let as_other = other.map(|user| Privileges::SwitchUser { uid: user.uid, gid: user.gid });
+    let as_other = other.map(|user| Privileges::SwitchUser {
+        uid: user.uid,
+        gid: user.gid,
+    });
 
     let candidates: Vec<Privileges> = as_owner.into_iter().chain(namespace()).chain(as_other).collect();
     for privileges in &candidates {
@@ -96,11 +119,26 @@ pub(crate) fn decide(
             cluster::make_passable(&parent)?;
         }
         match postgres_runs(privileges, &[&parent]) {
-            Ok(()) => return Ok(Decision { privileges: privileges.clone(), parent }),
-            Err(reason) => refusals.push(format!("{} in {}: {reason}", describe(privileges), parent.display())),
+            Ok(()) => {
+                return Ok(Decision {
+                    privileges: privileges.clone(),
+                    parent,
+                });
+            }
+            Err(reason) => refusals.push(format!(
+                "{} in {}: {reason}",
+                describe(privileges),
+                parent.display()
+            )),
         }
     }
-    // Not where the data should be, then: somewhere that everybody can reach.
+    // Not where the data should be, then: somewhere that everybody can reach. But data that is there already is
+    // not silently replaced by an empty cluster elsewhere.
+    if !cluster::existing_majors(&parent).is_empty() {
+        return Err(Error::Privileges {
+            reason: refusals.join("; "),
+        });
+    }
     for privileges in candidates {
         match postgres_runs(&privileges, &[]) {
             Ok(()) => {
@@ -119,7 +157,9 @@ pub(crate) fn decide(
     if refusals.is_empty() {
         refusals.push("there is no user `postgres` or `nobody`, and no user namespaces".to_owned());
     }
-    Err(Error::Privileges { reason: refusals.join("; ") })
+    Err(Error::Privileges {
+        reason: refusals.join("; "),
+    })
 }
 
 fn describe(privileges: &Privileges) -> String {
@@ -136,8 +176,12 @@ mod tests {
 
     #[test]
     fn the_user_database_is_read_and_odd_lines_are_passed_over() {
-        let users = parse_users("root:x:0:0:root:/root:/bin/sh\n\n+::::::\npostgres:x:101:104::/:/bin/false\n");
-        let names: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.uid, user.gid)).collect();
+        let users =
+            parse_users("root:x:0:0:root:/root:/bin/sh\n\n+::::::\npostgres:x:101:104::/:/bin/false\n");
+        let names: Vec<_> = users
+            .iter()
+            .map(|user| (user.name.as_str(), user.uid, user.gid))
+            .collect();
         assert_eq!(names, [("root", 0, 0), ("postgres", 101, 104)]);
     }
 }

@@ -1,10 +1,13 @@
 //! The system calls: who to run as, how children are bound to this process, signals.
 //!
 //! The only file with `unsafe`. Each block is one call into the C library with arguments owned here.
-#![expect(unsafe_code, reason = "std has no user namespaces, parent death signals, kill or waitid")]
+#![expect(
+    unsafe_code,
+    reason = "std has no user namespaces, parent death signals, kill or waitid"
+)]
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
     io, mem,
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::Path,
@@ -63,7 +66,10 @@ pub(crate) fn effective_ids() -> (u32, u32) {
 
 /// Sends a signal to one process.
 pub(crate) fn send(pid: u32, signal: Signal) -> io::Result<()> {
-    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 1).ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = libc::pid_t::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 1)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: two integers, no memory; `pid` is above 1, so it names one process and not a group or everything.
     check(unsafe { libc::kill(pid, signal.number()) })
 }
@@ -75,8 +81,14 @@ pub(crate) fn wait_without_reaping(pid: u32) -> io::Result<()> {
         // SAFETY: `siginfo_t` is plain data, for which all zeroes is a value.
         let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
         // SAFETY: `info` lives across the call and is of the type the call fills.
-        let answer =
-            unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, libc::WEXITED | libc::WNOWAIT) };
+        let answer = unsafe {
+            libc::waitid(
+                libc::P_PID,
+                pid as libc::id_t,
+                &raw mut info,
+                libc::WEXITED | libc::WNOWAIT,
+            )
+        };
         match check(answer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
@@ -106,12 +118,22 @@ pub(crate) fn confine(command: &mut Command, privileges: &Privileges, enter: &[&
             None
         }
         Privileges::Namespace { uid, gid } => {
-            let (outer_uid, outer_gid) = effective_ids();
-            Some((format!("{uid} {outer_uid} 1\n").into_bytes(), format!("{gid} {outer_gid} 1\n").into_bytes()))
+            let outer = effective_ids();
+            Some((
+                format!("{uid} {} 1\n", outer.0).into_bytes(),
+                format!("{gid} {} 1\n", outer.1).into_bytes(),
+            ))
         }
     };
-    let enter = enter.iter().map(|path| CString::new(path.as_os_str().as_bytes())).collect::<Result<_, _>>()?;
-    let preparation = Preparation { maps, enter, parent: std::process::id() };
+    let enter = enter
+        .iter()
+        .map(|path| CString::new(path.as_os_str().as_bytes()))
+        .collect::<Result<_, _>>()?;
+    let preparation = Preparation {
+        maps,
+        enter,
+        parent: std::process::id(),
+    };
     // SAFETY: the closure makes system calls only, which are safe between fork and exec; all memory it reads was
     // allocated before.
     unsafe { command.pre_exec(move || preparation.run()) };
@@ -148,13 +170,17 @@ fn enter_user_namespace(_: &[u8], _: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-fn write_file(path: &CStr, bytes: &[u8]) -> io::Result<()> {
+fn write_file(path: &std::ffi::CStr, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: a C string and a flag; the descriptor is closed below.
     let file = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
     check(file)?;
     // SAFETY: an open descriptor and a buffer with its own length.
     let written = unsafe { libc::write(file, bytes.as_ptr().cast(), bytes.len()) };
-    let result = if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    let result = if written < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    };
     // SAFETY: the descriptor opened above, closed once.
     unsafe { libc::close(file) };
     result
@@ -167,10 +193,15 @@ fn die_with_parent(parent: u32) -> io::Result<()> {
     // SAFETY: takes nothing, cannot fail.
     let now = unsafe { libc::getppid() };
     // The parent may have died before the line above asked for the signal.
-    if u32::try_from(now) == Ok(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    if u32::try_from(now) == Ok(parent) {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "on Linux it can fail")]
 fn die_with_parent(_: u32) -> io::Result<()> {
     Ok(())
 }
@@ -200,5 +231,9 @@ pub(crate) fn catch_stop_signals() -> io::Result<impl FnOnce() + Send> {
 }
 
 fn check(answer: libc::c_int) -> io::Result<()> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! The postmaster as a child process: one thread spawns it, waits for it and does nothing else.
 
 use std::{
+    fmt,
     process::{Command, ExitStatus},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
@@ -15,8 +16,32 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 enum State {
     Running { pid: u32 },
-    /// `None`: it has ended, how is unknown (the application ignores SIGCHLD).
-    Ended(Option<ExitStatus>),
+    Ended(End),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Status(ExitStatus),
+    /// The application ignores SIGCHLD, so nobody is told.
+    Unknown,
+}
+
+impl End {
+    fn is_orderly(self) -> bool {
+        match self {
+            End::Status(status) => status.success(),
+            End::Unknown => true,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Status(status) => status.fmt(f),
+            End::Unknown => f.write_str("it ended in an unknown way"),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -52,24 +77,26 @@ impl Server {
             };
             drop(command); // and with it this process's copy of the log file
             let pid = child.id();
-            let shared =
-                Arc::new(Shared { state: Mutex::new(State::Running { pid }), changed: Condvar::new() });
+            let shared = Arc::new(Shared {
+                state: Mutex::new(State::Running { pid }),
+                changed: Condvar::new(),
+            });
             let _ = report.send(Ok(Arc::clone(&shared)));
             let _ = process::wait_without_reaping(pid);
             let mut state = shared.state();
             // Reaped under the lock: nobody can signal an id that may already be somebody else's.
-            *state = State::Ended(child.wait().ok());
+            *state = State::Ended(child.wait().map_or(End::Unknown, End::Status));
             shared.changed.notify_all();
         };
         thread::Builder::new()
             .name("embedded-postgres".to_owned())
             .spawn(supervise)
-            .during(|| "starting a thread for PostgreSQL".to_owned())?;
+            .during("starting a thread for PostgreSQL")?;
         let shared = result
             .recv()
             .map_err(|_| std::io::Error::other("the thread ended early"))
             .flatten()
-            .during(|| "starting PostgreSQL".to_owned())?;
+            .during("starting PostgreSQL")?;
         Ok(Server { shared })
     }
 
@@ -85,7 +112,7 @@ impl Server {
     pub(crate) fn ended(&self) -> Option<String> {
         match *self.shared.state() {
             State::Running { .. } => None,
-            State::Ended(status) => Some(describe(status)),
+            State::Ended(end) => Some(end.to_string()),
         }
     }
 
@@ -95,31 +122,39 @@ impl Server {
         }
     }
 
-    fn wait(&self, patience: Duration) -> Option<Option<ExitStatus>> {
+    fn wait(&self, patience: Duration) -> Option<End> {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.state();
         loop {
-            if let State::Ended(status) = *state {
-                return Some(status);
+            if let State::Ended(end) = *state {
+                return Some(end);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            (state, _) = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Fast shutdown; immediate after 20 s; SIGKILL after 5 s more.
     pub(crate) fn stop(&self) -> Result<(), Error> {
-        for (signal, patience) in
-            [(Signal::Interrupt, 20), (Signal::Quit, 5), (Signal::Kill, 5)].map(|(s, n)| (s, Duration::from_secs(n)))
-        {
+        for (signal, patience_s) in [(Signal::Interrupt, 20), (Signal::Quit, 5), (Signal::Kill, 5)] {
             self.signal(signal);
-            match self.wait(patience) {
-                Some(status) if status.is_none_or(|status| status.success()) => return Ok(()),
-                Some(status) => return Err(Error::UncleanStop { status: describe(status) }),
+            match self.wait(Duration::from_secs(patience_s)) {
+                Some(end) if end.is_orderly() => return Ok(()),
+                Some(end) => {
+                    return Err(Error::UncleanStop {
+                        status: end.to_string(),
+                    });
+                }
                 None => {}
             }
         }
-        Err(Error::UncleanStop { status: "it does not react to SIGKILL".to_owned() })
+        Err(Error::UncleanStop {
+            status: "it does not react to SIGKILL".to_owned(),
+        })
     }
 
     /// SIGKILL, and waits until it is gone (its sessions follow on their own).
@@ -127,8 +162,4 @@ impl Server {
         self.signal(Signal::Kill);
         self.wait(Duration::from_secs(5));
     }
-}
-
-fn describe(status: Option<ExitStatus>) -> String {
-    status.map_or_else(|| "ended in an unknown way".to_owned(), |status| status.to_string())
 }

@@ -45,7 +45,7 @@ pub(crate) fn prepare(key: &str, privileges: &Privileges) -> Result<PathBuf, Err
     if let Err(Error::Io { source, .. }) = cluster::make_dir_for(&directory, privileges) {
         // In /tmp anybody could have been there first.
         if source.kind() != io::ErrorKind::AlreadyExists {
-            return Err(source).during(|| format!("creating {directory:?} for the socket"));
+            return Err(source).at("creating, for the socket,", &directory);
         }
         if !is_private(&directory, uid) {
             return Err(Error::Directory {
@@ -58,7 +58,8 @@ pub(crate) fn prepare(key: &str, privileges: &Privileges) -> Result<PathBuf, Err
 }
 
 fn is_private(directory: &Path, uid: u32) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|it| it.is_dir() && it.uid() == uid && it.mode() & 0o077 == 0)
+    fs::symlink_metadata(directory)
+        .is_ok_and(|it| it.is_dir() && it.uid() == uid && it.mode() & 0o777 == 0o700)
 }
 
 /// Short enough for a socket, absolute, and without characters that need quoting in a list of directories.
@@ -76,7 +77,9 @@ mod tests {
 
     #[test]
     fn a_deep_or_odd_directory_is_not_taken_for_the_socket() {
-        assert!(is_suitable(Path::new("/run/user/1000/flamingock-pg-0123456789abcdef")));
+        assert!(is_suitable(Path::new(
+            "/run/user/1000/flamingock-pg-0123456789abcdef"
+        )));
         assert!(!is_suitable(&Path::new("/run").join("x".repeat(100))));
         assert!(!is_suitable(Path::new("/run/a,b")));
         assert!(!is_suitable(Path::new("run/user")));

@@ -56,7 +56,9 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Server { sqlstate, message } => Error::Server { sqlstate, message },
-            Failure::Io(error) => Error::Connection { reason: error.to_string() },
+            Failure::Io(error) => Error::Connection {
+                reason: error.to_string(),
+            },
         }
     }
 }
@@ -82,7 +84,15 @@ impl Connection {
         let mut connection = Connection { stream };
 
         let mut body = PROTOCOL.to_be_bytes().to_vec();
-        for word in ["user", USER, "database", database, "application_name", "flamingock-embedded-postgres", ""] {
+        for word in [
+            "user",
+            USER,
+            "database",
+            database,
+            "application_name",
+            "flamingock-embedded-postgres",
+            "",
+        ] {
             body.extend_from_slice(word.as_bytes());
             body.push(0);
         }
@@ -96,7 +106,9 @@ impl Connection {
         self.stream.set_read_timeout(None)?;
         let mut body = sql.as_bytes().to_vec();
         if body.contains(&0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a statement cannot contain a NUL").into());
+            return Err(
+                io::Error::new(io::ErrorKind::InvalidInput, "a statement cannot contain a NUL").into(),
+            );
         }
         body.push(0);
         self.send(Some(b'Q'), &body)?;
@@ -159,7 +171,9 @@ impl Drop for Connection {
 fn server_error(body: &[u8]) -> Failure {
     let (mut sqlstate, mut message, mut detail) = (String::new(), String::new(), String::new());
     for field in body.split(|byte| *byte == 0) {
-        let Some((kind, text)) = field.split_first() else { continue };
+        let Some((kind, text)) = field.split_first() else {
+            continue;
+        };
         let text = String::from_utf8_lossy(text).into_owned();
         match kind {
             b'C' => sqlstate = text,
@@ -185,14 +199,19 @@ mod tests {
     #[test]
     fn an_error_response_is_read_field_by_field() {
         let body = b"SERROR\0VERROR\0C42P04\0Mdatabase \"x\" already exists\0Dby name\0Fdbcommands.c\0\0";
-        let Failure::Server { sqlstate, message } = server_error(body) else { panic!("not a server error") };
+        let Failure::Server { sqlstate, message } = server_error(body) else {
+            panic!("not a server error")
+        };
         assert_eq!(sqlstate, "42P04");
         assert_eq!(message, "database \"x\" already exists: by name");
     }
 
     #[test]
     fn only_a_server_that_starts_is_worth_waiting_for() {
-        let answer = |sqlstate: &str| Failure::Server { sqlstate: sqlstate.into(), message: String::new() };
+        let answer = |sqlstate: &str| Failure::Server {
+            sqlstate: sqlstate.into(),
+            message: String::new(),
+        };
         assert!(answer("57P03").is_not_yet());
         assert!(!answer("3D000").is_not_yet());
         assert!(Failure::Io(io::ErrorKind::NotFound.into()).is_not_yet());

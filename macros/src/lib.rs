@@ -1,1 +1,39 @@
-//! placeholder
+//! The `#[change]` attribute of the `flamingock` SDK. Use it through that crate, which documents it with examples.
+//!
+//! What lives here: reading the attribute and the function, refusing what cannot work with an error at the right
+//! place, and printing an implementation of `flamingock::Change`. What does not: every check that needs more than
+//! one function (unknown targets, duplicate ids, missing dependencies), which the builder makes.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod expand;
+
+use proc_macro::TokenStream;
+use syn::{ItemFn, parse_macro_input};
+
+/// Turns an async function into a change unit: a value of the function's name that implements `flamingock::Change`.
+///
+/// | argument | | meaning |
+/// | --- | --- | --- |
+/// | `id = "…"` | required | the change's identity, for good |
+/// | `order = "…"` | required | position in its stage, compared as text; at least 3 letters or digits, such as `"0001"` |
+/// | `target = "…"` | required | id of the target system that it works on |
+/// | `author = "…"` | optional | recorded in the audit |
+/// | `transactional = true` or `false` | optional | run in the target's transaction; the default where the target has any |
+/// | `recovery = "…"` | optional | `"manual_intervention"` (the default) or `"always_retry"` |
+/// | `rollback = path` | optional | an async function that undoes the change |
+///
+/// The function takes what it needs by parameters and returns `Result<(), E>`. Among the parameters there may be one
+/// `&mut` transaction handle; all others are extractors (`flamingock::FromContext`). The function itself stays
+/// callable, for tests, as `name::run(…)`.
+#[proc_macro_attribute]
+pub fn change(args: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as ItemFn);
+    match syn::parse::<args::Args>(args) {
+        Ok(args) => expand::change(&args, &function)
+            .unwrap_or_else(|error| expand::failed(&error, &function))
+            .into(),
+        Err(error) => expand::failed(&error, &function).into(),
+    }
+}

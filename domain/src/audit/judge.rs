@@ -10,12 +10,15 @@ use crate::plan::{Action, base_action};
 /// Judges a report (design §5.2–5.4).
 pub fn judge(report: &Report<'_>) -> Judgement {
     match (report.state, report.execution) {
-        (AuditState::Started, ReportedExecution::Known { id, runner, fence, .. }) => {
-            match start(report, id, runner, fence) {
-                Ok(judgement) => judgement,
-                Err(refusal) => Judgement::Refuse(refusal),
-            }
-        }
+        (
+            AuditState::Started,
+            ReportedExecution::Known {
+                id, runner, fence, ..
+            },
+        ) => match start(report, id, runner, fence) {
+            Ok(judgement) => judgement,
+            Err(refusal) => Judgement::Refuse(refusal),
+        },
         (AuditState::Started, ReportedExecution::Unknown(_)) => {
             Judgement::Refuse(StartRefusal::UnknownExecution)
         }
@@ -49,7 +52,9 @@ fn start(
         // may" would let it run a second time.
         return match report.latest {
             Some(latest) if latest.seq == seq => Ok(Judgement::Duplicate),
-            latest => Err(StartRefusal::StateForbids(latest.map_or(AuditState::Started, |it| it.state))),
+            latest => Err(StartRefusal::StateForbids(
+                latest.map_or(AuditState::Started, |it| it.state),
+            )),
         };
     }
     match report.latest {

@@ -46,7 +46,9 @@ pub fn is_issue(latest: &ChangeState) -> bool {
 /// `None`: reported just now, so nobody who decided before can have known.
 pub fn contradicts_mark(latest: &ChangeState, seen: Option<Seq>) -> bool {
     match latest.state {
-        AuditState::Failed | AuditState::RolledBack | AuditState::RollbackFailed | AuditState::Unknown => true,
+        AuditState::Failed | AuditState::RolledBack | AuditState::RollbackFailed | AuditState::Unknown => {
+            true
+        }
         AuditState::MarkedRolledBack => seen.is_none_or(|seen| latest.seq <= seen),
         AuditState::Started | AuditState::Applied | AuditState::MarkedApplied => false,
     }
@@ -94,7 +96,10 @@ pub fn resolve_marked(
         return Err(ResolveRefusal::Outdated { actual: latest.seq });
     }
     // People err. What a person decided, a person may decide again.
-    let decided_before = matches!(latest.state, AuditState::MarkedApplied | AuditState::MarkedRolledBack);
+    let decided_before = matches!(
+        latest.state,
+        AuditState::MarkedApplied | AuditState::MarkedRolledBack
+    );
     if is_issue(latest) || decided_before || contradicted {
         Ok(resolution.state())
     } else {

@@ -10,7 +10,11 @@ pub enum PlanAction {
     /// Nothing left to do.
     Continue,
     /// Carry out these stages, under a lock granted with this fence.
-    Execute { kind: GrantKind, fence: Fence, stages: Vec<OfferedStage> },
+    Execute {
+        kind: GrantKind,
+        fence: Fence,
+        stages: Vec<OfferedStage>,
+    },
     /// Another runner holds the lock.
     Await { holder: Lease },
     /// A failed stage closes the gate to all that is left.

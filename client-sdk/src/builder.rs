@@ -1,0 +1,339 @@
+//! From what an application declares to something that runs.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    client::{Client, ClientConfig},
+    context::Dependencies,
+    report::Report,
+    runner,
+    settings::{LockSettings, RunSettings},
+    stage::Stage,
+    start_error::StartError,
+    target::Target,
+    validate::{self, BuildError, Pipeline, Problem},
+};
+
+/// An application's changes, checked and ready to run.
+///
+/// Call [`run`](Self::run) at start, before serving.
+pub struct Flamingock {
+    pub(crate) client: Option<Client>,
+    pub(crate) settings: RunSettings,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) dependencies: Arc<Dependencies>,
+}
+
+impl Flamingock {
+    /// Begins with the coordination server's address, such as `http://127.0.0.1:8080`.
+    pub fn builder(server: impl Into<String>) -> Builder {
+        Builder {
+            server: Some(server.into()),
+            ..Builder::empty()
+        }
+    }
+
+    /// Begins with `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT` and `FLAMINGOCK_SERVICE`. What is
+    /// not set can still be given by the builder's methods.
+    pub fn from_env() -> Builder {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Builder {
+            server: variable("FLAMINGOCK_SERVER"),
+            token: variable("FLAMINGOCK_TOKEN"),
+            environment: variable("FLAMINGOCK_ENVIRONMENT"),
+            service: variable("FLAMINGOCK_SERVICE"),
+            ..Builder::empty()
+        }
+    }
+
+    /// Brings the target systems up to date: applies what is pending, in order, each change exactly once over all
+    /// runners of the service.
+    ///
+    /// The error carries the report of what was done all the same, and says what to do next. Dropping the future stops
+    /// the run at once, in the middle of a change: prefer to let it end.
+    ///
+    /// Needs the tokio runtime, with time and network enabled. A change that blocks its thread for long keeps a
+    /// single-threaded runtime from extending the lock.
+    pub async fn run(&self) -> Result<Report, StartError> {
+        runner::run(self).await
+    }
+
+    /// Who this runner is to the server; `None` when switched off.
+    pub fn runner_id(&self) -> Option<&str> {
+        self.client.as_ref().map(Client::runner_id)
+    }
+}
+
+impl fmt::Debug for Flamingock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flamingock")
+            .field("client", &self.client)
+            .field("stages", &self.stages)
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Declares what an application has, and how it is run.
+#[must_use = "call `build` and `run`"]
+pub struct Builder {
+    server: Option<String>,
+    token: Option<String>,
+    environment: Option<String>,
+    service: Option<String>,
+    connection: Connection,
+    settings: RunSettings,
+    stages: Vec<Stage>,
+    targets: Vec<Target>,
+    dependencies: Dependencies,
+    problems: Vec<Problem>,
+}
+
+/// Overrides of the client's defaults.
+#[derive(Default)]
+struct Connection {
+    connect_timeout: Option<Duration>,
+    request_timeout: Option<Duration>,
+    retry_for: Option<Duration>,
+    runner_id: Option<String>,
+}
+
+impl Builder {
+    fn empty() -> Self {
+        Self {
+            server: None,
+            token: None,
+            environment: None,
+            service: None,
+            connection: Connection::default(),
+            settings: RunSettings::default(),
+            stages: Vec::new(),
+            targets: Vec::new(),
+            dependencies: Dependencies::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The API token.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Name of the environment, as the server knows it.
+    pub fn environment(mut self, name: impl Into<String>) -> Self {
+        self.environment = Some(name.into());
+        self
+    }
+
+    /// Name of the service. Runners of one service in one environment take turns.
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = Some(name.into());
+        self
+    }
+
+    /// A system that changes work on.
+    pub fn target(mut self, target: impl Into<Target>) -> Self {
+        self.targets.push(target.into());
+        self
+    }
+
+    /// A value that changes take as [`Dep<T>`](crate::Dep), by its type.
+    pub fn dependency<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.dependencies.insert(value) {
+            self.problems.push(Problem::DependencyDuplicate {
+                type_name: std::any::type_name::<T>(),
+            });
+        }
+        self
+    }
+
+    /// A stage. Stages run in the order in which they are added, within their [kind](crate::StageKind).
+    pub fn stage(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// How the lock is taken and kept.
+    pub fn lock(mut self, settings: LockSettings) -> Self {
+        self.settings.lock = settings;
+        self
+    }
+
+    /// How long the lock outlives a runner that died. Default: 60 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lock.lease = lease;
+        self
+    }
+
+    /// How long to wait while another runner works. Default: 180 s.
+    pub fn wait_for_lock(mut self, wait: Duration) -> Self {
+        self.settings.lock.wait = wait;
+        self
+    }
+
+    /// How often to ask while another runner works. Default: 1 s.
+    pub fn poll_every(mut self, poll: Duration) -> Self {
+        self.settings.lock.poll = poll;
+        self
+    }
+
+    /// Whether waiting in vain for the lock is an error, the default. If not, [`Flamingock::run`] then returns a
+    /// report whose status is failed, and the application starts without its changes.
+    pub fn fail_if_lock_unavailable(mut self, fail: bool) -> Self {
+        self.settings.fail_if_lock_unavailable = fail;
+        self
+    }
+
+    /// Switched off, a run does nothing and connects to nothing. Default: on.
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.settings.enabled = enabled;
+        self
+    }
+
+    /// Applies nothing: a run with pending changes is an error that lists them. For checks in a delivery pipeline.
+    pub fn validate_only(mut self, validate_only: bool) -> Self {
+        self.settings.validate_only = validate_only;
+        self
+    }
+
+    /// Whether the report is logged at the end of a run, under the target `flamingock::report`. Default: yes.
+    pub fn log_report(mut self, log: bool) -> Self {
+        self.settings.log_report = log;
+        self
+    }
+
+    /// A fact recorded with every audit entry of the run.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.settings.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// The application's version, shown with its executions.
+    pub fn application_version(mut self, version: impl Into<String>) -> Self {
+        self.settings.application_version = Some(version.into());
+        self
+    }
+
+    /// The commit that the application was built from, shown with its executions.
+    pub fn commit(mut self, commit: impl Into<String>) -> Self {
+        self.settings.commit = Some(commit.into());
+        self
+    }
+
+    /// Time to make a connection to the server. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connection.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Time for the server to answer. Default: 30 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.connection.request_timeout = Some(timeout);
+        self
+    }
+
+    /// Time in which an unanswered call is repeated. Default: 30 s. Results of changes are repeated for as long as the
+    /// lock is held.
+    pub fn retry_for(mut self, retry_for: Duration) -> Self {
+        self.connection.retry_for = Some(retry_for);
+        self
+    }
+
+    /// Names this runner, instead of `<service>@<host>#<random>`. It must be unique to the process.
+    pub fn runner_id(mut self, id: impl Into<String>) -> Self {
+        self.connection.runner_id = Some(id.into());
+        self
+    }
+
+    /// Checks everything that can be checked without a connection, and reports all that is wrong.
+    pub fn build(mut self) -> Result<Flamingock, BuildError> {
+        // Stable, so that within a block stages keep their order, and changes of equal order theirs.
+        self.stages.sort_by_key(|stage| stage.kind);
+        for stage in &mut self.stages {
+            stage.changes.sort_by(|a, b| a.info.order.cmp(&b.info.order));
+        }
+        let mut problems = std::mem::take(&mut self.problems);
+        self.settings.lock.check(&mut problems);
+        let pipeline = Pipeline {
+            stages: &self.stages,
+            targets: &self.targets,
+            dependencies: &self.dependencies,
+        };
+        pipeline.check(&mut problems);
+        if problems.is_empty() {
+            pipeline.warn();
+        }
+        let client = if self.settings.enabled {
+            self.client(&mut problems)
+        } else {
+            None
+        };
+        validate::finish(problems)?;
+        Ok(Flamingock {
+            client,
+            settings: self.settings,
+            stages: self.stages,
+            targets: self.targets,
+            dependencies: Arc::new(self.dependencies),
+        })
+    }
+
+    fn client(&self, problems: &mut Vec<Problem>) -> Option<Client> {
+        let mut given = |value: &Option<String>, name, method, variable| {
+            let value = value
+                .as_deref()
+                .filter(|value| !value.trim().is_empty())
+                .map(str::to_owned);
+            if value.is_none() {
+                problems.push(Problem::Missing {
+                    name,
+                    method,
+                    variable,
+                });
+            }
+            value
+        };
+        let server = given(
+            &self.server,
+            "the server's address",
+            "builder",
+            "FLAMINGOCK_SERVER",
+        );
+        let token = given(&self.token, "the API token", "token", "FLAMINGOCK_TOKEN");
+        let environment = given(
+            &self.environment,
+            "the environment",
+            "environment",
+            "FLAMINGOCK_ENVIRONMENT",
+        );
+        let service = given(&self.service, "the service", "service", "FLAMINGOCK_SERVICE");
+        let mut config = ClientConfig::new(server?, token?, environment?, service?);
+        let Connection {
+            connect_timeout,
+            request_timeout,
+            retry_for,
+            runner_id,
+        } = &self.connection;
+        config.connect_timeout = connect_timeout.unwrap_or(config.connect_timeout);
+        config.request_timeout = request_timeout.unwrap_or(config.request_timeout);
+        config.retry_for = retry_for.unwrap_or(config.retry_for);
+        config.runner_id.clone_from(runner_id);
+        Client::new(config)
+            .map_err(|text| problems.push(Problem::Server(text)))
+            .ok()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("server", &self.server)
+            .field("environment", &self.environment)
+            .field("service", &self.service)
+            .field("stages", &self.stages)
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}

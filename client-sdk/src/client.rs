@@ -1,0 +1,420 @@
+//! The calls of the runner API, one method each.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use flamingock_api_types::{
+    ErrorCode,
+    audit::{AuditWrite, AuditWriteResponse},
+    auth::{TokenRequest, TokenResponse},
+    execution::{PlanRequest, PlanResponse},
+    headers,
+    lock::{LockAcquisitionRequest, LockResponse, LockView},
+};
+use reqwest::Method;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::Mutex, time::Instant};
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Failure},
+    retry::Patience,
+    runner_id,
+    transport::{Request, Transport, segment},
+};
+
+/// How long a release is tried: an application should not start later because of it, the lease ends by itself.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whom to talk to, as whom.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Root of the server, such as `http://127.0.0.1:8080`.
+    pub server: String,
+    /// The API token.
+    pub token: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// Name of the service.
+    pub service: String,
+    /// Names this runner; made up from the service, the host and a random part when absent.
+    pub runner_id: Option<String>,
+    /// Time to make a connection. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// Time for a request to be answered, besides what the server is asked to wait. Default: 30 s.
+    pub request_timeout: Duration,
+    /// Time in which a call that is safe to repeat is repeated. Default: 30 s.
+    pub retry_for: Duration,
+}
+
+impl ClientConfig {
+    /// The defaults.
+    pub fn new(
+        server: impl Into<String>,
+        token: impl Into<String>,
+        environment: impl Into<String>,
+        service: impl Into<String>,
+    ) -> Self {
+        Self {
+            server: server.into(),
+            token: token.into(),
+            environment: environment.into(),
+            service: service.into(),
+            runner_id: None,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            retry_for: Duration::from_secs(30),
+        }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("server", &self.server)
+            .field("token", &"[redacted]")
+            .field("environment", &self.environment)
+            .field("service", &self.service)
+            .field("runner_id", &self.runner_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The runner API, call by call. [`Flamingock`](crate::Flamingock) is built on it; use it for tools of your own.
+///
+/// It exchanges the token when the first call needs it, and once more when the session has expired. Calls that are
+/// safe to repeat are repeated with back-off and jitter; `Retry-After` is honoured.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    transport: Transport,
+    config: ClientConfig,
+    runner_id: String,
+    session: Mutex<Option<Arc<TokenResponse>>>,
+}
+
+/// What goes with a plan request besides its body.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// The acquisition id of the last `AWAIT`, and how long ago it was first seen.
+    pub waited_for: Option<(String, Duration)>,
+    /// How long the server may hold the request instead of answering `AWAIT` at once.
+    pub wait: Duration,
+}
+
+/// An answer, and when the request for it was sent: what a lease is counted from.
+pub(crate) struct Timed<T> {
+    pub(crate) sent_at: Instant,
+    pub(crate) answer: T,
+}
+
+struct Call<'a> {
+    operation: &'static str,
+    method: Method,
+    path: &'a (dyn Fn(&TokenResponse) -> String + Send + Sync),
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+    wait: Duration,
+}
+
+impl Client {
+    /// A client. Nothing is sent yet; the error says what is wrong with the configuration.
+    pub fn new(config: ClientConfig) -> Result<Self, String> {
+        let transport = Transport::new(&config.server, config.connect_timeout)?;
+        let runner_id = config
+            .runner_id
+            .clone()
+            .unwrap_or_else(|| runner_id::new(&config.service));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                transport,
+                config,
+                runner_id,
+                session: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// Who this client is to the server: the owner of its locks.
+    pub fn runner_id(&self) -> &str {
+        &self.shared.runner_id
+    }
+
+    /// The session: made by the first call that needs it, or now.
+    pub async fn session(&self) -> Result<Arc<TokenResponse>, Error> {
+        let mut session = self.shared.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(session.clone());
+        }
+        let fresh = Arc::new(self.exchange().await?);
+        *session = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// Exchanges the API token for a session, without keeping it.
+    pub async fn exchange(&self) -> Result<TokenResponse, Error> {
+        let config = &self.shared.config;
+        let body = encode(&TokenRequest {
+            api_token: Some(config.token.clone()),
+            service_name: Some(config.service.clone()),
+            environment_name: Some(config.environment.clone()),
+        });
+        let request = Request {
+            method: Method::POST,
+            path: "/api/v1/auth/exchange-token",
+            query: &[],
+            headers: &[],
+            bearer: None,
+            body: Some(&body),
+            timeout: config.request_timeout,
+        };
+        let patience = Patience::lasting(config.retry_for);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let request_id = Uuid::new_v4().to_string();
+            let failure = match self.shared.transport.send(&request, &request_id).await {
+                Ok(Some(session)) => return Ok(session),
+                Ok(None) => Failure::Unreadable("the answer is empty".into()),
+                Err(failure) => failure,
+            };
+            match patience.pause(attempts, &failure) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(Error::new("token exchange", attempts, request_id, failure)),
+            }
+        }
+    }
+
+    /// Submits a pipeline and asks what to do.
+    pub async fn plan(&self, request: &PlanRequest, options: &PlanOptions) -> Result<PlanResponse, Error> {
+        Ok(self.plan_timed(request, options).await?.answer)
+    }
+
+    pub(crate) async fn plan_timed(
+        &self,
+        request: &PlanRequest,
+        options: &PlanOptions,
+    ) -> Result<Timed<PlanResponse>, Error> {
+        let mut query = Vec::new();
+        let elapsed = match &options.waited_for {
+            Some((acquisition_id, elapsed)) => {
+                query.push(("lastAcquisitionId", acquisition_id.clone()));
+                *elapsed
+            }
+            None => Duration::ZERO,
+        };
+        query.push(("elapsedMillis", elapsed.as_millis().to_string()));
+        let wait = options.wait.as_secs();
+        let headers = if wait > 0 {
+            vec![(headers::PREFER, format!("wait={wait}"))]
+        } else {
+            Vec::new()
+        };
+        let call = Call {
+            query,
+            headers,
+            wait: Duration::from_secs(wait),
+            ..Call::new(
+                "plan request",
+                Method::POST,
+                &execution_path,
+                Some(encode(request)),
+            )
+        };
+        required(self.call(call, &self.default_patience()).await?, "plan request")
+    }
+
+    /// Reports one fact about one change of an execution.
+    pub async fn audit(&self, execution_id: i64, entry: &AuditWrite) -> Result<AuditWriteResponse, Error> {
+        self.audit_patiently(execution_id, entry, &self.default_patience())
+            .await
+    }
+
+    pub(crate) async fn audit_patiently(
+        &self,
+        execution_id: i64,
+        entry: &AuditWrite,
+        patience: &Patience<'_>,
+    ) -> Result<AuditWriteResponse, Error> {
+        let change = segment(&entry.change_id);
+        let path = |session: &TokenResponse| {
+            format!("{}/{execution_id}/change/{change}/audit", execution_path(session))
+        };
+        let call = Call {
+            headers: vec![("idempotency-key", Uuid::new_v4().to_string())],
+            ..Call::new("audit write", Method::POST, &path, Some(encode(entry)))
+        };
+        // An empty answer is allowed: it only saves bytes.
+        let Timed { answer, .. } = self.call(call, patience).await?;
+        Ok(answer.unwrap_or(AuditWriteResponse {
+            lock: None,
+            late: false,
+            seq: None,
+        }))
+    }
+
+    /// Extends the lease of a lock that this runner holds.
+    pub async fn extend(&self, key: &str) -> Result<LockResponse, Error> {
+        Ok(self.extend_timed(key, &self.default_patience()).await?.answer)
+    }
+
+    pub(crate) async fn extend_timed(
+        &self,
+        key: &str,
+        patience: &Patience<'_>,
+    ) -> Result<Timed<LockResponse>, Error> {
+        let path = |_: &TokenResponse| format!("/api/v1/{}/lock/extension", segment(key));
+        let call = Call::new("lock extension", Method::POST, &path, Some(b"{}".to_vec()));
+        required(self.call(call, patience).await?, "lock extension")
+    }
+
+    /// Gives a lock back. Repeated when unanswered; a repetition that finds it gone is a success.
+    pub async fn release(&self, key: &str) -> Result<(), Error> {
+        let path = |_: &TokenResponse| format!("/api/v1/{}/lock", segment(key));
+        let call = Call::new("lock release", Method::DELETE, &path, None);
+        let released: Result<Timed<Option<serde_json::Value>>, Error> =
+            self.call(call, &Patience::lasting(RELEASE_PATIENCE)).await;
+        match released {
+            Err(error) if !(error.attempts() > 1 && error.code() == Some(ErrorCode::LockNotHeld)) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a lock outside any plan. Not repeated.
+    pub async fn acquire(&self, key: &str, request: &LockAcquisitionRequest) -> Result<LockResponse, Error> {
+        let path = |_: &TokenResponse| format!("/api/v1/{}/lock/acquisition", segment(key));
+        let call = Call::new("lock acquisition", Method::POST, &path, Some(encode(request)));
+        Ok(required(self.call(call, &Patience::none()).await?, "lock acquisition")?.answer)
+    }
+
+    /// Reads a lock, of whoever it is; `None` when nobody holds it.
+    pub async fn lock(&self, key: &str) -> Result<Option<LockView>, Error> {
+        let path = |_: &TokenResponse| format!("/api/v1/{}/lock", segment(key));
+        let call = Call::new("lock read", Method::GET, &path, None);
+        match self.call(call, &self.default_patience()).await {
+            Ok(Timed { answer, .. }) => Ok(answer),
+            Err(error) if error.code() == Some(ErrorCode::LockNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn default_patience(&self) -> Patience<'static> {
+        Patience::lasting(self.shared.config.retry_for)
+    }
+
+    async fn call<R: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        patience: &Patience<'_>,
+    ) -> Result<Timed<Option<R>>, Error> {
+        let mut session = self.session().await?;
+        let mut headers = call.headers;
+        headers.push((headers::RUNNER_ID, self.shared.runner_id.clone()));
+        let (mut attempts, mut renewed) = (0, false);
+        loop {
+            attempts += 1;
+            let request_id = Uuid::new_v4().to_string();
+            let path = (call.path)(&session);
+            let request = Request {
+                method: call.method.clone(),
+                path: &path,
+                query: &call.query,
+                headers: &headers,
+                bearer: Some(&session.jwt),
+                body: call.body.as_deref(),
+                timeout: self.shared.config.request_timeout + call.wait,
+            };
+            let sent_at = Instant::now();
+            let failure = match self.shared.transport.send(&request, &request_id).await {
+                Ok(answer) => return Ok(Timed { sent_at, answer }),
+                Err(failure) => failure,
+            };
+            if failure.is_session_expired() && !renewed {
+                renewed = true;
+                session = self.renew(&session).await?;
+                continue;
+            }
+            match patience.pause(attempts, &failure) {
+                Some(pause) => {
+                    tracing::debug!(
+                        operation = call.operation,
+                        attempts,
+                        ?failure,
+                        ?pause,
+                        "trying again"
+                    );
+                    tokio::time::sleep(pause).await;
+                }
+                None => return Err(Error::new(call.operation, attempts, request_id, failure)),
+            }
+        }
+    }
+
+    /// A new session in place of one that has expired. Of several calls that find out together, one exchanges.
+    async fn renew(&self, expired: &Arc<TokenResponse>) -> Result<Arc<TokenResponse>, Error> {
+        let mut session = self.shared.session.lock().await;
+        match &*session {
+            Some(current) if !Arc::ptr_eq(current, expired) => Ok(current.clone()),
+            _ => {
+                let fresh = Arc::new(self.exchange().await?);
+                *session = Some(fresh.clone());
+                Ok(fresh)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.shared.config)
+            .field("runner_id", &self.shared.runner_id)
+            .finish()
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        operation: &'static str,
+        method: Method,
+        path: &'a (dyn Fn(&TokenResponse) -> String + Send + Sync),
+        body: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            operation,
+            method,
+            path,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+fn execution_path(session: &TokenResponse) -> String {
+    format!(
+        "/api/v1/environment/{}/service/{}/execution",
+        session.environment_id, session.service_id
+    )
+}
+
+fn encode(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("wire types have text keys and print to memory")
+}
+
+fn required<R>(timed: Timed<Option<R>>, operation: &'static str) -> Result<Timed<R>, Error> {
+    let Some(answer) = timed.answer else {
+        let failure = Failure::Unreadable("the answer is empty".into());
+        return Err(Error::new(operation, 1, String::new(), failure));
+    };
+    Ok(Timed {
+        sent_at: timed.sent_at,
+        answer,
+    })
+}

@@ -1,0 +1,297 @@
+//! What a change is given: dependencies, the target's client or transaction, the cancellation signal.
+//!
+//! Everything is looked up by type. What a change needs is declared beside how it is taken ([`FromContext`]), so the
+//! builder can refuse a pipeline whose needs are not met, before anything is recorded as started.
+
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    ops::Deref,
+    sync::Arc,
+};
+
+use crate::{cancellation::Cancellation, change::ChangeInfo};
+
+type Shared = Arc<dyn Any + Send + Sync>;
+
+/// The application's own values, by type.
+#[derive(Clone, Default)]
+pub(crate) struct Dependencies(HashMap<TypeId, Shared>);
+
+impl Dependencies {
+    /// False when there was one of this type.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value)).is_none()
+    }
+
+    pub(crate) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+}
+
+/// What a change runs with.
+///
+/// Change functions take what they need as parameters instead ([`FromContext`]); a hand-written
+/// [`Change`](crate::Change) asks here.
+pub struct Context {
+    pub(crate) change: Arc<ChangeInfo>,
+    pub(crate) dependencies: Arc<Dependencies>,
+    pub(crate) client: Option<Shared>,
+    pub(crate) transaction: Option<Box<dyn Any + Send>>,
+    pub(crate) cancellation: Cancellation,
+}
+
+impl Context {
+    /// What the running change says about itself.
+    pub fn change(&self) -> &ChangeInfo {
+        &self.change
+    }
+
+    /// A value given to the builder by [`dependency`](crate::Builder::dependency).
+    pub fn dependency<T: Send + Sync + 'static>(&self) -> Result<Dep<T>, InjectionError> {
+        let value = self.dependencies.0.get(&TypeId::of::<T>()).cloned();
+        match value.and_then(|value| value.downcast().ok()) {
+            Some(value) => Ok(Dep(value)),
+            None => Err(InjectionError {
+                wanted: "dependency",
+                type_name: type_name::<T>(),
+            }),
+        }
+    }
+
+    /// The target's client. A change that runs in a transaction has none: work through it would escape.
+    pub fn client<T: Send + Sync + 'static>(&self) -> Result<TargetClient<T>, InjectionError> {
+        match self.client.clone().and_then(|client| client.downcast().ok()) {
+            Some(client) => Ok(TargetClient(client)),
+            None => Err(InjectionError {
+                wanted: "target's client",
+                type_name: type_name::<T>(),
+            }),
+        }
+    }
+
+    /// The transaction that the change runs in.
+    pub fn transaction<T: TransactionHandle>(&mut self) -> Result<&mut T, InjectionError> {
+        match self
+            .transaction
+            .as_mut()
+            .and_then(|transaction| transaction.downcast_mut())
+        {
+            Some(transaction) => Ok(transaction),
+            None => Err(InjectionError {
+                wanted: "transaction",
+                type_name: type_name::<T>(),
+            }),
+        }
+    }
+
+    /// Tells when the change should stop.
+    pub fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("change", &self.change)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that a change function can take as a parameter, by value.
+///
+/// Implement it to bundle what many changes need:
+///
+/// ```
+/// use flamingock::{Context, Dep, FromContext, InjectionError, Requirement};
+///
+/// struct Config { region: String }
+/// struct Region(String);
+///
+/// impl FromContext for Region {
+///     fn requirement() -> Requirement {
+///         Requirement::dependency::<Config>()
+///     }
+///
+///     fn from_context(context: &Context) -> Result<Self, InjectionError> {
+///         Ok(Self(context.dependency::<Config>()?.region.clone()))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a change",
+    note = "take the application's values as `Dep<T>`, the target's client as `TargetClient<T>`, the transaction by \
+            `&mut` (for PostgreSQL `&mut PgTx`) and the stop signal as `Cancellation`"
+)]
+pub trait FromContext: Sized + Send {
+    /// What must be there; checked when the application is built.
+    fn requirement() -> Requirement;
+
+    /// Takes it.
+    fn from_context(context: &Context) -> Result<Self, InjectionError>;
+}
+
+/// The handle of an open transaction, taken by a change as `&mut`.
+#[diagnostic::on_unimplemented(
+    message = "`&mut {Self}` cannot be a parameter of a change",
+    note = "`&mut` is for the transaction of the target system, such as `&mut PgTx`; take other things by value, the \
+            application's as `Dep<T>`"
+)]
+pub trait TransactionHandle: Send + 'static {}
+
+/// One thing that a change needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    pub(crate) kind: RequirementKind,
+    pub(crate) type_id: TypeId,
+    pub(crate) type_name: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequirementKind {
+    Nothing,
+    Dependency,
+    Client,
+    Transaction,
+}
+
+impl Requirement {
+    fn of<T: 'static>(kind: RequirementKind) -> Self {
+        Self {
+            kind,
+            type_id: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+        }
+    }
+
+    /// Always met.
+    pub fn nothing() -> Self {
+        Self::of::<()>(RequirementKind::Nothing)
+    }
+
+    /// A value of the application.
+    pub fn dependency<T: Send + Sync + 'static>() -> Self {
+        Self::of::<T>(RequirementKind::Dependency)
+    }
+
+    /// The client of the change's target system, for a change outside a transaction.
+    pub fn client<T: Send + Sync + 'static>() -> Self {
+        Self::of::<T>(RequirementKind::Client)
+    }
+
+    /// The transaction of the change's target system.
+    pub fn transaction<T: TransactionHandle>() -> Self {
+        Self::of::<T>(RequirementKind::Transaction)
+    }
+}
+
+/// A change asked for what is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {wanted} of type {type_name} for this change")]
+pub struct InjectionError {
+    wanted: &'static str,
+    type_name: &'static str,
+}
+
+/// A value of the application, given to the builder by [`dependency`](crate::Builder::dependency).
+///
+/// As `Option<Dep<T>>` it may be absent.
+#[derive(Debug)]
+pub struct Dep<T>(Arc<T>);
+
+impl<T> Dep<T> {
+    /// For calling a change function in a test.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Clone for Dep<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for Dep<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> FromContext for Dep<T> {
+    fn requirement() -> Requirement {
+        Requirement::dependency::<T>()
+    }
+
+    fn from_context(context: &Context) -> Result<Self, InjectionError> {
+        context.dependency()
+    }
+}
+
+impl<T: Send + Sync + 'static> FromContext for Option<Dep<T>> {
+    fn requirement() -> Requirement {
+        Requirement::nothing()
+    }
+
+    fn from_context(context: &Context) -> Result<Self, InjectionError> {
+        Ok(context.dependency().ok())
+    }
+}
+
+/// The client of the change's target system, as given to the target.
+///
+/// Only for changes outside a transaction; one inside gets the transaction, so that nothing escapes it.
+#[derive(Debug)]
+pub struct TargetClient<T>(Arc<T>);
+
+impl<T> TargetClient<T> {
+    /// For calling a change function in a test.
+    pub fn new(client: T) -> Self {
+        Self(Arc::new(client))
+    }
+}
+
+impl<T: Clone> TargetClient<T> {
+    /// The client itself.
+    pub fn into_inner(self) -> T {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+impl<T> Clone for TargetClient<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for TargetClient<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> FromContext for TargetClient<T> {
+    fn requirement() -> Requirement {
+        Requirement::client::<T>()
+    }
+
+    fn from_context(context: &Context) -> Result<Self, InjectionError> {
+        context.client()
+    }
+}
+
+impl FromContext for Cancellation {
+    fn requirement() -> Requirement {
+        Requirement::nothing()
+    }
+
+    fn from_context(context: &Context) -> Result<Self, InjectionError> {
+        Ok(context.cancellation())
+    }
+}

@@ -1,0 +1,202 @@
+//! The lock while changes run: how long it still holds, what keeps it, and the signal when it is gone.
+//!
+//! Time is counted on this process's monotonic clock, from the moment before the request was sent: so the holder
+//! always believes in its lease for a little less time than the server does.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use flamingock_api_types::lock::{LockResponse, LockStatus, LockView};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    cancellation::{CancelReason, Cancellation},
+    client::{Client, Timed},
+    retry::Patience,
+};
+
+/// A lock that this runner was granted.
+#[derive(Clone)]
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    key: String,
+    fence: Option<i64>,
+    term: Mutex<Term>,
+    signal: watch::Sender<Option<CancelReason>>,
+}
+
+#[derive(Clone, Copy)]
+struct Term {
+    length: Duration,
+    end: Instant,
+}
+
+impl Lease {
+    pub(crate) fn granted(lock: &LockView, sent_at: Instant) -> Self {
+        let term = Term::new(sent_at, lock.acquired_for_millis);
+        let (signal, _) = watch::channel(None);
+        Self {
+            shared: Arc::new(Shared {
+                key: lock.key.clone(),
+                fence: lock.fence,
+                term: Mutex::new(term),
+                signal,
+            }),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.shared.key
+    }
+
+    pub(crate) fn fence(&self) -> Option<i64> {
+        self.shared.fence
+    }
+
+    pub(crate) fn length(&self) -> Duration {
+        self.term().length
+    }
+
+    pub(crate) fn end(&self) -> Instant {
+        self.term().end
+    }
+
+    /// May another change be started?
+    pub(crate) fn check(&self) -> Result<(), CancelReason> {
+        if self.end() <= Instant::now() {
+            self.cancel(CancelReason::LockLost);
+        }
+        match *self.shared.signal.borrow() {
+            None => Ok(()),
+            Some(reason) => Err(reason),
+        }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.check() == Err(CancelReason::LockLost)
+    }
+
+    pub(crate) fn cancellation(&self) -> Cancellation {
+        Cancellation::new(self.shared.signal.subscribe())
+    }
+
+    /// How long the result of a change is reported: while the lease lives, and for one lease from now if it does not.
+    /// Ten leases are the end all the same, since a server that extends locks and never takes a result is broken.
+    pub(crate) fn report_until(&self) -> impl Fn() -> Instant + Send + Sync + use<> {
+        let (lease, length, first) = (self.clone(), self.length(), Instant::now());
+        move || (first + length).max(lease.end()).min(first + length * 10)
+    }
+
+    fn term(&self) -> Term {
+        *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn extend(&self, lock: &LockView, sent_at: Instant) {
+        *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner) =
+            Term::new(sent_at, lock.acquired_for_millis);
+    }
+
+    /// A lost lock outweighs a request to stop, not the other way round.
+    fn cancel(&self, reason: CancelReason) {
+        self.shared.signal.send_if_modified(|current| {
+            let news = current.is_none() || (*current != Some(reason) && reason == CancelReason::LockLost);
+            if news {
+                tracing::warn!(lock = %self.shared.key, %reason, "stopping: no further change is begun");
+                *current = Some(reason);
+            }
+            news
+        });
+    }
+}
+
+impl Term {
+    fn new(sent_at: Instant, millis: i64) -> Self {
+        let length = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        Self {
+            length,
+            end: sent_at + length,
+        }
+    }
+}
+
+/// Extends a lease until it is dropped or [stopped](Self::stop).
+pub(crate) struct Heartbeat {
+    task: JoinHandle<()>,
+}
+
+impl Heartbeat {
+    pub(crate) fn start(client: Client, lease: Lease) -> Self {
+        Self {
+            task: tokio::spawn(beat(client, lease)),
+        }
+    }
+
+    /// Afterwards no extension is under way: one must not meet the release.
+    pub(crate) async fn stop(mut self) {
+        self.task.abort();
+        // Only the cancellation that was just asked for.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn beat(client: Client, lease: Lease) {
+    // The grant is fresh, so the first beat is a third of the lease away.
+    let period = (lease.length() / 3).max(Duration::from_millis(10));
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let end = lease.end();
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = tokio::time::sleep_until(end) => {}
+        }
+        if lease.is_lost() {
+            return;
+        }
+        let patience = Patience::until(move || end);
+        match tokio::time::timeout_at(end, client.extend_timed(lease.key(), &patience)).await {
+            Ok(Ok(extended)) if is_ours(&extended.answer, client.runner_id()) => {
+                let Timed { sent_at, answer } = extended;
+                lease.extend(&answer.lock, sent_at);
+                tracing::debug!(lock = lease.key(), "lease extended");
+                if answer.cancel {
+                    lease.cancel(CancelReason::Requested);
+                }
+            }
+            Ok(Ok(extended)) => {
+                tracing::warn!(lock = lease.key(), owner = %extended.answer.lock.owner, "the lock is another runner's");
+                return lease.cancel(CancelReason::LockLost);
+            }
+            Ok(Err(error)) if error.is_lock_held() => {
+                tracing::warn!(lock = lease.key(), %error, "the lock cannot be extended");
+                return lease.cancel(CancelReason::LockLost);
+            }
+            // The lease still runs: the next beat tries again.
+            Ok(Err(error)) => {
+                tracing::warn!(lock = lease.key(), %error, "the lock could not be extended this time");
+            }
+            Err(_) => return lease.cancel(CancelReason::LockLost),
+        }
+    }
+}
+
+fn is_ours(answer: &LockResponse, runner_id: &str) -> bool {
+    answer.status == LockStatus::Extended
+        && answer.lock.owner == runner_id
+        && answer.lock.acquired_for_millis > 0
+}

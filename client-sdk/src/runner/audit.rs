@@ -1,0 +1,181 @@
+//! One change under execution, and its audit entries.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use flamingock_api_types::audit::{AuditState, AuditWrite, AuditWriteResponse, ChangeType, TxStrategy};
+use tokio::time::Instant;
+
+use super::stage::Execution;
+use crate::{
+    change::ChangeError,
+    context::Context,
+    error::Error,
+    report::millis,
+    retry::Patience,
+    stage::LoadedChange,
+    target::{AnyTarget, AnyTransaction, Target},
+    trace,
+};
+
+/// How long the start of a change is reported. Nothing is lost by giving up: nothing has happened yet.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Job<'a> {
+    pub(super) execution: &'a Execution<'a>,
+    pub(super) stage: &'a str,
+    pub(super) change: &'a LoadedChange,
+    pub(super) target: &'a Target,
+}
+
+/// What happened, as the audit wants it.
+pub(super) struct Fact<'a> {
+    state: AuditState,
+    method: &'static str,
+    took: Duration,
+    error: Option<&'a ChangeError>,
+}
+
+impl<'a> Fact<'a> {
+    pub(super) fn applied(took: Duration) -> Self {
+        Self {
+            state: AuditState::Applied,
+            method: "apply",
+            took,
+            error: None,
+        }
+    }
+
+    pub(super) fn failed(took: Duration, error: &'a ChangeError) -> Self {
+        Self {
+            state: AuditState::Failed,
+            method: "apply",
+            took,
+            error: Some(error),
+        }
+    }
+
+    /// By the target system itself.
+    pub(super) fn rolled_back_natively() -> Self {
+        Self {
+            state: AuditState::RolledBack,
+            method: "native_db_engine",
+            took: Duration::ZERO,
+            error: None,
+        }
+    }
+
+    /// By the change's own rollback.
+    pub(super) fn rollback(took: Duration, result: &'a Result<(), ChangeError>) -> Self {
+        let state = if result.is_ok() {
+            AuditState::RolledBack
+        } else {
+            AuditState::RollbackFailed
+        };
+        Self {
+            state,
+            method: "rollback",
+            took,
+            error: result.as_ref().err(),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// The target, if the change runs in its transaction.
+    pub(super) fn transactions(&self) -> Option<&Arc<dyn AnyTarget>> {
+        self.target
+            .transactions
+            .as_ref()
+            .filter(|_| self.change.info.is_transactional())
+    }
+
+    fn tx_strategy(&self) -> TxStrategy {
+        match self.transactions() {
+            None => TxStrategy::NonTx,
+            Some(target) if target.keeps_marks() => TxStrategy::TxSeparateWithMarker,
+            Some(_) => TxStrategy::TxSeparateNoMarker,
+        }
+    }
+
+    pub(super) fn strategy_name(&self) -> &'static str {
+        match self.tx_strategy() {
+            TxStrategy::TxSeparateWithMarker => "TX_SEPARATE_WITH_MARKER",
+            TxStrategy::TxSeparateNoMarker => "TX_SEPARATE_NO_MARKER",
+            _ => "NON_TX",
+        }
+    }
+
+    /// Inside a transaction there is no client, so that nothing escapes it.
+    pub(super) fn context(&self, transaction: Option<AnyTransaction>) -> Context {
+        Context {
+            change: self.change.info.clone(),
+            dependencies: self.execution.app.dependencies.clone(),
+            client: transaction.is_none().then(|| self.target.client.value.clone()),
+            transaction,
+            cancellation: self.execution.lease.cancellation(),
+        }
+    }
+
+    /// Reports that the change is about to be applied. Without an answer to this, it must not be.
+    pub(super) async fn report_start(&self) -> Result<(), Error> {
+        let fact = Fact {
+            state: AuditState::Started,
+            method: "apply",
+            took: Duration::ZERO,
+            error: None,
+        };
+        let lease = self.execution.lease;
+        let until = Instant::now() + START_PATIENCE;
+        let patience = Patience::until(move || until.min(lease.end()));
+        self.write(&fact, &patience).await?;
+        Ok(())
+    }
+
+    /// Reports what has happened, as long as it makes sense. It happened, whatever the answer.
+    pub(super) async fn report(&self, fact: &Fact<'_>) -> Result<AuditWriteResponse, Error> {
+        let patience = Patience::until(self.execution.lease.report_until()).insisting();
+        let written = self.write(fact, &patience).await;
+        match &written {
+            Ok(answer) if answer.late => {
+                tracing::warn!(state = ?fact.state, "recorded as late: another execution or a person has written since");
+            }
+            Ok(_) => tracing::debug!(state = ?fact.state, "recorded"),
+            Err(error) => tracing::error!(state = ?fact.state, %error, "what happened could not be recorded"),
+        }
+        written
+    }
+
+    async fn write(&self, fact: &Fact<'_>, patience: &Patience<'_>) -> Result<AuditWriteResponse, Error> {
+        let entry = self.entry(fact);
+        self.execution
+            .client
+            .audit_patiently(self.execution.id, &entry, patience)
+            .await
+    }
+
+    fn entry(&self, fact: &Fact<'_>) -> AuditWrite {
+        let (execution, info) = (self.execution, &self.change.info);
+        AuditWrite {
+            change_id: info.id().to_owned(),
+            stage_id: Some(self.stage.to_owned()),
+            author: Some(info.author.to_string()),
+            applied_at_epoch_millis: Some(Utc::now().timestamp_millis()),
+            state: fact.state,
+            class_name: Some(info.source.to_string()),
+            method_name: Some(fact.method.to_owned()),
+            metadata: Some(execution.app.settings.metadata.clone().into()),
+            execution_millis: i64::try_from(millis(fact.took)).ok(),
+            execution_hostname: Some(execution.host.to_owned()),
+            error_trace: Some(fact.error.map(trace::of).unwrap_or_default()),
+            change_type: Some(ChangeType::StandardCode),
+            tx_strategy: Some(self.tx_strategy()),
+            target_system_id: Some(self.target.id.to_string()),
+            order: Some(info.order().to_owned()),
+            recovery_strategy: Some(info.recovery.into()),
+            transaction_flag: Some(info.is_transactional()),
+            system_change: Some(false),
+            fence: execution.lease.fence(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The marks found in the target systems before a plan request.
+
+use std::collections::HashSet;
+
+use flamingock_api_types::execution::MarkStatus;
+
+use crate::{
+    builder::Flamingock,
+    start_error::StartErrorKind,
+    target::{MarkOperation, MarkScope, Target},
+};
+
+/// The marks that a plan request carries, each with the target system that it came from.
+#[derive(Default)]
+pub(super) struct MarkSnapshot<'a> {
+    found: Vec<(&'a Target, String, MarkOperation)>,
+}
+
+impl<'a> MarkSnapshot<'a> {
+    /// Reads the marks of the pipeline's changes. Those of others, such as of changes that were removed from the code,
+    /// are not sent and so never cleared.
+    ///
+    /// A mark that cannot be read must not count as absent: the server could have a committed change applied again.
+    pub(super) async fn read(app: &'a Flamingock, scope: MarkScope) -> Result<Self, StartErrorKind> {
+        let changes = || {
+            app.stages
+                .iter()
+                .flat_map(|stage| &stage.changes)
+                .map(|change| &change.info)
+        };
+        let submitted: HashSet<_> = changes().map(|change| change.id()).collect();
+        let used: HashSet<_> = changes()
+            .filter(|change| change.is_transactional())
+            .map(|change| change.target())
+            .collect();
+        let mut snapshot = Self::default();
+        for target in app.targets.iter().filter(|target| used.contains(&*target.id)) {
+            let Some(marker) = target.marker() else { continue };
+            let marks = marker
+                .marks(scope)
+                .await
+                .map_err(|error| StartErrorKind::Target {
+                    target: target.id.to_string(),
+                    error,
+                })?;
+            let ours = marks
+                .into_iter()
+                .filter(|mark| submitted.contains(mark.change_id.as_str()));
+            snapshot
+                .found
+                .extend(ours.map(|mark| (target, mark.change_id, mark.operation)));
+        }
+        Ok(snapshot)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// What is sent for a change.
+    pub(super) fn status(&self, change_id: &str) -> MarkStatus {
+        let operations = || {
+            self.found
+                .iter()
+                .filter(|(_, id, _)| id == change_id)
+                .map(|(_, _, operation)| operation)
+        };
+        // A change that moved between targets can have two; that it was committed somewhere weighs more.
+        if operations().any(|operation| *operation == MarkOperation::Applied) {
+            MarkStatus::Applied
+        } else if operations().next().is_some() {
+            MarkStatus::RolledBack
+        } else {
+            MarkStatus::None
+        }
+    }
+
+    /// Removes exactly these marks: the server has accounted for them. One that stays is only sent again.
+    pub(super) async fn clear(self, scope: MarkScope) {
+        let mut rest = self.found;
+        while let Some((target, _, _)) = rest.first() {
+            let target = *target;
+            let (here, elsewhere): (Vec<_>, Vec<_>) = rest
+                .into_iter()
+                .partition(|(other, _, _)| std::ptr::eq(*other, target));
+            rest = elsewhere;
+            let change_ids: Vec<_> = here.into_iter().map(|(_, id, _)| id).collect();
+            let Some(marker) = target.marker() else { continue };
+            match marker.clear_marks(scope, &change_ids).await {
+                Ok(()) => tracing::debug!(target_system = %target.id, ?change_ids, "marks cleared"),
+                Err(error) => {
+                    tracing::warn!(target_system = %target.id, ?change_ids, error = %crate::start_error::with_sources(&error), "marks stay");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One run: ask for a plan, carry it out, ask again, until there is nothing left or nothing possible.
+
+use tracing::Instrument as _;
+
+use crate::{
+    builder::Flamingock,
+    client::Client,
+    report::{ErrorReport, Report, RunStatus},
+    start_error::{StartError, StartErrorKind},
+};
+
+mod audit;
+mod marks;
+mod offer;
+mod plan_loop;
+mod record;
+mod stage;
+mod strategy;
+
+use record::RunRecord;
+
+pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
+    let mut record = RunRecord::new(app);
+    let Some(client) = &app.client else {
+        tracing::info!("flamingock is switched off: nothing is applied");
+        return Ok(record.report(None));
+    };
+    let span = tracing::info_span!("flamingock.run", runner_id = client.runner_id());
+    async {
+        let ended = go(app, client, &mut record).await;
+        conclude(app, &record, ended)
+    }
+    .instrument(span)
+    .await
+}
+
+async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Result<(), StartErrorKind> {
+    let session = client.session().await.map_err(StartErrorKind::Server)?;
+    plan_loop::run(app, client, &session, record).await?;
+    match record.failure() {
+        Some(kind) => Err(kind),
+        None => Ok(()),
+    }
+}
+
+fn conclude(
+    app: &Flamingock,
+    record: &RunRecord<'_>,
+    ended: Result<(), StartErrorKind>,
+) -> Result<Report, StartError> {
+    let error = ended.as_ref().err().and_then(|kind| match kind {
+        // These are in the stages already.
+        StartErrorKind::ChangesFailed | StartErrorKind::ManualIntervention { .. } => None,
+        other => {
+            let (name, message) = other.describe();
+            Some(ErrorReport::new(name, message, Vec::new()))
+        }
+    });
+    let report = record.report(error);
+    if app.settings.log_report {
+        if report.status == RunStatus::Failed {
+            tracing::error!(target: "flamingock::report", "\n{report}");
+        } else {
+            tracing::info!(target: "flamingock::report", "\n{report}");
+        }
+    }
+    match ended {
+        Ok(()) => Ok(report),
+        Err(StartErrorKind::LockUnavailable { .. }) if !app.settings.fail_if_lock_unavailable => Ok(report),
+        Err(kind) => Err(StartError::new(kind, report)),
+    }
+}

@@ -1,0 +1,310 @@
+//! The outer loop: marks, plan request, waiting for the lock, carrying out, release.
+
+use std::time::Duration;
+
+use flamingock_api_types::{
+    auth::TokenResponse,
+    digest,
+    execution::{PlanAction, PlanRequest, PlanResponse, RunnerFacts, Submission},
+    lock::LockView,
+};
+use tokio::time::Instant;
+
+use super::{
+    marks::MarkSnapshot,
+    offer::{Action, Offer},
+    record::RunRecord,
+    stage::{Execution, Pass},
+};
+use crate::{
+    builder::Flamingock,
+    client::{Client, PlanOptions, Timed},
+    lease::{Heartbeat, Lease},
+    runner_id,
+    start_error::StartErrorKind,
+    target::MarkScope,
+};
+
+/// Between two plan requests, whatever the server answers.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// What the server is asked to hold a request at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(
+    app: &Flamingock,
+    client: &Client,
+    session: &TokenResponse,
+    record: &mut RunRecord<'_>,
+) -> Result<(), StartErrorKind> {
+    let scope = MarkScope {
+        environment_id: session.environment_id,
+        service_id: session.service_id,
+    };
+    let mut planner = Planner {
+        app,
+        client,
+        scope,
+        host: runner_id::host(),
+        last_request: None,
+    };
+    loop {
+        let (sent_at, plan) = match planner.next(record).await? {
+            Next::UpToDate => {
+                record.everything_was_applied();
+                return Ok(());
+            }
+            Next::Plan(plan) => (plan.sent_at, plan.answer),
+        };
+        match plan.action {
+            PlanAction::Continue => {
+                let result = plan
+                    .pipeline_result
+                    .as_ref()
+                    .ok_or_else(|| protocol("it has no pipelineResult"))?;
+                return record.finish(result);
+            }
+            PlanAction::Abort if record.failure().is_some() => return Ok(()),
+            // An application must not start because the server stopped it for a reason of its own.
+            PlanAction::Abort => {
+                return Err(StartErrorKind::Aborted {
+                    reason: reason(&plan),
+                });
+            }
+            PlanAction::Execute => planner.carry_out(&plan, sent_at, record).await?,
+            PlanAction::Await | PlanAction::Unknown => return Err(protocol("its action is unknown")),
+        }
+    }
+}
+
+struct Planner<'a> {
+    app: &'a Flamingock,
+    client: &'a Client,
+    scope: MarkScope,
+    host: String,
+    last_request: Option<Instant>,
+}
+
+enum Next {
+    /// By its digest alone, the whole pipeline is known to be applied.
+    UpToDate,
+    /// Anything but `AWAIT`.
+    Plan(Box<Timed<PlanResponse>>),
+}
+
+/// What is watched of another runner's lock.
+struct Watched {
+    acquisition_id: String,
+    since: Instant,
+}
+
+impl Planner<'_> {
+    /// The next plan that is not `AWAIT`.
+    async fn next(&mut self, record: &RunRecord<'_>) -> Result<Next, StartErrorKind> {
+        let settings = self.app.settings.lock;
+        let began = Instant::now();
+        let left = || settings.wait.saturating_sub(began.elapsed());
+        let mut watched: Option<Watched> = None;
+        loop {
+            let first_of_run = self.last_request.is_none();
+            self.pace().await;
+            let marks = MarkSnapshot::read(self.app, self.scope).await?;
+            let options = PlanOptions {
+                waited_for: watched
+                    .as_ref()
+                    .map(|lock| (lock.acquisition_id.clone(), lock.since.elapsed())),
+                // A held answer tells nothing about when in between the lock was granted, and the lease is counted
+                // from the request. So no longer than what leaves most of the lease.
+                wait: LONGEST_HOLD.min(left()).min(settings.lease / 3),
+            };
+            let digest_may_do = first_of_run && marks.is_empty();
+            let asked_at = Instant::now();
+            let plan = match self.ask(record, &marks, digest_may_do, &options).await? {
+                Next::Plan(plan) => plan,
+                Next::UpToDate => return Ok(Next::UpToDate),
+            };
+            if plan.answer.synchronized_marks {
+                marks.clear(self.scope).await;
+            }
+            if plan.answer.action != PlanAction::Await {
+                return Ok(Next::Plan(plan));
+            }
+            let lock = plan
+                .answer
+                .lock
+                .ok_or_else(|| protocol("it says to wait, but not for which lock"))?;
+            if watched
+                .as_ref()
+                .is_none_or(|watched| watched.acquisition_id != lock.acquisition_id)
+            {
+                tracing::info!(holder = %lock.owner, "waiting for the lock");
+                watched = Some(Watched {
+                    acquisition_id: lock.acquisition_id.clone(),
+                    since: Instant::now(),
+                });
+            }
+            if left().is_zero() {
+                return Err(StartErrorKind::LockUnavailable {
+                    holder: lock.owner,
+                    waited: began.elapsed(),
+                });
+            }
+            let seen_for = watched
+                .as_ref()
+                .map_or(Duration::ZERO, |watched| watched.since.elapsed());
+            tokio::time::sleep(pause(&lock, seen_for, settings.poll, asked_at.elapsed()).min(left())).await;
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        record: &RunRecord<'_>,
+        marks: &MarkSnapshot<'_>,
+        digest_may_do: bool,
+        options: &PlanOptions,
+    ) -> Result<Next, StartErrorKind> {
+        let blocks = record.submission(|id| marks.status(id));
+        if digest_may_do {
+            let digest = Submission {
+                digest: Some(digest::of_blocks(&blocks)),
+                ..Submission::default()
+            };
+            match self.client.plan(&self.request(digest), options).await {
+                Ok(plan) if plan.action == PlanAction::Continue => return Ok(Next::UpToDate),
+                Ok(plan) => {
+                    return Err(protocol(&format!(
+                        "it answers {:?} to a digest, without having seen the pipeline",
+                        plan.action
+                    )));
+                }
+                // Also a server that does not know digests: it finds fault with the request.
+                Err(error) if error.is_digest_unknown() || matches!(error.status(), Some(400 | 422)) => {
+                    tracing::debug!("the server wants the whole pipeline");
+                }
+                Err(error) => return Err(StartErrorKind::Server(error)),
+            }
+        }
+        let whole = Submission {
+            blocks: Some(blocks),
+            ..Submission::default()
+        };
+        let plan = self.client.plan_timed(&self.request(whole), options).await;
+        self.last_request = Some(Instant::now());
+        Ok(Next::Plan(Box::new(plan.map_err(StartErrorKind::Server)?)))
+    }
+
+    fn request(&self, client_submission: Submission) -> PlanRequest {
+        let settings = &self.app.settings;
+        PlanRequest {
+            lock_acquired_for_millis: i64::try_from(settings.lock.lease.as_millis()).ok(),
+            client_submission,
+            runner: Some(RunnerFacts {
+                sdk: Some(concat!("flamingock-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
+                application_version: settings.application_version.clone(),
+                host: Some(self.host.clone()),
+                commit: settings.commit.clone(),
+            }),
+        }
+    }
+
+    async fn pace(&self) {
+        if let Some(last) = self.last_request {
+            tokio::time::sleep_until(last + SHORTEST_PAUSE).await;
+        }
+    }
+
+    /// Carries out an `EXECUTE` and gives the lock back, whatever happens.
+    async fn carry_out(
+        &self,
+        plan: &PlanResponse,
+        sent_at: Instant,
+        record: &mut RunRecord<'_>,
+    ) -> Result<(), StartErrorKind> {
+        let ended = match self.accept(plan, record) {
+            Ok(offer) => self.execute(&offer, sent_at, record).await,
+            Err(error) => Err(error),
+        };
+        if let Some(lock) = &plan.lock {
+            self.release(lock).await;
+        }
+        ended
+    }
+
+    fn accept(&self, plan: &PlanResponse, record: &mut RunRecord<'_>) -> Result<Offer, StartErrorKind> {
+        let offer = Offer::read(plan, record).map_err(StartErrorKind::Protocol)?;
+        record.merge(
+            plan.pipeline_result
+                .as_ref()
+                .ok_or_else(|| protocol("it has no pipelineResult"))?,
+        )?;
+        if self.app.settings.validate_only {
+            let change_ids: Vec<_> = offer
+                .stages
+                .iter()
+                .flat_map(|stage| record.stages()[stage.index].changes.iter().zip(&stage.actions))
+                .filter(|(_, action)| **action != Action::Skip)
+                .map(|(change, _)| change.info.id().to_owned())
+                .collect();
+            if !change_ids.is_empty() {
+                return Err(StartErrorKind::PendingChanges { change_ids });
+            }
+        }
+        Ok(offer)
+    }
+
+    async fn execute(
+        &self,
+        offer: &Offer,
+        sent_at: Instant,
+        record: &mut RunRecord<'_>,
+    ) -> Result<(), StartErrorKind> {
+        tracing::info!(
+            execution_id = offer.execution_id,
+            stages = offer.stages.len(),
+            "carrying out a plan"
+        );
+        let lease = Lease::granted(&offer.lock, sent_at);
+        let heartbeat = Heartbeat::start(self.client.clone(), lease.clone());
+        let execution = Execution {
+            app: self.app,
+            client: self.client,
+            scope: self.scope,
+            host: &self.host,
+            id: offer.execution_id,
+            lease: &lease,
+        };
+        let pass = execution.run(offer, record).await;
+        heartbeat.stop().await;
+        match pass {
+            Pass::Finished => Ok(()),
+            Pass::Stopped(reason) => Err(StartErrorKind::Cancelled { reason }),
+        }
+    }
+
+    async fn release(&self, lock: &LockView) {
+        // Not fatal: the lease ends by itself, only later.
+        if let Err(error) = self.client.release(&lock.key).await {
+            tracing::warn!(lock = %lock.key, %error, "the lock could not be given back; it ends with its lease");
+        }
+    }
+}
+
+/// How long to wait before the next request, given how long the last one took: a server that held it has waited for us.
+fn pause(lock: &LockView, seen_for: Duration, poll: Duration, request_took: Duration) -> Duration {
+    let lease = Duration::from_millis(u64::try_from(lock.acquired_for_millis).unwrap_or(0));
+    // Taking over wants more than the lease, not as much.
+    let until_lease_ends = (lease + Duration::from_millis(1)).saturating_sub(seen_for);
+    until_lease_ends
+        .min(poll.saturating_sub(request_took))
+        .max(SHORTEST_PAUSE)
+}
+
+fn protocol(text: &str) -> StartErrorKind {
+    StartErrorKind::Protocol(text.to_owned())
+}
+
+fn reason(plan: &PlanResponse) -> String {
+    plan.reasons.as_ref().map_or_else(
+        || "it gave no reason".to_owned(),
+        |reasons| reasons.message.clone(),
+    )
+}

@@ -1,0 +1,240 @@
+//! What is known of every stage and change in this run.
+//!
+//! Two write here. The executor records what it did; the plan may only fill in what was applied before, where the
+//! executor has recorded nothing.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use flamingock_api_types::execution::{
+    BlockSubmission, ChangeStatus as WireChangeStatus, ChangeStatusReport, ChangeSubmission, MarkStatus,
+    PipelineResult, StageStatus, StageSubmission, Verdict as WireVerdict,
+};
+use tokio::time::Instant;
+
+use crate::{
+    builder::Flamingock,
+    report::{ChangeReport, ChangeStatus, ErrorReport, Report, StageReport, StageState, Verdict, millis},
+    stage::{LoadedChange, Stage},
+    start_error::StartErrorKind,
+};
+
+pub(crate) struct RunRecord<'a> {
+    stages: &'a [Stage],
+    records: Vec<StageRecord>,
+    start_time: DateTime<Utc>,
+    began: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct StageRecord {
+    pub(super) state: StageState,
+    pub(super) verdict: Verdict,
+    pub(super) duration: Duration,
+    pub(super) changes: Vec<ChangeRecord>,
+    pub(super) error: Option<ErrorReport>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct ChangeRecord {
+    pub(super) status: ChangeStatus,
+    pub(super) duration: Duration,
+    pub(super) error: Option<ErrorReport>,
+}
+
+impl<'a> RunRecord<'a> {
+    pub(crate) fn new(app: &'a Flamingock) -> Self {
+        let records = app.stages.iter().map(|stage| StageRecord {
+            changes: vec![ChangeRecord::default(); stage.changes.len()],
+            ..StageRecord::default()
+        });
+        Self {
+            stages: &app.stages,
+            records: records.collect(),
+            start_time: Utc::now(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn stages(&self) -> &'a [Stage] {
+        self.stages
+    }
+
+    pub(super) fn stage(&mut self, index: usize) -> &mut StageRecord {
+        &mut self.records[index]
+    }
+
+    pub(super) fn is_started(&self, index: usize) -> bool {
+        self.records[index].state != StageState::NotStarted
+    }
+
+    /// The pipeline as submitted: what it is, what marks were found, what happened in this run so far.
+    pub(super) fn submission(&self, mark_of: impl Fn(&str) -> MarkStatus) -> Vec<BlockSubmission> {
+        let mut blocks: Vec<BlockSubmission> = Vec::new();
+        for (position, (stage, record)) in self.stages.iter().zip(&self.records).enumerate() {
+            let kind = stage.kind.into();
+            if blocks.last().is_none_or(|block| block.kind != kind) {
+                blocks.push(BlockSubmission {
+                    kind,
+                    stages: Vec::new(),
+                });
+            }
+            let block = blocks.last_mut().expect("pushed if there was none");
+            let changes = stage.changes.iter().zip(&record.changes);
+            block.stages.push(StageSubmission {
+                name: stage.name.to_string(),
+                order: i64::try_from(position).ok(),
+                status: wire_state(record.state),
+                changes: changes
+                    .map(|(change, record)| submitted(change, record, mark_of(change.info.id())))
+                    .collect(),
+            });
+        }
+        blocks
+    }
+
+    /// Takes in what the server knows of the pipeline. Fails on a stage that was never submitted.
+    pub(super) fn merge(&mut self, result: &PipelineResult) -> Result<(), StartErrorKind> {
+        for known in &result.stages {
+            let Some(index) = self.stages.iter().position(|stage| stage.name == known.name) else {
+                return Err(StartErrorKind::Protocol(format!(
+                    "it judges an unknown stage `{}`",
+                    known.name
+                )));
+            };
+            let record = &mut self.records[index];
+            let verdict = match known.verdict {
+                WireVerdict::UpToDate => Verdict::UpToDate,
+                WireVerdict::NeedsWork => Verdict::NeedsWork,
+                WireVerdict::NotEvaluated | WireVerdict::Unknown => Verdict::NotEvaluated,
+            };
+            record.verdict = record.verdict.max(verdict);
+            for (change, record) in self.stages[index].changes.iter().zip(&mut record.changes) {
+                let applied = known.changes.iter().any(|known| {
+                    known.id == change.info.id && known.status == WireChangeStatus::AlreadyApplied
+                });
+                if applied && record.status == ChangeStatus::NotReached {
+                    record.status = ChangeStatus::AlreadyApplied;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server knows this very pipeline as applied.
+    pub(super) fn everything_was_applied(&mut self) {
+        for index in 0..self.records.len() {
+            self.was_applied(index);
+        }
+    }
+
+    /// Nothing is left to do, says the server. What it did not mention was applied before; what it mentions as
+    /// pending contradicts it, and an application must not start on a contradiction.
+    pub(super) fn finish(&mut self, result: &PipelineResult) -> Result<(), StartErrorKind> {
+        self.merge(result)?;
+        if self.failure().is_some() {
+            return Ok(());
+        }
+        for index in 0..self.records.len() {
+            let stage = &self.stages[index];
+            if !result.stages.iter().any(|known| known.name == stage.name) {
+                self.was_applied(index);
+            }
+            let pending = self.records[index]
+                .changes
+                .iter()
+                .position(|change| change.status == ChangeStatus::NotReached);
+            if let Some(pending) = pending {
+                return Err(StartErrorKind::Protocol(format!(
+                    "nothing is left to do, it says, but `{}` is not applied",
+                    stage.changes[pending].info.id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn was_applied(&mut self, index: usize) {
+        let record = &mut self.records[index];
+        record.verdict = Verdict::UpToDate;
+        for change in record
+            .changes
+            .iter_mut()
+            .filter(|change| change.status == ChangeStatus::NotReached)
+        {
+            change.status = ChangeStatus::AlreadyApplied;
+        }
+    }
+
+    /// Why the run as a whole has failed, if a stage has.
+    pub(crate) fn failure(&self) -> Option<StartErrorKind> {
+        let failed = |state| self.records.iter().filter(move |record| record.state == state);
+        if failed(StageState::Failed).next().is_some() {
+            return Some(StartErrorKind::ChangesFailed);
+        }
+        let change_ids: Vec<_> = failed(StageState::BlockedManualIntervention)
+            .filter_map(|record| record.error.as_ref())
+            .flat_map(|error| error.change_ids.iter().cloned())
+            .collect();
+        (!change_ids.is_empty()).then_some(StartErrorKind::ManualIntervention { change_ids })
+    }
+
+    pub(crate) fn report(&self, error: Option<ErrorReport>) -> Report {
+        let stages = self
+            .stages
+            .iter()
+            .zip(&self.records)
+            .map(|(stage, record)| StageReport {
+                name: stage.name.to_string(),
+                state: record.state,
+                verdict: record.verdict,
+                duration_ms: millis(record.duration),
+                changes: stage.changes.iter().zip(&record.changes).map(reported).collect(),
+                error: record.error.clone(),
+            });
+        Report::new(self.start_time, self.began.elapsed(), stages.collect(), error)
+    }
+}
+
+fn reported((change, record): (&LoadedChange, &ChangeRecord)) -> ChangeReport {
+    ChangeReport {
+        change_id: change.info.id().to_owned(),
+        author: change.info.author.to_string(),
+        target_system_id: change.info.target().to_owned(),
+        status: record.status,
+        duration_ms: millis(record.duration),
+        error: record.error.clone(),
+    }
+}
+
+fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> ChangeSubmission {
+    let info = &change.info;
+    ChangeSubmission {
+        id: info.id().to_owned(),
+        ongoing_status: Some(mark),
+        current_status: match record.status {
+            ChangeStatus::NotReached => None,
+            ChangeStatus::Applied => Some(ChangeStatusReport::Applied),
+            ChangeStatus::AlreadyApplied => Some(ChangeStatusReport::AlreadyApplied),
+            ChangeStatus::Failed => Some(ChangeStatusReport::Failed),
+            ChangeStatus::RolledBack => Some(ChangeStatusReport::RolledBack),
+        },
+        transactional: Some(info.is_transactional()),
+        order: Some(info.order().to_owned()),
+        author: Some(info.author.to_string()),
+        target_system_id: Some(info.target().to_owned()),
+        recovery_strategy: Some(info.recovery.into()),
+        has_rollback: Some(info.has_rollback),
+        checksum: None,
+        depends_on: None,
+    }
+}
+
+fn wire_state(state: StageState) -> Option<StageStatus> {
+    match state {
+        StageState::NotStarted => None,
+        StageState::Completed => Some(StageStatus::Completed),
+        StageState::Failed => Some(StageStatus::Failed),
+        StageState::BlockedManualIntervention => Some(StageStatus::BlockedManualIntervention),
+    }
+}

@@ -1,0 +1,157 @@
+//! Carrying out the stages of one plan.
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::{
+    audit::Job,
+    offer::{Action, Offer, StageOffer},
+    record::RunRecord,
+    strategy,
+};
+use crate::{
+    builder::Flamingock,
+    cancellation::CancelReason,
+    client::Client,
+    lease::Lease,
+    report::{ChangeStatus, ErrorReport, StageState},
+    stage::LoadedChange,
+    target::MarkScope,
+};
+
+/// Everything that the changes of one plan share.
+pub(super) struct Execution<'a> {
+    pub(super) app: &'a Flamingock,
+    pub(super) client: &'a Client,
+    pub(super) scope: MarkScope,
+    pub(super) host: &'a str,
+    pub(super) id: i64,
+    pub(super) lease: &'a Lease,
+}
+
+pub(super) enum Pass {
+    /// Each stage has run as far as it could.
+    Finished,
+    /// There was more to do.
+    Stopped(CancelReason),
+}
+
+impl Execution<'_> {
+    pub(super) async fn run(&self, offer: &Offer, record: &mut RunRecord<'_>) -> Pass {
+        for stage in &offer.stages {
+            let span = tracing::info_span!(
+                "flamingock.stage",
+                stage = %record.stages()[stage.index].name,
+                execution_id = self.id
+            );
+            let began = Instant::now();
+            let pass = self.stage(stage, record).instrument(span).await;
+            record.stage(stage.index).duration += began.elapsed();
+            if let Pass::Stopped(reason) = pass {
+                return Pass::Stopped(reason);
+            }
+        }
+        Pass::Finished
+    }
+
+    async fn stage(&self, offer: &StageOffer, record: &mut RunRecord<'_>) -> Pass {
+        let stage = &record.stages()[offer.index];
+        let waiting: Vec<_> = stage
+            .changes
+            .iter()
+            .zip(&offer.actions)
+            .filter(|(_, action)| **action == Action::ManualIntervention)
+            .map(|(change, _)| change.info.id().to_owned())
+            .collect();
+        if !waiting.is_empty() {
+            // Blocked as a whole: the changes before the doubtful one may build on what it left.
+            tracing::error!(changes = ?waiting, "a person has to decide before this stage can run");
+            let record = record.stage(offer.index);
+            record.state = StageState::BlockedManualIntervention;
+            record.error = Some(intervention(waiting));
+            return Pass::Finished;
+        }
+        let mut begun = false;
+        for (position, (change, action)) in stage.changes.iter().zip(&offer.actions).enumerate() {
+            if *action != Action::Apply {
+                let status = &mut record.stage(offer.index).changes[position].status;
+                if *status == ChangeStatus::NotReached {
+                    *status = ChangeStatus::AlreadyApplied;
+                }
+                continue;
+            }
+            if let Err(reason) = self.lease.check() {
+                if begun {
+                    let record = record.stage(offer.index);
+                    record.state = StageState::Failed;
+                    let message = format!("{reason}, so the rest of the stage was not begun");
+                    record.error = Some(ErrorReport::new(
+                        "CANCELLED",
+                        message,
+                        vec![change.info.id().to_owned()],
+                    ));
+                }
+                return Pass::Stopped(reason);
+            }
+            begun = true;
+            if !self
+                .change(&stage.name, change, record, (offer.index, position))
+                .await
+            {
+                return Pass::Finished;
+            }
+        }
+        record.stage(offer.index).state = StageState::Completed;
+        Pass::Finished
+    }
+
+    /// False if it failed, and with it the stage.
+    async fn change(
+        &self,
+        stage: &str,
+        change: &LoadedChange,
+        record: &mut RunRecord<'_>,
+        (stage_index, position): (usize, usize),
+    ) -> bool {
+        let target = self
+            .app
+            .targets
+            .iter()
+            .find(|target| target.id == change.info.target);
+        let target = target.expect("the builder refuses changes whose target system is unknown");
+        let job = Job {
+            execution: self,
+            stage,
+            change,
+            target,
+        };
+        let span = tracing::info_span!(
+            "flamingock.change",
+            change = change.info.id(),
+            target_system = %target.id,
+            strategy = job.strategy_name(),
+        );
+        let began = Instant::now();
+        let outcome = strategy::execute(&job).instrument(span).await;
+        let stage = record.stage(stage_index);
+        let slot = &mut stage.changes[position];
+        slot.status = outcome.status;
+        slot.duration = began.elapsed();
+        slot.error.clone_from(&outcome.error);
+        if outcome.status == ChangeStatus::Applied {
+            return true;
+        }
+        stage.state = StageState::Failed;
+        stage.error = outcome.error;
+        false
+    }
+}
+
+fn intervention(change_ids: Vec<String>) -> ErrorReport {
+    let message = format!(
+        "it is not known in which state an earlier run left {}: check the target system, then record on the server \
+         whether it is applied or rolled back",
+        change_ids.join(", ")
+    );
+    ErrorReport::new("MANUAL_INTERVENTION_REQUIRED", message, change_ids)
+}

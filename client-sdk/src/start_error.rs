@@ -1,0 +1,233 @@
+//! Why an application should not start, and what a person can do about it.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use crate::{error::Error, report::Report, target::TargetError};
+
+/// A run that failed. Carries the report of what was done all the same.
+///
+/// `Display` gives the report's line and, on the next lines, what to do.
+pub struct StartError {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: StartErrorKind,
+    report: Report,
+}
+
+/// What ended the run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartErrorKind {
+    /// Changes failed; the report says which and why.
+    ChangesFailed,
+    /// Nothing failed now, but a person has to decide about changes that failed earlier.
+    ManualIntervention {
+        /// Their ids.
+        change_ids: Vec<String>,
+    },
+    /// Only validating, and these changes are pending.
+    PendingChanges {
+        /// Their ids.
+        change_ids: Vec<String>,
+    },
+    /// Another runner held the lock all the time.
+    LockUnavailable {
+        /// Who.
+        holder: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The lock was lost, or the server asked to stop; pending changes were not begun.
+    Cancelled {
+        /// Which of the two.
+        reason: crate::CancelReason,
+    },
+    /// A call to the server failed.
+    Server(Error),
+    /// The server stopped the run although nothing had failed.
+    Aborted {
+        /// In the server's words.
+        reason: String,
+    },
+    /// An answer that makes no sense: nothing was done on it.
+    Protocol(String),
+    /// The marks of a target system could not be read, so what is pending cannot be told.
+    Target {
+        /// Its id.
+        target: String,
+        /// Why.
+        error: TargetError,
+    },
+}
+
+impl StartError {
+    pub(crate) fn new(kind: StartErrorKind, report: Report) -> Self {
+        Self {
+            inner: Box::new(Inner { kind, report }),
+        }
+    }
+
+    /// What was done before the end.
+    pub fn report(&self) -> &Report {
+        &self.inner.report
+    }
+
+    /// What was done before the end.
+    pub fn into_report(self) -> Report {
+        self.inner.report
+    }
+
+    /// What ended the run.
+    pub fn kind(&self) -> &StartErrorKind {
+        &self.inner.kind
+    }
+
+    /// Another runner held the lock all the time.
+    pub fn is_lock_unavailable(&self) -> bool {
+        matches!(self.inner.kind, StartErrorKind::LockUnavailable { .. })
+    }
+
+    /// Only validating, and changes are pending.
+    pub fn is_pending_changes(&self) -> bool {
+        matches!(self.inner.kind, StartErrorKind::PendingChanges { .. })
+    }
+
+    /// A person has to decide about a change before the next start can go on.
+    pub fn is_manual_intervention(&self) -> bool {
+        !self.inner.report.manual_intervention().is_empty()
+    }
+
+    /// What a person can do.
+    pub fn next_steps(&self) -> String {
+        self.inner.kind.next_steps(&self.inner.report)
+    }
+}
+
+impl StartErrorKind {
+    /// Name for programs, and what happened.
+    pub(crate) fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::ChangesFailed => ("CHANGES_FAILED", "changes failed".to_owned()),
+            Self::ManualIntervention { change_ids } => (
+                "MANUAL_INTERVENTION_REQUIRED",
+                format!("a person has to decide about {}", change_ids.join(", ")),
+            ),
+            Self::PendingChanges { change_ids } => (
+                "PENDING_CHANGES",
+                format!(
+                    "validating only, and changes are pending: {}",
+                    change_ids.join(", ")
+                ),
+            ),
+            Self::LockUnavailable { holder, waited } => {
+                let waited = waited.as_millis();
+                (
+                    "LOCK_UNAVAILABLE",
+                    format!("Quit trying to acquire the lock after {waited} millis; it is held by {holder}"),
+                )
+            }
+            Self::Cancelled { reason } => (
+                "CANCELLED",
+                format!("{reason}, so pending changes were not begun"),
+            ),
+            Self::Server(error) => ("SERVER_ERROR", error.to_string()),
+            Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
+            Self::Protocol(text) => (
+                "PROTOCOL_ERROR",
+                format!("the server's answer makes no sense: {text}"),
+            ),
+            Self::Target { target, error } => (
+                "TARGET_ERROR",
+                format!("target system `{target}`: {}", with_sources(error)),
+            ),
+        }
+    }
+
+    fn next_steps(&self, report: &Report) -> String {
+        match self {
+            Self::ChangesFailed | Self::ManualIntervention { .. } => after_failures(report),
+            Self::PendingChanges { .. } => {
+                "Start the application without `validate_only` to apply them.".to_owned()
+            }
+            Self::LockUnavailable { holder, .. } => format!(
+                "Wait until {holder} has finished and start again. If it has died, its lease ends by itself; raise \
+                 `wait_for_lock` above the lease to outlast it."
+            ),
+            Self::Cancelled { reason: crate::CancelReason::LockLost } => {
+                "Check the connection to the coordination server and whether a change blocks its thread, then start again: \
+                 what was finished is recorded."
+                    .to_owned()
+            }
+            Self::Cancelled { .. } => "Start again when the reason for the request is gone.".to_owned(),
+            Self::Server(error) if error.is_unauthorized() => {
+                "Check the API token, its expiry, and whether it reaches this environment and service.".to_owned()
+            }
+            Self::Server(error) if error.is_unanswered() => {
+                "Check that the coordination server runs and can be reached from here, then start again.".to_owned()
+            }
+            Self::Server(error) => {
+                format!("See the server's log for request {}, then start again.", error.request_id())
+            }
+            Self::Aborted { .. } => "Ask whoever runs the coordination server; its reason is above.".to_owned(),
+            Self::Protocol(_) => {
+                "Check that the address is a coordination server and that its version fits this SDK's.".to_owned()
+            }
+            Self::Target { target, .. } => {
+                format!("Check that target system `{target}` runs and can be reached from here, then start again.")
+            }
+        }
+    }
+}
+
+fn after_failures(report: &Report) -> String {
+    let waiting = report.manual_intervention();
+    if waiting.is_empty() {
+        return "Correct the cause and start again. Changes that were rolled back are tried again; if the state of a \
+                target is unknown, the next start asks for a person's decision."
+            .to_owned();
+    }
+    format!(
+        "For each of {}: 1. read its error on the server; 2. check in the target system whether the change took effect, \
+         and complete or undo it by hand; 3. record on the server that it is applied or rolled back; 4. start again.",
+        waiting.join(", ")
+    )
+}
+
+/// The error and its causes, for texts that have no `source` to follow.
+pub(crate) fn with_sources(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Wrappers that repeat their source would say everything twice.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.inner.report.one_line(), self.next_steps())
+    }
+}
+
+/// Written for people as well, because `main` prints errors this way.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for StartError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.inner.kind {
+            StartErrorKind::Server(error) => error.source(),
+            _ => None,
+        }
+    }
+}

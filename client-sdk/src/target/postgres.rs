@@ -1,0 +1,373 @@
+//! PostgreSQL: changes run in one transaction each, with their mark in the same database.
+//!
+//! The mark is a row of `flamingock_marks`, inserted as the last statement before the commit. Last, because then a
+//! change that swallowed an SQL error (which leaves the transaction aborted, and PostgreSQL answers `COMMIT` with a
+//! silent rollback) fails at the insert instead of counting as applied. Inserted and never updated, because the
+//! primary key is the judge: a second attempt of the same change waits for the first to end and then fails.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::Future,
+    ops::{Deref, DerefMut},
+    pin::Pin,
+    time::Duration,
+};
+
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _, Transaction};
+use tokio::sync::OnceCell;
+
+use super::{
+    CommitError, Mark, MarkError, MarkOperation, MarkScope, Target, TargetError, TargetFuture,
+    TransactionalTarget,
+};
+use crate::context::TransactionHandle;
+
+const CREATE_TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS flamingock_marks (
+        environment_id bigint NOT NULL,
+        service_id bigint NOT NULL,
+        change_id text NOT NULL,
+        operation text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (environment_id, service_id, change_id)
+    )";
+
+const INSERT_MARK: &str = "
+    INSERT INTO flamingock_marks (environment_id, service_id, change_id, operation)
+    VALUES ($1, $2, $3, 'APPLIED')";
+
+const INSERT_MARK_UNLESS_THERE: &str = "
+    INSERT INTO flamingock_marks (environment_id, service_id, change_id, operation)
+    VALUES ($1, $2, $3, 'APPLIED')
+    ON CONFLICT DO NOTHING";
+
+/// Key of the advisory lock under which the table is created: "flamingo" in ASCII.
+const CREATE_TABLE_LOCK: i64 = i64::from_be_bytes(*b"flamingo");
+
+const UNDEFINED_TABLE: &str = "42P01";
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// A PostgreSQL database. Changes take the transaction as [`&mut PgTx`](PgTx), those declared
+/// `transactional = false` (for `CREATE INDEX CONCURRENTLY`, say) the pool as `TargetClient<PgPool>`.
+///
+/// The table `flamingock_marks` is created when the first transactional change has to run, in the first schema of the
+/// connection's search path. A pool of one connection is enough.
+#[derive(Debug)]
+pub struct PostgresTarget {
+    id: Cow<'static, str>,
+    database: Database,
+}
+
+#[derive(Debug)]
+struct Database {
+    pool: PgPool,
+    prepared: OnceCell<()>,
+}
+
+/// The open transaction of a change. Use it where sqlx takes a connection, as `&mut **tx`.
+///
+/// ```
+/// use flamingock::{PgTx, change};
+///
+/// #[change(id = "create-orders", order = "0001", target = "orders-db")]
+/// async fn create_orders(tx: &mut PgTx) -> Result<(), sqlx::Error> {
+///     sqlx::query("CREATE TABLE orders (id bigint PRIMARY KEY)").execute(&mut **tx).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// It commits when the change returns `Ok`, and only then: do not execute `COMMIT` or `ROLLBACK` in it.
+pub struct PgTx {
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl PostgresTarget {
+    /// A database by its pool.
+    pub fn new(id: impl Into<Cow<'static, str>>, pool: PgPool) -> Self {
+        Self {
+            id: id.into(),
+            database: Database {
+                pool,
+                prepared: OnceCell::new(),
+            },
+        }
+    }
+}
+
+impl From<PostgresTarget> for Target {
+    fn from(target: PostgresTarget) -> Self {
+        Self::transactional(target.id, target.database)
+    }
+}
+
+impl PgTx {
+    /// A transaction of your own, for calling a change function in a test. Nothing is marked.
+    pub fn new(transaction: Transaction<'static, Postgres>) -> Self {
+        Self { transaction }
+    }
+
+    /// Gives the transaction back.
+    pub fn into_inner(self) -> Transaction<'static, Postgres> {
+        self.transaction
+    }
+}
+
+impl TransactionHandle for PgTx {}
+
+impl Deref for PgTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for PgTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+impl fmt::Debug for PgTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgTx").finish_non_exhaustive()
+    }
+}
+
+impl TransactionalTarget for Database {
+    type Transaction = PgTx;
+    type Client = PgPool;
+
+    fn client(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT change_id, operation FROM flamingock_marks WHERE environment_id = $1 AND service_id = $2",
+            )
+            .bind(scope.environment_id)
+            .bind(scope.service_id)
+            .fetch_all(&self.pool)
+            .await;
+            let rows = match rows {
+                Err(error) if has_code(&error, UNDEFINED_TABLE) => return Ok(Vec::new()),
+                rows => rows.map_err(|error| TargetError::new("reading the marks", error))?,
+            };
+            rows.iter().map(mark).collect()
+        })
+    }
+
+    fn prepare(&self) -> TargetFuture<'_, ()> {
+        Box::pin(async move {
+            self.prepared
+                .get_or_try_init(|| self.create_table())
+                .await
+                .map_err(|error| TargetError::new("creating the table flamingock_marks", error))?;
+            Ok(())
+        })
+    }
+
+    fn begin(&self) -> TargetFuture<'_, PgTx> {
+        Box::pin(async move {
+            let transaction = self
+                .pool
+                .begin()
+                .await
+                .map_err(|error| TargetError::new("beginning a transaction", error))?;
+            Ok(PgTx { transaction })
+        })
+    }
+
+    fn write_mark<'a>(
+        &'a self,
+        transaction: &'a mut PgTx,
+        scope: MarkScope,
+        change_id: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<(), MarkError>> + Send + 'a>> {
+        Box::pin(async move {
+            let inserted = insert_mark(INSERT_MARK, scope, change_id)
+                .execute(&mut **transaction)
+                .await;
+            match inserted {
+                Ok(_) => Ok(()),
+                Err(error) if has_code(&error, UNIQUE_VIOLATION) => Err(MarkError::AlreadyThere),
+                Err(error) => Err(TargetError::new("writing the mark", error).into()),
+            }
+        })
+    }
+
+    fn commit(
+        &self,
+        transaction: PgTx,
+    ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send + '_>> {
+        Box::pin(async move {
+            transaction.transaction.commit().await.map_err(|error| {
+                let definite = is_definite(&error);
+                let error = TargetError::new("committing", error);
+                if definite {
+                    CommitError::Definite(error)
+                } else {
+                    CommitError::Ambiguous(error)
+                }
+            })
+        })
+    }
+
+    fn rollback(&self, transaction: PgTx) -> TargetFuture<'_, ()> {
+        Box::pin(async move {
+            transaction
+                .transaction
+                .rollback()
+                .await
+                .map_err(|error| TargetError::new("rolling back", error))
+        })
+    }
+
+    fn was_committed<'a>(
+        &'a self,
+        scope: MarkScope,
+        change_id: &'a str,
+        patience: Duration,
+    ) -> TargetFuture<'a, bool> {
+        Box::pin(async move {
+            tokio::time::timeout(patience, self.look_for_commit(scope, change_id, patience))
+                .await
+                .map_err(|elapsed| TargetError::new("looking for the mark", elapsed))?
+                .map_err(|error| TargetError::new("looking for the mark", error))
+        })
+    }
+
+    fn clear_marks<'a>(&'a self, scope: MarkScope, change_ids: &'a [String]) -> TargetFuture<'a, ()> {
+        Box::pin(async move {
+            sqlx::query(
+                "DELETE FROM flamingock_marks \
+                 WHERE environment_id = $1 AND service_id = $2 AND change_id = ANY($3)",
+            )
+            .bind(scope.environment_id)
+            .bind(scope.service_id)
+            .bind(change_ids)
+            .execute(&self.pool)
+            .await
+            .map_err(|error| TargetError::new("clearing the marks", error))?;
+            Ok(())
+        })
+    }
+}
+
+impl Database {
+    async fn create_table(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let exists: bool = sqlx::query("SELECT to_regclass('flamingock_marks') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(0)?;
+        if exists {
+            // A role that may use the table need not be allowed to create one.
+            return Ok(());
+        }
+        let mut transaction = connection.begin().await?;
+        // Two sessions that create the same table at once collide in the catalogue, IF NOT EXISTS or not.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(CREATE_TABLE_LOCK)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(CREATE_TABLE).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
+    /// A read alone would not do: the lost session may still be committing. Inserting the same key waits until it
+    /// has ended, and then either finds the row or could have written it.
+    async fn look_for_commit(
+        &self,
+        scope: MarkScope,
+        change_id: &str,
+        patience: Duration,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+            .bind(format!("{}ms", patience.as_millis().max(1)))
+            .execute(&mut *transaction)
+            .await?;
+        let inserted = insert_mark(INSERT_MARK_UNLESS_THERE, scope, change_id)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.rollback().await?;
+        Ok(inserted.rows_affected() == 0)
+    }
+}
+
+fn insert_mark<'q>(
+    statement: &'static str,
+    scope: MarkScope,
+    change_id: &'q str,
+) -> sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments> {
+    sqlx::query(statement)
+        .bind(scope.environment_id)
+        .bind(scope.service_id)
+        .bind(change_id)
+}
+
+fn mark(row: &sqlx::postgres::PgRow) -> Result<Mark, TargetError> {
+    let read = |column| {
+        row.try_get::<String, _>(column)
+            .map_err(|error| TargetError::new("reading the marks", error))
+    };
+    let operation = match read("operation")?.as_str() {
+        "APPLIED" => MarkOperation::Applied,
+        "ROLLED_BACK" => MarkOperation::RolledBack,
+        other => {
+            return Err(TargetError::new(
+                "reading the marks",
+                format!("`{other}` is no operation of a mark"),
+            ));
+        }
+    };
+    Ok(Mark {
+        change_id: read("change_id")?,
+        operation,
+    })
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|found| found == code)
+}
+
+/// Did the server itself say that it did not commit? Only then is it certain.
+fn is_definite(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| is_definite_code(&code))
+}
+
+/// Not certain are: a connection that broke (class 08), a statement whose completion is unknown (40003), an operator
+/// who ended the session (57P…) and a server that is in trouble (58, XX): each may come after the commit record.
+fn is_definite_code(code: &str) -> bool {
+    !(code.starts_with("08")
+        || code.starts_with("57P")
+        || code.starts_with("58")
+        || code.starts_with("XX")
+        || code == "40003")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_word_of_the_server_is_a_definite_failure() {
+        for code in ["23505", "23503", "40001", "40P01", "25P02", "53100", "P0001"] {
+            assert!(is_definite_code(code), "{code}");
+        }
+        for code in ["08006", "08007", "57P01", "57P02", "40003", "58030", "XX000"] {
+            assert!(!is_definite_code(code), "{code}");
+        }
+        assert!(!is_definite(&sqlx::Error::WorkerCrashed));
+    }
+}

@@ -1,0 +1,110 @@
+//! Changes that do as told, and a log of what they did.
+
+use std::sync::{Arc, Mutex};
+
+use flamingock::{Change, ChangeError, ChangeFuture, ChangeInfo, Context, Recovery, TargetClient};
+
+use super::FakeTx;
+
+/// The client of the tests' target systems: it notes what is done to them.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn note(&self, what: impl Into<String>) {
+        self.0.lock().expect("no test panics inside").push(what.into());
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics inside").clone()
+    }
+}
+
+type Apply = Arc<dyn Fn(Option<TargetClient<Log>>) -> ChangeFuture<'static> + Send + Sync>;
+
+/// A change written by hand.
+#[derive(Clone)]
+pub(crate) struct Step {
+    info: ChangeInfo,
+    apply: Apply,
+    rollback: Option<Result<(), &'static str>>,
+}
+
+/// A change on the target `shell` that succeeds.
+pub(crate) fn step(id: &'static str, order: &'static str) -> Step {
+    Step {
+        info: ChangeInfo::new(id, order, "shell").author("mara"),
+        apply: Arc::new(|_| Box::pin(async { Ok(()) })),
+        rollback: None,
+    }
+}
+
+impl Step {
+    pub(crate) fn on(mut self, target: &'static str) -> Self {
+        let order = self.info.order().to_owned();
+        self.info = ChangeInfo::new(self.info.id().to_owned(), order, target).author("mara");
+        self
+    }
+
+    pub(crate) fn recovery(mut self, recovery: Recovery) -> Self {
+        self.info = self.info.recovery(recovery);
+        self
+    }
+
+    pub(crate) fn transactional(mut self, transactional: bool) -> Self {
+        self.info = self.info.transactional(transactional);
+        self
+    }
+
+    pub(crate) fn fails(self, why: &'static str) -> Self {
+        self.does(move |_| Box::pin(async move { Err(ChangeError::from(why)) }))
+    }
+
+    pub(crate) fn panics(self) -> Self {
+        self.does(|_| Box::pin(async { panic!("out of cheese") }))
+    }
+
+    pub(crate) fn does(
+        mut self,
+        apply: impl Fn(Option<TargetClient<Log>>) -> ChangeFuture<'static> + Send + Sync + 'static,
+    ) -> Self {
+        self.apply = Arc::new(apply);
+        self
+    }
+
+    pub(crate) fn rollback(mut self, result: Result<(), &'static str>) -> Self {
+        self.info = self.info.with_rollback();
+        self.rollback = Some(result);
+        self
+    }
+}
+
+impl Change for Step {
+    fn info(&self) -> ChangeInfo {
+        self.info.clone()
+    }
+
+    fn apply<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
+        Box::pin(async move {
+            let client = context.client::<Log>().ok();
+            if let Some(log) = &client {
+                log.note(format!("apply {}", self.info.id()));
+            }
+            if let Ok(transaction) = context.transaction::<FakeTx>() {
+                transaction.write(self.info.id());
+            }
+            (self.apply)(client).await
+        })
+    }
+
+    fn rollback<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
+        Box::pin(async move {
+            context
+                .client::<Log>()?
+                .note(format!("rollback {}", self.info.id()));
+            self.rollback
+                .expect("only called where announced")
+                .map_err(ChangeError::from)
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! The tables of the domain as tests, then stories, then laws.
+//!
+//! The tables are written as text that can be laid beside the reference without knowing Rust.
+
+mod chain;
+mod crash_table;
+mod judge_table;
+mod lock_table;
+mod plan_properties;
+mod plan_table;
+mod scenarios;
+mod support;

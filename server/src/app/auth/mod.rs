@@ -1,0 +1,257 @@
+//! Who calls, and what for: API tokens, the sessions they open, the keys that sign those.
+//!
+//! A request with a session costs one digest and one look-up in memory; the signature is checked the first time.
+//! Expiry and revocation are judged every time.
+
+mod bearer;
+mod exchange;
+mod keys;
+mod session;
+pub mod token;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+pub use bearer::BearerError;
+pub use exchange::{ExchangeError, Exchanged, Field, NameError, Remedy, check_name};
+pub use token::{ApiToken, TokenFormatError};
+
+use crate::app::{Fault, Scope};
+use crate::store::tokens::Token;
+use crate::store::{StoreError, tokens};
+
+/// What a credential is trusted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Plans, locks and reports in its scope.
+    Runner,
+    /// Reads.
+    Viewer,
+    /// Reads, and decides what a person has to decide.
+    Operator,
+    /// Everything in an organisation.
+    Admin,
+    /// Everything.
+    Root,
+}
+
+impl Role {
+    pub const ALL: [Self; 5] = [
+        Self::Runner,
+        Self::Viewer,
+        Self::Operator,
+        Self::Admin,
+        Self::Root,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runner => "runner",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+            Self::Root => "root",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// Read the history and the plans of its scope.
+    pub fn may_read(self) -> bool {
+        match self {
+            Self::Runner | Self::Viewer | Self::Operator | Self::Admin | Self::Root => true,
+        }
+    }
+
+    /// Plan, lock and report. An operator's token, often on a laptop, does not.
+    pub fn may_run(self) -> bool {
+        matches!(self, Self::Runner | Self::Admin | Self::Root)
+    }
+
+    /// Resolve issues, release locks. A runner's token, which every application holds, does not.
+    pub fn may_operate(self) -> bool {
+        matches!(self, Self::Operator | Self::Admin | Self::Root)
+    }
+
+    /// Manage tenancy and tokens.
+    pub fn may_administer(self) -> bool {
+        matches!(self, Self::Admin | Self::Root)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A verified session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub credential_id: i64,
+    pub organisation_id: i64,
+    pub project_id: i64,
+    pub environment_id: i64,
+    pub service_id: i64,
+    pub role: Role,
+    /// It has ended; its runner may still report while it holds the lock.
+    pub expired: bool,
+}
+
+impl Session {
+    pub fn scope(&self) -> Scope {
+        Scope {
+            environment_id: self.environment_id,
+            service_id: self.service_id,
+        }
+    }
+}
+
+/// Somebody who shows an API token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenHolder {
+    pub credential_id: i64,
+    pub name: String,
+    pub role: Role,
+    /// `None`: server-wide.
+    pub organisation_id: Option<i64>,
+    /// `None`: the whole organisation.
+    pub project_id: Option<i64>,
+    /// `None`: all.
+    pub environment_ids: Option<Vec<i64>>,
+    pub service_ids: Option<Vec<i64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    Session(Arc<Session>),
+    Token(Arc<TokenHolder>),
+}
+
+impl Caller {
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Session(session) => session.role,
+            Self::Token(holder) => holder.role,
+        }
+    }
+
+    pub fn credential_id(&self) -> i64 {
+        match self {
+            Self::Session(session) => session.credential_id,
+            Self::Token(holder) => holder.credential_id,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    pub session_lifetime: Duration,
+    /// Age at which a key gets a successor.
+    pub key_rotation: Duration,
+    /// How long a new key is known before it signs. Longer than [`Auth::rotate_keys`] is apart on any replica.
+    pub key_lead: Duration,
+    pub issuer: String,
+    pub audience: String,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            session_lifetime: Duration::from_hours(24),
+            key_rotation: Duration::from_hours(30 * 24),
+            key_lead: Duration::from_mins(2),
+            issuer: "flamingock".to_owned(),
+            audience: "flamingock-runner-api".to_owned(),
+        }
+    }
+}
+
+/// The gate. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: PgPool,
+    settings: AuthSettings,
+    started: Instant,
+    keys: ArcSwap<keys::KeySet>,
+    last_reload: Mutex<Option<Instant>>,
+    revoked: ArcSwap<HashSet<i64>>,
+    /// By digest of the text.
+    sessions: quick_cache::sync::Cache<[u8; 32], session::Verified>,
+    /// By period and digest of the text.
+    holders: quick_cache::sync::Cache<(u128, [u8; 32]), Arc<TokenHolder>>,
+    /// (project, organisation)
+    owners: quick_cache::sync::Cache<Scope, (i64, i64)>,
+}
+
+impl Auth {
+    /// Reads the keys that sign sessions, or makes the first one, and what was revoked.
+    pub async fn start(pool: PgPool, settings: AuthSettings) -> Result<Self, Fault> {
+        let keys = keys::load(&pool, &settings).await?;
+        let auth = Self {
+            inner: Arc::new(Inner {
+                pool,
+                settings,
+                started: Instant::now(),
+                keys: ArcSwap::from_pointee(keys),
+                last_reload: Mutex::new(None),
+                revoked: ArcSwap::default(),
+                sessions: quick_cache::sync::Cache::new(20_000),
+                holders: quick_cache::sync::Cache::new(1_000),
+                owners: quick_cache::sync::Cache::new(20_000),
+            }),
+        };
+        auth.refresh_revocations().await?;
+        Ok(auth)
+    }
+
+    /// Learns which credentials were revoked. Called every second: that is how fast a revocation cuts.
+    pub async fn refresh_revocations(&self) -> Result<(), Fault> {
+        let mut conn = self.inner.pool.acquire().await?;
+        let revoked = tokens::list_revoked(&mut conn, self.inner.settings.revocation_memory()).await?;
+        self.inner.revoked.store(Arc::new(revoked.into_iter().collect()));
+        Ok(())
+    }
+
+    /// Learns of new keys, makes one when it is due, removes those that nobody needs.
+    pub async fn rotate_keys(&self) -> Result<(), Fault> {
+        let keys = keys::load(&self.inner.pool, &self.inner.settings).await?;
+        self.replace_keys(keys);
+        Ok(())
+    }
+
+    fn replace_keys(&self, keys: keys::KeySet) {
+        let before = self.inner.keys.swap(Arc::new(keys));
+        // A key that an operator removed, because somebody stole it, must not live on in remembered sessions.
+        if !self.inner.keys.load().covers(&before) {
+            self.inner.sessions.clear();
+        }
+    }
+
+    fn is_revoked(&self, credential_id: i64) -> bool {
+        self.inner.revoked.load().contains(&credential_id)
+    }
+}
+
+fn role_of(token: &Token) -> Result<Role, Fault> {
+    Role::parse(&token.role).ok_or_else(|| {
+        Fault::from(StoreError::Corrupt {
+            table: "api_tokens",
+            detail: format!("token {} has role {:?}", token.id, token.role),
+        })
+    })
+}

@@ -1,0 +1,112 @@
+//! Where scopes stand, read for many requests at once, and the folds that belong to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flamingock_domain::audit::States;
+use flamingock_domain::ids::Seq;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use sqlx::{PgConnection, PgPool};
+
+use super::combine::Combiner;
+use super::fault::Fault;
+use crate::store::streams::{self, Head};
+use crate::store::{Scope, StoreError};
+
+/// The latest state of every change of a scope, as of one head. Immutable, so a cached one cannot be stale: it is looked
+/// up by the head that was just read.
+#[derive(Debug)]
+pub struct Fold {
+    pub head_seq: Seq,
+    pub states: States,
+}
+
+#[derive(Clone)]
+struct ByChanges;
+
+impl Weighter<Scope, Arc<Fold>> for ByChanges {
+    fn weight(&self, _: &Scope, fold: &Arc<Fold>) -> u64 {
+        fold.states.len() as u64 + 1
+    }
+}
+
+/// Changes held in memory over all scopes, at about 150 bytes each.
+const CACHED_CHANGES: u64 = 100_000;
+
+#[derive(Clone)]
+pub struct Heads {
+    reads: Combiner<Scope, Option<Head>>,
+    folds: Arc<Cache<Scope, Arc<Fold>, ByChanges>>,
+    pool: PgPool,
+}
+
+impl Heads {
+    pub fn new(pool: PgPool, limit: Duration) -> Self {
+        let reader = pool.clone();
+        let reads = Combiner::spawn("heads", 512, limit, move |scopes: Vec<Scope>| {
+            let pool = reader.clone();
+            async move {
+                match read(&pool, &scopes).await {
+                    Ok(found) => scopes.iter().map(|scope| Ok(found.get(scope).cloned())).collect(),
+                    Err(error) => {
+                        let fault = Fault::from(error);
+                        scopes.iter().map(|_| Err(fault.clone())).collect()
+                    }
+                }
+            }
+        });
+        Self { reads, folds: Arc::new(Cache::with_weighter(1_000, CACHED_CHANGES, ByChanges)), pool }
+    }
+
+    /// A read that began after the call did. `None`: there is no such environment.
+    pub async fn read(&self, scope: Scope) -> Result<Option<Head>, Fault> {
+        self.reads.submit(scope).await
+    }
+
+    /// The fold at a head that was just read (or a newer one).
+    pub async fn fold(&self, scope: Scope, head: &Head) -> Result<Arc<Fold>, Fault> {
+        let Some(stream_id) = head.stream_id else {
+            return Ok(Arc::new(Fold { head_seq: 0, states: States::new() }));
+        };
+        if let Some(fold) = self.cached(scope, head.head_seq) {
+            return Ok(fold);
+        }
+        let mut conn = self.pool.acquire().await?;
+        self.load(&mut conn, scope, stream_id).await
+    }
+
+    /// The fold of a stream that the caller's transaction has locked, so that its head stands still.
+    pub async fn fold_locked(
+        &self,
+        conn: &mut PgConnection,
+        scope: Scope,
+        stream_id: i64,
+        head_seq: Seq,
+    ) -> Result<Arc<Fold>, Fault> {
+        match self.cached(scope, head_seq) {
+            Some(fold) => Ok(fold),
+            None => self.load(conn, scope, stream_id).await,
+        }
+    }
+
+    fn cached(&self, scope: Scope, head_seq: Seq) -> Option<Arc<Fold>> {
+        self.folds.get(&scope).filter(|fold| fold.head_seq == head_seq)
+    }
+
+    async fn load(&self, conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Arc<Fold>, Fault> {
+        let (head_seq, states) = streams::load_fold(conn, stream_id).await?;
+        let fold = Arc::new(Fold { head_seq, states });
+        self.folds.insert(scope, Arc::clone(&fold));
+        Ok(fold)
+    }
+}
+
+async fn read(pool: &PgPool, scopes: &[Scope]) -> Result<HashMap<Scope, Head>, StoreError> {
+    let mut distinct = scopes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut conn = pool.acquire().await?;
+    Ok(streams::load_heads(&mut conn, &distinct).await?.into_iter().collect())
+}

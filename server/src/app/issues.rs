@@ -1,0 +1,261 @@
+//! Issues and their resolution by people.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use flamingock_domain::audit::{
+    self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source,
+};
+use flamingock_domain::ids::{ChangeId, LockKey, Seq};
+use sqlx::{Acquire as _, PgConnection, PgPool};
+
+use super::fault::Fault;
+use super::retry;
+use crate::metrics::Metrics;
+use crate::store::audit::{self, Fact};
+use crate::store::locks::{self, Hold, LockRow};
+use crate::store::states::{self, NewState};
+use crate::store::streams::{self, Stream};
+use crate::store::{Scope, StoreError};
+
+/// A change that stops its service until a person decides.
+#[derive(Clone, Debug)]
+pub struct Issue {
+    pub change: ChangeId,
+    pub latest: ChangeState,
+    /// A marker in the target system says that it was applied, against the record (planner rules M5 to M7).
+    pub contradicted_by_mark: bool,
+    pub since: DateTime<Utc>,
+    /// The latest entry as reported.
+    pub fact: Fact,
+}
+
+/// What a person decides about one change.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub change: ChangeId,
+    pub resolution: Resolution,
+    /// Sequence of the entry that the decision is about.
+    pub expected: Seq,
+}
+
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub change: ChangeId,
+    pub state: AuditState,
+    pub seq: Seq,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// None of the decisions was recorded, because of this one.
+    #[error("the decision on {change} is refused")]
+    Refused { change: ChangeId, refusal: ResolveRefusal, latest: Option<AuditState> },
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+#[derive(Clone)]
+pub struct Issues {
+    pool: PgPool,
+    metrics: Metrics,
+}
+
+/// What the judgement of decisions needs, read under the stream's lock.
+struct Situation {
+    states: flamingock_domain::audit::States,
+    marks: HashMap<String, Seq>,
+    lock: Option<LockRow>,
+    now: flamingock_domain::time::Timestamp,
+}
+
+impl Situation {
+    async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
+        let (_, states) = streams::load_fold(conn, stream_id).await?;
+        let marks = states::load_mark_reports(conn, stream_id).await?.into_iter().collect();
+        let key = LockKey::of_service(scope.service_id);
+        let (rows, now) = locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
+        Ok(Self { states, marks, lock: rows.into_iter().next().map(|(_, row)| row), now })
+    }
+
+    fn in_progress(&self, latest: &ChangeState) -> bool {
+        let lock = self.lock.as_ref();
+        rules::in_progress(latest, lock.map(|row| &row.lock), lock.and_then(|row| row.execution), self.now)
+    }
+
+    fn contradicted(&self, change: &ChangeId, latest: &ChangeState) -> bool {
+        let seen = self.marks.get(change.as_str()).copied();
+        seen.is_some() && rules::contradicts_mark(latest, seen)
+    }
+}
+
+impl Issues {
+    pub(super) fn new(pool: PgPool, metrics: &Metrics) -> Self {
+        Self { pool, metrics: metrics.clone() }
+    }
+
+    /// Changes that wait for a person, by id. One that its runner is working on this moment is not among them.
+    pub async fn list(&self, scope: Scope) -> Result<Vec<Issue>, Fault> {
+        let mut conn = self.pool.acquire().await?;
+        let heads = streams::load_heads(&mut conn, &[scope]).await?;
+        let Some(stream_id) = heads.into_iter().next().and_then(|(_, head)| head.stream_id) else {
+            return Ok(Vec::new());
+        };
+        let situation = Situation::load(&mut conn, scope, stream_id).await?;
+        let mut found: Vec<(ChangeId, ChangeState, bool)> = situation
+            .states
+            .iter()
+            .filter(|(_, latest)| !situation.in_progress(latest))
+            .map(|(change, latest)| (change.clone(), *latest, situation.contradicted(change, latest)))
+            .filter(|(_, latest, contradicted)| rules::is_issue(latest) || *contradicted)
+            .collect();
+        found.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let seqs: Vec<i64> = found.iter().map(|(_, latest, _)| latest.seq).collect();
+        let mut entries: HashMap<Seq, audit::Entry> =
+            audit::load_at(&mut conn, stream_id, &seqs).await?.into_iter().map(|entry| (entry.seq, entry)).collect();
+        Ok(found
+            .into_iter()
+            .filter_map(|(change, latest, contradicted_by_mark)| {
+                let entry = entries.remove(&latest.seq)?;
+                Some(Issue { change, latest, contradicted_by_mark, since: entry.received_at, fact: entry.fact })
+            })
+            .collect())
+    }
+
+    /// Records decisions together or not at all. `actor` is the person's credential.
+    pub async fn resolve(
+        &self,
+        scope: Scope,
+        actor: &str,
+        reason: &str,
+        decisions: &[Decision],
+    ) -> Result<Vec<Decided>, ResolveError> {
+        // The refusal travels inside the result: it is an answer, not a fault to be retried.
+        let done = retry::on_contention("resolve", || self.try_resolve(scope, actor, reason, decisions)).await?;
+        if let Ok(decided) = &done {
+            for one in decided {
+                self.metrics.audit_appends.with_label_values(&[one.state.as_wire(), Source::Person.as_wire()]).inc();
+                tracing::info!(
+                    change.id = %one.change, state = one.state.as_wire(), seq = one.seq, actor, "a person decided"
+                );
+            }
+        }
+        done
+    }
+
+    async fn try_resolve(
+        &self,
+        scope: Scope,
+        actor: &str,
+        reason: &str,
+        decisions: &[Decision],
+    ) -> Result<Result<Vec<Decided>, ResolveError>, Fault> {
+        let mut conn = self.pool.acquire().await?;
+        let mut tx = conn.begin().await?;
+        let Some(mut stream) = streams::lock_existing(&mut tx, &[scope]).await?.into_iter().next() else {
+            return Ok(Err(no_issue(decisions)));
+        };
+        let mut situation = Situation::load(&mut tx, scope, stream.id).await?;
+        let seqs: Vec<i64> = decisions
+            .iter()
+            .filter_map(|decision| situation.states.get(&decision.change))
+            .map(|latest| latest.seq)
+            .collect();
+        let basis = audit::load_at(&mut tx, stream.id, &seqs).await?;
+        let mut entries = Vec::with_capacity(decisions.len());
+        let mut projected = Vec::with_capacity(decisions.len());
+        let mut decided = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            let latest = situation.states.get(&decision.change).copied();
+            let judged = rules::resolve_marked(
+                latest.as_ref(),
+                decision.expected,
+                latest.as_ref().is_some_and(|latest| situation.in_progress(latest)),
+                latest.as_ref().is_some_and(|latest| situation.contradicted(&decision.change, latest)),
+                decision.resolution,
+            );
+            let state = match judged {
+                Ok(state) => state,
+                Err(refusal) => {
+                    return Ok(Err(ResolveError::Refused {
+                        change: decision.change.clone(),
+                        refusal,
+                        latest: latest.map(|latest| latest.state),
+                    }));
+                }
+            };
+            let about = latest
+                .and_then(|latest| basis.iter().find(|entry| entry.seq == latest.seq))
+                .map(|entry| entry.fact.clone())
+                .unwrap_or_default();
+            let (entry, next, new) = person_entry(&mut stream, &situation, about, state, actor, reason, decision);
+            situation.states.insert(decision.change.clone(), next);
+            decided.push(Decided { change: decision.change.clone(), state, seq: entry.seq });
+            entries.push(entry);
+            projected.push(new);
+        }
+        audit::append(&mut tx, &entries).await?;
+        states::upsert(&mut tx, &projected).await?;
+        streams::update_heads(&mut tx, std::slice::from_ref(&stream)).await?;
+        tx.commit().await?;
+        Ok(Ok(decided))
+    }
+}
+
+/// A decision in its place: everything about the change is copied from the entry that it is about.
+fn person_entry(
+    stream: &mut Stream,
+    situation: &Situation,
+    about: Fact,
+    state: AuditState,
+    actor: &str,
+    reason: &str,
+    decision: &Decision,
+) -> (audit::Entry, ChangeState, NewState) {
+    let fact = Fact {
+        execution_ref: String::new(),
+        change_id: decision.change.to_string(),
+        state: state.as_wire().to_owned(),
+        applied_at_ms: Some(situation.now.as_micros() / 1_000),
+        author: Some(actor.to_owned()),
+        error_trace: None,
+        runner_id: None,
+        fence: None,
+        actor: actor.to_owned(),
+        note: Some(reason.to_owned()),
+        ..about
+    };
+    let entry = stream.link(fact, Source::Person, false, situation.now);
+    let new = NewState {
+        stream_id: stream.id,
+        change_id: entry.fact.change_id.clone(),
+        seq: entry.seq,
+        state: entry.fact.state.clone(),
+        tx_strategy: entry.fact.tx_strategy.clone(),
+        recovery_strategy: entry.fact.recovery_strategy.clone(),
+        execution_id: None,
+        source: Source::Person,
+    };
+    let next = ChangeState {
+        seq: entry.seq,
+        state,
+        tx_strategy: rules::TxStrategy::from_wire(new.tx_strategy.as_deref().unwrap_or_default()),
+        recovery: rules::RecoveryStrategy::from_wire(new.recovery_strategy.as_deref().unwrap_or_default()),
+        execution: None,
+        source: Source::Person,
+    };
+    (entry, next, new)
+}
+
+fn no_issue(decisions: &[Decision]) -> ResolveError {
+    match decisions.first() {
+        Some(decision) => ResolveError::Refused {
+            change: decision.change.clone(),
+            refusal: ResolveRefusal::NoIssue,
+            latest: None,
+        },
+        None => ResolveError::Fault(
+            StoreError::Corrupt { table: "audit_streams", detail: "no decision to record".to_owned() }.into(),
+        ),
+    }
+}

@@ -1,0 +1,206 @@
+//! Lock calls: acquire, extend, release, view. Decided under the rows' locks, many in one commit.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use flamingock_domain::ids::{ExecutionId, LockKey, RunnerId};
+use flamingock_domain::lock::{self, Acquire, Claim, Extend, Lease, Lock, Proof, Release};
+use sqlx::{Acquire as _, PgPool};
+
+use super::combine::Combiner;
+use super::fault::Fault;
+use super::plans::{grant_label, new_acquisition_id};
+use super::waiting::Waiting;
+use super::{AppSettings, Heads, retry};
+use crate::metrics::Metrics;
+use crate::store::locks::{self, LockRow, LockUpdate};
+use crate::store::{Scope, executions};
+
+/// What a runner wants of its service's lock.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// Lease already clamped.
+    Acquire { lease: Duration, proof: Option<Proof> },
+    Extend,
+    Release,
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    scope: Scope,
+    runner: RunnerId,
+    wish: Wish,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The caller holds the lock.
+    Held(Lock),
+    /// The lock as it was before it was given back.
+    Released(Lock),
+    /// Another runner holds it, for at least this long.
+    HeldByOther { holder: Lease, retry_after: Duration },
+    /// To extend or release: the caller does not hold it.
+    NotHeld { holder: Option<Lease> },
+}
+
+#[derive(Clone)]
+pub struct Locks {
+    calls: Combiner<Call, Outcome>,
+    heads: Heads,
+    waiting: Waiting,
+    metrics: Metrics,
+}
+
+impl Locks {
+    pub(super) fn new(
+        pool: PgPool,
+        heads: Heads,
+        waiting: Waiting,
+        settings: AppSettings,
+        metrics: &Metrics,
+    ) -> Self {
+        let calls = Combiner::spawn("locks", 256, settings.batch_limit, move |calls: Vec<Call>| {
+            let pool = pool.clone();
+            async move {
+                let done = retry::on_contention("locks", || write(&pool, settings.takeover_grace, &calls)).await;
+                match done {
+                    Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+                    Err(fault) => calls.iter().map(|_| Err(fault.clone())).collect(),
+                }
+            }
+        });
+        Self { calls, heads, waiting, metrics: metrics.clone() }
+    }
+
+    pub async fn wish(&self, scope: Scope, runner: RunnerId, wish: Wish) -> Result<Outcome, Fault> {
+        let event = |event: &str| self.metrics.lock_events.with_label_values(&[event]).inc();
+        let asked = match wish {
+            Wish::Acquire { .. } => "acquisition_refused",
+            Wish::Extend => "extension_refused",
+            Wish::Release => "release_refused",
+        };
+        let extending = matches!(wish, Wish::Extend);
+        let outcome = self.calls.submit(Call { scope, runner, wish }).await?;
+        match &outcome {
+            Outcome::Held(_) if extending => event("extended"),
+            // Counted by kind where it was decided.
+            Outcome::Held(_) => {}
+            Outcome::Released(_) => {
+                event("released");
+                self.waiting.wake(scope);
+            }
+            Outcome::HeldByOther { .. } | Outcome::NotHeld { .. } => event(asked),
+        }
+        Ok(outcome)
+    }
+
+    /// The lock as recorded, run out or not; `None` where nobody holds it.
+    pub async fn view(&self, scope: Scope) -> Result<Option<Lock>, Fault> {
+        let head = self.heads.read(scope).await?;
+        Ok(head.and_then(|head| head.lock).filter(|lock| lock.lease.is_some()))
+    }
+}
+
+async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Outcome>, Fault> {
+    let mut asked: Vec<(i64, LockKey)> = calls
+        .iter()
+        .map(|call| (call.scope.environment_id, LockKey::of_service(call.scope.service_id)))
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut conn = pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let keys: Vec<(i64, &str)> = asked.iter().map(|(environment, key)| (*environment, key.as_str())).collect();
+    let (rows, now) = locks::lock_for_update(&mut tx, &keys).await?;
+    let mut held: HashMap<(i64, LockKey), (LockRow, bool)> = rows
+        .into_iter()
+        .map(|(environment, row)| ((environment, row.lock.key.clone()), (row, false)))
+        .collect();
+    let mut ended: Vec<i64> = Vec::new();
+    let mut outcomes = Vec::with_capacity(calls.len());
+    for call in calls {
+        let at = (call.scope.environment_id, LockKey::of_service(call.scope.service_id));
+        let (row, changed) = held.get_mut(&at).ok_or_else(|| {
+            Fault::from(crate::store::StoreError::Corrupt {
+                table: "locks",
+                detail: "a row to lock is missing".to_owned(),
+            })
+        })?;
+        let before = row.execution;
+        outcomes.push(decide(row, changed, call, grace, now));
+        if before != row.execution {
+            ended.extend(before.map(|ExecutionId(id)| id));
+        }
+    }
+    let updates: Vec<LockUpdate> = held
+        .into_iter()
+        .filter(|(_, (_, changed))| *changed)
+        .map(|((environment_id, _), (row, _))| LockUpdate {
+            environment_id,
+            lock: row.lock,
+            execution: row.execution,
+        })
+        .collect();
+    locks::update(&mut tx, &updates).await?;
+    executions::update_ended(&mut tx, &ended).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// Decides one call on a locked row and changes the row's copy accordingly.
+fn decide(
+    row: &mut LockRow,
+    changed: &mut bool,
+    call: &Call,
+    grace: Duration,
+    now: flamingock_domain::time::Timestamp,
+) -> Outcome {
+    let not_held = |row: &LockRow| Outcome::NotHeld { holder: row.lock.lease.clone() };
+    match &call.wish {
+        Wish::Acquire { lease, proof } => {
+            let claim =
+                Claim { lock: Some(&row.lock), runner: &call.runner, proof: proof.as_ref(), now, grace };
+            match lock::acquire(&claim) {
+                Acquire::Grant { kind, fence } => {
+                    tracing::debug!(lock.key = %row.lock.key, lock.fence = fence, grant = grant_label(kind), "lock granted");
+                    row.lock.fence = fence;
+                    row.lock.lease = Some(lease_from(&call.runner, *lease, now));
+                    // A grant voids the one before it: an execution under the old fence may start nothing more.
+                    row.execution = None;
+                    *changed = true;
+                    Outcome::Held(row.lock.clone())
+                }
+                Acquire::HeldByOther { holder, retry_after } => Outcome::HeldByOther { holder, retry_after },
+            }
+        }
+        Wish::Extend => match (lock::extend(Some(&row.lock), &call.runner), &mut row.lock.lease) {
+            (Extend::Extended, Some(lease)) => {
+                *lease = lease_from(&call.runner, lease.length, now);
+                *changed = true;
+                Outcome::Held(row.lock.clone())
+            }
+            _ => not_held(row),
+        },
+        Wish::Release => match lock::release(Some(&row.lock), &call.runner) {
+            Release::Released => {
+                let before = row.lock.clone();
+                row.lock.lease = None;
+                row.execution = None;
+                *changed = true;
+                Outcome::Released(before)
+            }
+            Release::NotHeld => not_held(row),
+        },
+    }
+}
+
+fn lease_from(owner: &RunnerId, length: Duration, now: flamingock_domain::time::Timestamp) -> Lease {
+    Lease {
+        owner: owner.clone(),
+        acquisition_id: new_acquisition_id(owner),
+        length,
+        expires_at: now.plus(length),
+    }
+}

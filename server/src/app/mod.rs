@@ -1,0 +1,107 @@
+//! Use cases. They own the transactions and know nothing of HTTP.
+
+pub mod admission;
+pub mod auth;
+pub mod bootstrap;
+mod combine;
+pub mod fault;
+mod heads;
+pub mod history;
+pub mod issues;
+pub mod locks;
+pub mod plans;
+pub mod reports;
+mod retry;
+mod waiting;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+pub use fault::Fault;
+pub use heads::Heads;
+pub use waiting::Waiting;
+
+use crate::metrics::Metrics;
+use crate::store::{self, PoolSettings};
+
+// What the edges need to name, so that they never reach into the store.
+pub use crate::store::Scope;
+pub use crate::store::audit::{Entry, Fact};
+pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
+pub use crate::store::streams::Head;
+
+/// Settings of the use cases.
+#[derive(Clone, Copy, Debug)]
+pub struct AppSettings {
+    /// Time after a lease's end in which only a proven claim may take over.
+    pub takeover_grace: Duration,
+    /// Longest time that one batch may take.
+    pub batch_limit: Duration,
+    /// Most requests parked at once.
+    pub max_waiters: usize,
+}
+
+/// The use cases of one process, over one pool. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub heads: Heads,
+    pub plans: plans::Plans,
+    pub reports: reports::Reports,
+    pub locks: locks::Locks,
+    pub issues: issues::Issues,
+    pub history: history::History,
+    pub waiting: Waiting,
+    pool: PgPool,
+}
+
+impl App {
+    /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
+    pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
+        let heads = Heads::new(pool.clone(), settings.batch_limit);
+        let waiting = Waiting::new(metrics.waiters.clone(), settings.max_waiters, settings.takeover_grace);
+        Self {
+            plans: plans::Plans::new(pool.clone(), heads.clone(), waiting.clone(), settings.takeover_grace, metrics),
+            reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
+            locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
+            issues: issues::Issues::new(pool.clone(), metrics),
+            history: history::History::new(pool.clone()),
+            heads,
+            waiting,
+            pool,
+        }
+    }
+
+    /// Whether the database answers and has the schema of this binary.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let mut conn = self.pool.acquire().await.map_err(|error| NotReady::Database(error.into()))?;
+        let actual = store::load_schema_version(&mut conn).await.map_err(NotReady::Database)?;
+        let expected = store::expected_schema_version();
+        if actual < expected { Err(NotReady::Schema { actual, expected }) } else { Ok(()) }
+    }
+
+    /// (connections in use, idle connections)
+    pub fn pool_state(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        (self.pool.size().saturating_sub(idle), idle)
+    }
+}
+
+/// Why the server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    #[error("the database does not answer")]
+    Database(#[source] store::StoreError),
+    #[error("the database has schema version {actual}, this server needs {expected}")]
+    Schema { actual: i64, expected: i64 },
+}
+
+/// The pool that the use cases work on. Opens no connection yet.
+pub async fn connect(
+    url: &str,
+    max_connections: u32,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+) -> Result<PgPool, Fault> {
+    Ok(store::connect(url, PoolSettings { max_connections, acquire_timeout, statement_timeout }).await?)
+}

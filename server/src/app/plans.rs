@@ -1,0 +1,427 @@
+//! Planning: what may a runner do next?
+//!
+//! A request is first *looked at*: where the scope stands is read together with everybody else's, the fold for that head
+//! is usually at hand, and `CONTINUE`, `ABORT` and `AWAIT` are answered from it without a lock or a row (invariant 6).
+//! Only what grants or writes is decided again in the transaction that locks stream and lock (invariant 5).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flamingock_domain::audit::{AuditState, Source};
+use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey, RunnerId};
+use flamingock_domain::lock::{Claim, GrantKind, Lease, Lock, Proof};
+use flamingock_domain::pipeline::{Mark, Pipeline};
+use flamingock_domain::plan::{self, ChangeReason, Derived, Plan, PlanAction, PlanInput};
+use sqlx::{Acquire as _, PgConnection, PgPool};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::admission::Place;
+use super::fault::Fault;
+use super::heads::{Fold, Heads};
+use super::retry;
+use super::waiting::Waiting;
+use crate::metrics::Metrics;
+use crate::store::audit::{self, Fact};
+use crate::store::executions::{self, NewExecution};
+use crate::store::locks::{self, LockUpdate};
+use crate::store::states::{self, NewState};
+use crate::store::streams::{self, Head, Stream};
+use crate::store::{Scope, StoreError};
+
+/// A runner's request, as the planner needs it and as it is recorded.
+pub struct Ask<'a> {
+    pub scope: Scope,
+    pub credential_id: i64,
+    pub runner: &'a RunnerId,
+    pub pipeline: &'a Pipeline,
+    pub proof: Option<&'a Proof>,
+    /// Lease wanted, already clamped.
+    pub lease: Duration,
+    /// How long the caller is willing to be parked.
+    pub wait: Option<Duration>,
+    /// JSON texts for the execution's row.
+    pub submission: &'a str,
+    pub runner_facts: Option<&'a str>,
+    /// Renders what is offered and why, for the execution's row.
+    pub render: &'a (dyn Fn(&Plan) -> String + Sync),
+    /// Left while the request is parked.
+    pub place: Option<&'a Place>,
+}
+
+/// A plan with what was granted for it.
+#[derive(Debug)]
+pub struct Planned {
+    pub plan: Plan,
+    /// With `EXECUTE`.
+    pub execution: Option<ExecutionId>,
+    /// With `EXECUTE` the caller's, with `AWAIT` the holder's.
+    pub lock: Option<Lock>,
+    /// Head that the plan was decided at.
+    pub head_seq: i64,
+}
+
+#[derive(Clone)]
+pub struct Plans {
+    pool: PgPool,
+    heads: Heads,
+    waiting: Waiting,
+    gates: Arc<Gates>,
+    grace: Duration,
+    metrics: Metrics,
+}
+
+impl Plans {
+    pub(super) fn new(pool: PgPool, heads: Heads, waiting: Waiting, grace: Duration, metrics: &Metrics) -> Self {
+        Self { pool, heads, waiting, gates: Arc::default(), grace, metrics: metrics.clone() }
+    }
+
+    /// Decides, starting from a head that was read for this request; parks while the caller is willing to wait.
+    pub async fn plan(&self, ask: &Ask<'_>, mut head: Head) -> Result<Planned, Fault> {
+        let deadline = ask.wait.map(|wait| Instant::now() + wait);
+        let mut waiter = None;
+        loop {
+            let planned = self.decide(ask, &head).await?;
+            let (PlanAction::Await { .. }, Some(deadline)) = (&planned.plan.action, deadline) else {
+                return Ok(planned);
+            };
+            if Instant::now() >= deadline || self.waiting.is_dismissed() {
+                return Ok(planned);
+            }
+            let Some(parked) = waiter.as_mut() else {
+                // The place is taken first and the lock looked at again: a release in between is then not missed.
+                waiter = self.waiting.enter(ask.scope);
+                if waiter.is_none() {
+                    return Ok(planned);
+                }
+                head = self.read_head(ask.scope).await?;
+                continue;
+            };
+            if let Some(place) = ask.place {
+                place.leave();
+            }
+            let turned = tokio::time::timeout_at(deadline, parked.turn()).await;
+            if let Some(place) = ask.place {
+                place.enter_again().await;
+            }
+            if turned.is_ok() {
+                head = self.read_head(ask.scope).await?;
+            }
+        }
+    }
+
+    async fn read_head(&self, scope: Scope) -> Result<Head, Fault> {
+        self.heads.read(scope).await?.ok_or_else(|| {
+            Fault::from(StoreError::Corrupt { table: "environments", detail: "an environment has vanished".to_owned() })
+        })
+    }
+
+    async fn decide(&self, ask: &Ask<'_>, head: &Head) -> Result<Planned, Fault> {
+        let mut head = std::borrow::Cow::Borrowed(head);
+        let gate = self.gates.of(ask.scope);
+        loop {
+            let fold = self.heads.fold(ask.scope, &head).await?;
+            let plan = self.look(ask, &head, &fold);
+            let writes = match &plan.action {
+                PlanAction::Execute { .. } => true,
+                PlanAction::Await { .. } => false,
+                PlanAction::Continue | PlanAction::Abort => ask.pipeline.has_marks(),
+            };
+            if !writes {
+                self.count(&plan, "look");
+                let lock = matches!(plan.action, PlanAction::Await { .. }).then(|| head.lock.clone()).flatten();
+                return Ok(Planned { plan, execution: None, lock, head_seq: fold.head_seq });
+            }
+            // Of many runners that see the lock free at once, one goes to the database; the others then look again,
+            // together, instead of queueing for the row one by one.
+            let turn = gate.turns.load(Ordering::Acquire);
+            let guard = gate.door.lock().await;
+            if gate.turns.load(Ordering::Acquire) != turn {
+                drop(guard);
+                head = std::borrow::Cow::Owned(self.read_head(ask.scope).await?);
+                continue;
+            }
+            let planned = retry::on_contention("plan", || self.decide_locked(ask)).await;
+            gate.turns.fetch_add(1, Ordering::Release);
+            drop(guard);
+            let planned = planned?;
+            self.count(&planned.plan, "locked");
+            self.waiting.wake(ask.scope);
+            return Ok(planned);
+        }
+    }
+
+    fn look(&self, ask: &Ask<'_>, head: &Head, fold: &Fold) -> Plan {
+        plan::plan(&PlanInput {
+            pipeline: ask.pipeline,
+            states: &fold.states,
+            claim: self.claim(ask, head.lock.as_ref(), head.now),
+            executions_of_run: &[],
+            marks_seen: &HashMap::new(),
+            settings: head.settings,
+        })
+    }
+
+    fn claim<'a>(
+        &self,
+        ask: &'a Ask<'_>,
+        lock: Option<&'a Lock>,
+        now: flamingock_domain::time::Timestamp,
+    ) -> Claim<'a> {
+        Claim { lock, runner: ask.runner, proof: ask.proof, now, grace: self.grace }
+    }
+
+    /// Decides in the transaction that holds the stream and the lock, and writes what was decided.
+    async fn decide_locked(&self, ask: &Ask<'_>) -> Result<Planned, Fault> {
+        let mut conn = self.pool.acquire().await?;
+        let mut tx = conn.begin().await?;
+        let mut stream = one(streams::lock(&mut tx, &[ask.scope]).await?, "audit_streams")?;
+        let key = LockKey::of_service(ask.scope.service_id);
+        let (rows, now) =
+            locks::lock_for_update(&mut tx, &[(ask.scope.environment_id, key.as_str())]).await?;
+        let (_, row) = one(rows, "locks")?;
+        let fold = self.heads.fold_locked(&mut tx, ask.scope, stream.id, stream.head_seq).await?;
+        let executions_of_run = if ask.pipeline.is_start_of_run() {
+            Vec::new()
+        } else {
+            executions::list_of_run(&mut tx, stream.id, ask.runner).await?
+        };
+        let has_marks = ask.pipeline.has_marks();
+        let marks_seen = if has_marks { load_marks_seen(&mut tx, stream.id).await? } else { HashMap::new() };
+        let input = PlanInput {
+            pipeline: ask.pipeline,
+            states: &fold.states,
+            claim: self.claim(ask, Some(&row.lock), now),
+            executions_of_run: &executions_of_run,
+            marks_seen: &marks_seen,
+            settings: stream.settings,
+        };
+        let plan = plan::plan(&input);
+        debug_assert_eq!(plan::check(&input, &plan), Vec::new(), "the planner contradicts its own laws");
+
+        let planned_at = stream.head_seq;
+        if has_marks && !matches!(plan.action, PlanAction::Await { .. }) {
+            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now).await?;
+        }
+        let planned = match &plan.action {
+            PlanAction::Execute { kind, fence, .. } => {
+                let lock = Lock {
+                    key,
+                    fence: *fence,
+                    lease: Some(Lease {
+                        owner: ask.runner.clone(),
+                        acquisition_id: new_acquisition_id(ask.runner),
+                        length: ask.lease,
+                        expires_at: now.plus(ask.lease),
+                    }),
+                };
+                let rendered = (ask.render)(&plan);
+                let execution = executions::insert(
+                    &mut tx,
+                    &NewExecution {
+                        stream_id: stream.id,
+                        runner: ask.runner,
+                        credential_id: ask.credential_id,
+                        fence: *fence,
+                        // Entries derived just now are older than the execution, too.
+                        planned_at: stream.head_seq,
+                        starts_run: ask.pipeline.is_start_of_run(),
+                        submission: ask.submission,
+                        plan: &rendered,
+                        runner_facts: ask.runner_facts,
+                        started_at: now,
+                    },
+                )
+                .await?;
+                // Whoever held the lock before, by another grant, holds it no more.
+                executions::update_ended(&mut tx, &row.execution.map(|id| id.0).into_iter().collect::<Vec<_>>()).await?;
+                let update = LockUpdate {
+                    environment_id: ask.scope.environment_id,
+                    lock: lock.clone(),
+                    execution: Some(execution),
+                };
+                locks::update(&mut tx, &[update]).await?;
+                self.metrics.lock_events.with_label_values(&[grant_label(*kind)]).inc();
+                tracing::info!(
+                    execution.id = execution.0, lock.key = %lock.key, lock.fence = fence, grant = grant_label(*kind),
+                    runner.id = %ask.runner, planned_at, "plan granted"
+                );
+                Planned { execution: Some(execution), lock: Some(lock), head_seq: stream.head_seq, plan }
+            }
+            PlanAction::Await { .. } => {
+                Planned { execution: None, lock: Some(row.lock), head_seq: stream.head_seq, plan }
+            }
+            PlanAction::Continue | PlanAction::Abort => {
+                Planned { execution: None, lock: None, head_seq: stream.head_seq, plan }
+            }
+        };
+        tx.commit().await?;
+        Ok(planned)
+    }
+
+    /// Records what the marks prove, and remembers those that contradict the record.
+    async fn account_for_marks(
+        &self,
+        tx: &mut PgConnection,
+        ask: &Ask<'_>,
+        plan: &Plan,
+        fold: &Fold,
+        stream: &mut Stream,
+        now: flamingock_domain::time::Timestamp,
+    ) -> Result<(), Fault> {
+        let reported_at = stream.head_seq;
+        let attempts: Vec<i64> =
+            plan.derived.iter().filter_map(|derived| fold.states.get(&derived.id)).map(|state| state.seq).collect();
+        let attempts = audit::load_at(tx, stream.id, &attempts).await?;
+        let mut entries = Vec::with_capacity(plan.derived.len());
+        let mut projected = Vec::with_capacity(plan.derived.len());
+        for derived in &plan.derived {
+            let attempt = attempts.iter().find(|entry| entry.fact.change_id == derived.id.as_str());
+            if attempt.is_none() {
+                tracing::warn!(
+                    change.id = %derived.id, runner.id = %ask.runner,
+                    "a mark says applied where the audit has no entry: the start was never recorded, or history was lost"
+                );
+            }
+            let fact = derived_fact(derived, attempt.map(|entry| &entry.fact), ask.runner);
+            let entry = stream.link(fact, Source::Mark, false, now);
+            projected.push(NewState {
+                stream_id: stream.id,
+                change_id: entry.fact.change_id.clone(),
+                seq: entry.seq,
+                state: entry.fact.state.clone(),
+                tx_strategy: entry.fact.tx_strategy.clone(),
+                recovery_strategy: entry.fact.recovery_strategy.clone(),
+                execution_id: derived.execution.map(|id| id.0),
+                source: Source::Mark,
+            });
+            self.metrics.audit_appends.with_label_values(&[derived.state.as_wire(), Source::Mark.as_wire()]).inc();
+            entries.push(entry);
+        }
+        audit::append(tx, &entries).await?;
+        states::upsert(tx, &projected).await?;
+        streams::update_heads(tx, std::slice::from_ref(stream)).await?;
+        if plan.synchronized_marks {
+            states::delete_mark_reports(tx, stream.id).await?;
+        } else {
+            let applied: Vec<&str> = ask
+                .pipeline
+                .changes()
+                .filter(|change| change.mark == Mark::Applied)
+                .map(|change| change.id.as_str())
+                .collect();
+            states::insert_mark_reports(tx, stream.id, reported_at, &applied).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts an answer that was found without planning.
+    pub fn count_cached_continue(&self) {
+        self.metrics.plan_decisions.with_label_values(&["CONTINUE", "cache"]).inc();
+    }
+
+    fn count(&self, plan: &Plan, found: &str) {
+        let action = match plan.action {
+            PlanAction::Continue => "CONTINUE",
+            PlanAction::Execute { .. } => "EXECUTE",
+            PlanAction::Await { .. } => "AWAIT",
+            PlanAction::Abort => "ABORT",
+        };
+        self.metrics.plan_decisions.with_label_values(&[action, found]).inc();
+        for stage in &plan.repeated_stages {
+            tracing::warn!(stage.name = %stage, "a stage name is submitted more than once: its changes are merged");
+        }
+        let unrecorded = plan
+            .findings
+            .iter()
+            .flat_map(|stage| &stage.changes)
+            .filter(|change| change.reason == ChangeReason::ReportedButUnrecorded);
+        for change in unrecorded {
+            self.metrics.plan_unrecorded.inc();
+            tracing::warn!(change.id = %change.id, "reported as applied in this run, but the audit lacks the entry");
+        }
+    }
+}
+
+async fn load_marks_seen(tx: &mut PgConnection, stream_id: i64) -> Result<HashMap<ChangeId, i64>, Fault> {
+    let rows = states::load_mark_reports(tx, stream_id).await?;
+    rows.into_iter()
+        .map(|(id, seq)| {
+            ChangeId::parse(id).map(|id| (id, seq)).map_err(|error| {
+                StoreError::Corrupt { table: "mark_reports", detail: format!("change_id {error}") }.into()
+            })
+        })
+        .collect()
+}
+
+/// The entry that a mark proves: what the attempt said of itself, where it is known.
+fn derived_fact(derived: &Derived, attempt: Option<&Fact>, runner: &RunnerId) -> Fact {
+    let note = match derived.state {
+        AuditState::RolledBack => "derived from a ROLLED_BACK mark in the target system",
+        _ => "derived from an APPLIED mark in the target system",
+    };
+    Fact {
+        execution_ref: derived.execution.map(|id| id.to_string()).unwrap_or_default(),
+        change_id: derived.id.to_string(),
+        stage_id: Some(derived.stage.to_string()),
+        state: derived.state.as_wire().to_owned(),
+        error_trace: None,
+        execution_millis: None,
+        runner_id: Some(runner.to_string()),
+        fence: None,
+        actor: "server".to_owned(),
+        note: Some(note.to_owned()),
+        ..attempt.cloned().unwrap_or_default()
+    }
+}
+
+pub(super) fn grant_label(kind: GrantKind) -> &'static str {
+    match kind {
+        GrantKind::Fresh => "granted",
+        GrantKind::Renewal => "renewed",
+        GrantKind::TakeOver => "taken_over",
+    }
+}
+
+/// `{owner}-{uuid}`, as upstream forms it. An owner so long that no room is left is cut: the uuid makes it unique.
+pub(super) fn new_acquisition_id(owner: &RunnerId) -> AcquisitionId {
+    AcquisitionId::parse(format!("{owner}-{}", uuid::Uuid::new_v4()))
+        .expect("a runner id of at most 1024 bytes and a uuid fit an acquisition id")
+}
+
+fn one<T>(rows: Vec<T>, table: &'static str) -> Result<T, Fault> {
+    let count = rows.len();
+    match rows.into_iter().next() {
+        Some(row) if count == 1 => Ok(row),
+        _ => Err(StoreError::Corrupt { table, detail: format!("one row to lock, {count} found") }.into()),
+    }
+}
+
+/// A door for each scope, striped: two scopes may share one, which costs a wait and nothing else.
+struct Gates {
+    hasher: RandomState,
+    gates: Vec<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    door: Mutex<()>,
+    /// Grows with each decision behind the door.
+    turns: AtomicU64,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), gates: (0..256).map(|_| Gate::default()).collect() }
+    }
+}
+
+impl Gates {
+    fn of(&self, scope: Scope) -> &Gate {
+        let hash = usize::try_from(self.hasher.hash_one(scope) % self.gates.len() as u64).unwrap_or(0);
+        &self.gates[hash]
+    }
+}

@@ -1,0 +1,353 @@
+//! Reports of runners become audit entries: judged under the stream's lock, linked, projected, and acknowledged only
+//! once they are committed. Many reports share a commit; each is judged on its own, in the order of arrival.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flamingock_domain::audit::{
+    AuditState, ChangeState, Judgement, RecoveryStrategy, Report, ReportedExecution, Source, StartRefusal, TxStrategy,
+    judge,
+};
+use flamingock_domain::ids::{ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq};
+use flamingock_domain::lock::Lock;
+use flamingock_domain::time::Timestamp;
+use sqlx::{Acquire as _, PgConnection, PgPool};
+
+use super::combine::Combiner;
+use super::fault::Fault;
+use super::retry;
+use crate::metrics::Metrics;
+use crate::store::audit::{self, Entry, Fact, ReportKey};
+use crate::store::executions::{self, ExecutionFacts};
+use crate::store::locks::{self, Hold};
+use crate::store::states::{self, NewState};
+use crate::store::streams::{self, Stream};
+use crate::store::{Scope, StoreError};
+
+/// The execution that a report names in its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedExecution {
+    Number(ExecutionId),
+    /// History from an importer.
+    Text(String),
+}
+
+/// One report.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub scope: Scope,
+    pub runner: RunnerId,
+    pub change: ChangeId,
+    pub execution: NamedExecution,
+    pub state: AuditState,
+    /// The fence that the runner echoes, where it does.
+    pub fence: Option<Fence>,
+    /// What is recorded; its change, execution and runner are those above.
+    pub fact: Fact,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub outcome: Outcome,
+    /// The service's lock as it stands.
+    pub lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Appended { seq: Seq, late: bool },
+    /// The same was recorded before, there.
+    Duplicate { seq: Seq, late: bool },
+    /// Only a `STARTED` is ever refused.
+    Refused(StartRefusal),
+}
+
+/// Workers that append side by side. A stream always goes to the same one, so that they do not wait for each other.
+const WORKERS: usize = 2;
+
+#[derive(Clone)]
+pub struct Reports {
+    workers: Arc<[Combiner<Told, Recorded>]>,
+    hasher: RandomState,
+    metrics: Metrics,
+}
+
+impl Reports {
+    pub(super) fn new(pool: &PgPool, limit: Duration, metrics: &Metrics) -> Self {
+        let workers = (0..WORKERS)
+            .map(|_| {
+                let (pool, batches) = (pool.clone(), metrics.audit_batch.clone());
+                Combiner::spawn("reports", 128, limit, move |told: Vec<Told>| {
+                    let (pool, batches) = (pool.clone(), batches.clone());
+                    async move {
+                        #[expect(clippy::cast_precision_loss, reason = "a batch has at most 128 reports")]
+                        batches.observe(told.len() as f64);
+                        write_all(&pool, &told).await
+                    }
+                })
+            })
+            .collect();
+        Self { workers, hasher: RandomState::new(), metrics: metrics.clone() }
+    }
+
+    pub async fn tell(&self, told: Told) -> Result<Recorded, Fault> {
+        let worker = usize::try_from(self.hasher.hash_one(told.scope) % WORKERS as u64).unwrap_or(0);
+        let (state, change, runner) = (told.state, told.change.clone(), told.runner.clone());
+        let import = matches!(told.execution, NamedExecution::Text(_));
+        let recorded = self.workers[worker].submit(told).await?;
+        let source = if import { Source::Import } else { Source::Runner };
+        match recorded.outcome {
+            Outcome::Appended { late, .. } => {
+                self.metrics.audit_appends.with_label_values(&[state.as_wire(), source.as_wire()]).inc();
+                if late {
+                    self.metrics.audit_late.with_label_values(&[state.as_wire()]).inc();
+                    tracing::warn!(
+                        change.id = %change, runner.id = %runner, state = state.as_wire(),
+                        "a late report was recorded as evidence: another execution or a person had written since"
+                    );
+                }
+            }
+            Outcome::Duplicate { .. } => self.metrics.audit_duplicates.inc(),
+            Outcome::Refused(refusal) => {
+                self.metrics.audit_refused.with_label_values(&[refusal_label(refusal)]).inc();
+                tracing::warn!(
+                    change.id = %change, runner.id = %runner, reason = refusal_label(refusal),
+                    "a STARTED was refused: somebody is running without the right to"
+                );
+            }
+        }
+        Ok(recorded)
+    }
+}
+
+/// The closed set of labels for refusals.
+pub fn refusal_label(refusal: StartRefusal) -> &'static str {
+    match refusal {
+        StartRefusal::UnknownExecution => "unknown_execution",
+        StartRefusal::NotItsRunner => "not_its_runner",
+        StartRefusal::NotTheHolder => "not_the_holder",
+        StartRefusal::StaleFence => "stale_fence",
+        StartRefusal::LeaseExpired => "lease_expired",
+        StartRefusal::StateForbids(_) => "state_forbids",
+    }
+}
+
+/// A batch in one commit; if something about it cannot be written, each report on its own, so that one that is odd
+/// beyond what anybody foresaw cannot hold up the others.
+async fn write_all(pool: &PgPool, told: &[Told]) -> Vec<Result<Recorded, Fault>> {
+    let together = retry::on_contention("reports", || write(pool, told)).await;
+    match together {
+        Ok(recorded) => recorded.into_iter().map(Ok).collect(),
+        Err(fault @ Fault::Busy(_)) => told.iter().map(|_| Err(fault.clone())).collect(),
+        Err(fault) if told.len() == 1 => vec![Err(fault)],
+        Err(fault) => {
+            tracing::warn!(error = ?fault, "a batch of reports failed: writing them one by one");
+            let mut results = Vec::with_capacity(told.len());
+            for one in told {
+                let alone = retry::on_contention("report", || write(pool, std::slice::from_ref(one))).await;
+                results.push(alone.and_then(|recorded| {
+                    recorded.into_iter().next().ok_or_else(|| {
+                        Fault::from(StoreError::Corrupt {
+                            table: "audit_entries",
+                            detail: "no answer for a report".to_owned(),
+                        })
+                    })
+                }));
+            }
+            results
+        }
+    }
+}
+
+async fn write(pool: &PgPool, told: &[Told]) -> Result<Vec<Recorded>, Fault> {
+    let mut scopes: Vec<Scope> = told.iter().map(|told| told.scope).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    let mut conn = pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let streams = streams::lock(&mut tx, &scopes).await?;
+    let mut ledger = Ledger::load(&mut tx, streams, told).await?;
+    let outcomes: Vec<Recorded> = told.iter().map(|told| ledger.record(told)).collect::<Result<_, Fault>>()?;
+    if !ledger.entries.is_empty() {
+        ledger.save(&mut tx).await?;
+    }
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// (stream, change)
+type ChangeKey = (i64, String);
+
+/// What a transaction knows of its locked streams, and what it will write.
+struct Ledger {
+    streams: HashMap<Scope, Stream>,
+    executions: HashMap<i64, ExecutionFacts>,
+    latest: HashMap<ChangeKey, ChangeState>,
+    /// (change key, execution, state) of what was recorded before.
+    recorded: HashMap<(ChangeKey, String, String), (Seq, bool)>,
+    locks: HashMap<(i64, LockKey), Lock>,
+    now: Timestamp,
+    entries: Vec<Entry>,
+    projected: HashMap<ChangeKey, NewState>,
+}
+
+impl Ledger {
+    async fn load(tx: &mut PgConnection, streams: Vec<Stream>, told: &[Told]) -> Result<Self, Fault> {
+        let streams: HashMap<Scope, Stream> = streams.into_iter().map(|stream| (stream.scope, stream)).collect();
+        let stream_of = |told: &Told| streams.get(&told.scope).map_or(0, |stream| stream.id);
+        let numbers: Vec<i64> = told
+            .iter()
+            .filter_map(|told| match told.execution {
+                NamedExecution::Number(id) => Some(id.0),
+                NamedExecution::Text(_) => None,
+            })
+            .collect();
+        let executions = executions::load_facts(tx, &numbers).await?;
+        let asked: Vec<(i64, &str)> = told.iter().map(|told| (stream_of(told), told.change.as_str())).collect();
+        let latest = states::load_some(tx, &asked).await?;
+        let keys: Vec<ReportKey<'_>> = told
+            .iter()
+            .map(|told| ReportKey {
+                stream_id: stream_of(told),
+                change_id: told.change.as_str(),
+                execution_ref: &told.fact.execution_ref,
+                state: &told.fact.state,
+            })
+            .collect();
+        let recorded = audit::load_recorded(tx, &keys).await?;
+        let (locks, now) = load_locks(tx, told).await?;
+        Ok(Self {
+            executions: executions.into_iter().map(|execution| (execution.id.0, execution)).collect(),
+            latest: latest.into_iter().map(|(stream, id, state)| ((stream, id.to_string()), state)).collect(),
+            recorded: recorded
+                .into_iter()
+                .map(|(stream, change, execution, state, seq, late)| {
+                    (((stream, change), execution, state), (seq, late))
+                })
+                .collect(),
+            streams,
+            locks,
+            now,
+            entries: Vec::new(),
+            projected: HashMap::new(),
+        })
+    }
+
+    /// Judges one report and takes it into what will be written.
+    fn record(&mut self, told: &Told) -> Result<Recorded, Fault> {
+        let stream = self.streams.get_mut(&told.scope).ok_or_else(|| {
+            Fault::from(StoreError::Corrupt { table: "audit_streams", detail: "a locked stream is missing".to_owned() })
+        })?;
+        let key: ChangeKey = (stream.id, told.change.to_string());
+        let report_key = (key.clone(), told.fact.execution_ref.clone(), told.fact.state.clone());
+        let same = self.recorded.get(&report_key).copied();
+        let lock = self.locks.get(&(told.scope.environment_id, LockKey::of_service(told.scope.service_id)));
+        // An execution of another service answers exactly like one that does not exist (invariant 9).
+        let known = match told.execution {
+            NamedExecution::Number(id) => {
+                self.executions.get(&id.0).filter(|execution| execution.stream_id == stream.id)
+            }
+            NamedExecution::Text(_) => None,
+        };
+        let execution = match (&told.execution, known) {
+            (_, Some(known)) => ReportedExecution::Known {
+                id: known.id,
+                runner: &known.runner,
+                fence: known.fence,
+                planned_at: known.planned_at,
+            },
+            (NamedExecution::Number(id), None) => ReportedExecution::Unknown(*id),
+            (NamedExecution::Text(_), None) => ReportedExecution::Import,
+        };
+        let judgement = judge(&Report {
+            state: told.state,
+            execution,
+            runner: &told.runner,
+            fence: told.fence,
+            latest: self.latest.get(&key),
+            same: same.map(|(seq, _)| seq),
+            lock,
+            now: self.now,
+        });
+        let lock = lock.filter(|lock| lock.lease.is_some()).cloned();
+        let late = match judgement {
+            Judgement::Append => false,
+            Judgement::AppendLate => true,
+            Judgement::Duplicate => {
+                let (seq, late) = same.unwrap_or_default();
+                return Ok(Recorded { outcome: Outcome::Duplicate { seq, late }, lock });
+            }
+            Judgement::Refuse(refusal) => return Ok(Recorded { outcome: Outcome::Refused(refusal), lock }),
+        };
+        let (source, execution) = match &told.execution {
+            NamedExecution::Number(id) => (Source::Runner, Some(*id)),
+            NamedExecution::Text(_) => (Source::Import, None),
+        };
+        let entry = stream.link(told.fact.clone(), source, late, self.now);
+        let seq = entry.seq;
+        if !late {
+            let fact = &entry.fact;
+            self.latest.insert(
+                key.clone(),
+                ChangeState {
+                    seq,
+                    state: told.state,
+                    tx_strategy: TxStrategy::from_wire(fact.tx_strategy.as_deref().unwrap_or_default()),
+                    recovery: RecoveryStrategy::from_wire(fact.recovery_strategy.as_deref().unwrap_or_default()),
+                    execution,
+                    source,
+                },
+            );
+            self.projected.insert(
+                key,
+                NewState {
+                    stream_id: stream.id,
+                    change_id: fact.change_id.clone(),
+                    seq,
+                    state: fact.state.clone(),
+                    tx_strategy: fact.tx_strategy.clone(),
+                    recovery_strategy: fact.recovery_strategy.clone(),
+                    execution_id: execution.map(|id| id.0),
+                    source,
+                },
+            );
+        }
+        self.recorded.insert(report_key, (seq, late));
+        self.entries.push(entry);
+        Ok(Recorded { outcome: Outcome::Appended { seq, late }, lock })
+    }
+
+    async fn save(self, tx: &mut PgConnection) -> Result<(), Fault> {
+        audit::append(tx, &self.entries).await?;
+        let projected: Vec<NewState> = self.projected.into_values().collect();
+        states::upsert(tx, &projected).await?;
+        let moved: Vec<Stream> = self
+            .streams
+            .into_values()
+            .filter(|stream| self.entries.iter().any(|entry| entry.stream_id == stream.id))
+            .collect();
+        streams::update_heads(tx, &moved).await?;
+        Ok(())
+    }
+}
+
+/// The locks that the reports lean on. Where one of them is a `STARTED`, its lock is held until the commit: nobody takes
+/// it over between the judgement and the entry.
+async fn load_locks(
+    tx: &mut PgConnection,
+    told: &[Told],
+) -> Result<(HashMap<(i64, LockKey), Lock>, Timestamp), Fault> {
+    let mut keys: Vec<(i64, LockKey)> = told
+        .iter()
+        .map(|told| (told.scope.environment_id, LockKey::of_service(told.scope.service_id)))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let asked: Vec<(i64, &str)> = keys.iter().map(|(environment, key)| (*environment, key.as_str())).collect();
+    let hold = if told.iter().any(|told| told.state == AuditState::Started) { Hold::Share } else { Hold::Look };
+    let (rows, now) = locks::lock_rows(tx, &asked, hold).await?;
+    Ok((rows.into_iter().map(|(environment, row)| ((environment, row.lock.key.clone()), row.lock)).collect(), now))
+}

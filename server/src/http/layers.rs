@@ -1,0 +1,147 @@
+//! What every request passes, outermost first. The order is a decision; each layer says why it stands where it does.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use flamingock_api_types::{ErrorCode, headers};
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+
+use super::Api;
+use super::problem::Problem;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+
+/// Outermost: whatever happens inside, the request is named, timed, counted and logged once, and a problem gets its body.
+pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    // Routes are a closed set; what matched none shares one label.
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let native = request.uri().path().starts_with("/api/v1/admin/");
+    let runner = request
+        .headers()
+        .get(headers::RUNNER_ID)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let span = tracing::info_span!("request", request.id = %id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let elapsed = started.elapsed();
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        let media_type = if native { "application/problem+json" } else { "application/json" };
+        response = problem.render(&id, media_type);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let status = response.status();
+    api.metrics.http_seconds.with_label_values(&[&route]).observe(elapsed.as_secs_f64());
+    api.metrics.http_requests.with_label_values(&[route.as_str(), known_method(&method), status.as_str()]).inc();
+    let _entered = span.enter();
+    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    match problem {
+        Some(problem) if status.is_server_error() => {
+            let cause = problem.cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
+            tracing::error!(%method, route, status = status.as_u16(), duration_ms, runner.id = runner,
+                code = problem.code.as_str(), cause, "request failed");
+        }
+        Some(problem) => {
+            tracing::info!(%method, route, status = status.as_u16(), duration_ms, runner.id = runner,
+                code = problem.code.as_str(), "request refused");
+        }
+        None => {
+            tracing::debug!(%method, route, status = status.as_u16(), duration_ms, runner.id = runner, "request answered");
+        }
+    }
+    response
+}
+
+/// The caller's own id if it is a sane one, so that its log and ours can be joined.
+fn request_id(request: &Request) -> Arc<str> {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|value| {
+        (1..=64).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    });
+    match given {
+        Some(given) => given.into(),
+        None => uuid::Uuid::new_v4().to_string().into(),
+    }
+}
+
+/// Methods are the caller's text too: a closed set keeps the label bounded.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// The whole chain, for the log.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Inside `observe`, so that a panic of ours becomes an ordinary answer and a log line with the request's id.
+pub async fn catch_panic(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            tracing::error!(panic = text, "a handler panicked");
+            Problem::new(
+                ErrorCode::Internal,
+                "The server failed to do this. Quote the instance of this answer when you ask the operators for help.",
+            )
+            .into_response()
+        }
+    }
+}
+
+/// Before anything is read or parsed: an overloaded server must stay able to say so. 503 and never 429, which would end a
+/// Java runner's start just the same and make its lock refresher loop (W §4.5).
+pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let Some(place) = api.admission.enter() else {
+        api.metrics.http_shed.inc();
+        return Problem {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Problem::new(ErrorCode::Unavailable, "The server is working on as many requests as it may. Try again shortly.")
+        }
+        .into_response();
+    };
+    request.extensions_mut().insert(place);
+    next.run(request).await
+}
+
+/// Innermost: bounds body and work. A plan request may be parked on top of it, for as long as it asked.
+pub async fn limit_time(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let limit = api.settings.request_timeout + super::routes::plan::requested_wait(request.headers(), &api).unwrap_or_default();
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Problem::new(
+                ErrorCode::Unavailable,
+                "The request took longer than the server allows. It may or may not have been carried out: repeat it.",
+            )
+        }
+        .into_response(),
+    }
+}

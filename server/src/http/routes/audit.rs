@@ -1,0 +1,435 @@
+//! `POST …/change/{changeId}/audit`, and reading the audit.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use flamingock_api_types::audit::{AuditPage, AuditWrite, AuditWriteResponse, ChainVerification};
+use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::audit::AuditState;
+use flamingock_domain::ids::{ChangeId, ExecutionId};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::execution::page_limit;
+use crate::app::Fact;
+use crate::app::reports::{NamedExecution, Outcome, Told};
+use crate::http::extract::{ApiPath, ApiQuery, Reader, Runner};
+use crate::http::problem::Problem;
+use crate::http::{Api, body, reasons, wire};
+
+/// Route of the write. Everything between `/change/` and the final `/audit` is the change id, `/` included (W §4.7).
+pub const WRITE_ROUTE: &str =
+    "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
+
+/// Longest texts that are kept. Longer ones are cut: a fact is never refused because it is wordy.
+const TRACE_MAX_BYTES: usize = 64 * 1024;
+const METADATA_MAX_BYTES: usize = 64 * 1024;
+const TEXT_MAX_BYTES: usize = 4 * 1024;
+const STATE_MAX_BYTES: usize = 64;
+const EXECUTION_REF_MAX_BYTES: usize = 255;
+
+/// Report
+///
+/// Records one fact about one change. `STARTED` asks for permission and can be refused with 409: then nothing was written
+/// and the change must not run. A result is never refused, lock or no lock: the fact has happened. The same report again is
+/// answered with 200 and writes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{changeId}/audit",
+    operation_id = "audit_append",
+    tag = "runner",
+    params(
+        ("environmentId" = i64, Path, description = "From the token exchange"),
+        ("serviceId" = i64, Path, description = "From the token exchange"),
+        ("executionId" = String, Path, description = "From the plan; an importer's own text for history"),
+        ("changeId" = String, Path, description = "The change, `/` included"),
+        ("flamingock-runner-id" = String, Header, description = "The process that calls"),
+    ),
+    request_body(content = AuditWrite, example = json!({
+        "changeId": "create-invoices", "stageId": "schema", "author": "mara", "appliedAtEpochMillis": 1_789_374_067_688_i64,
+        "state": "APPLIED", "className": "com.acme.billing._0001__CreateInvoices", "methodName": "apply", "metadata": {},
+        "executionMillis": 171, "executionHostname": "node-a", "errorTrace": "", "type": "STANDARD_CODE",
+        "txStrategy": "NON_TX", "targetSystemId": "shell", "order": "0001", "recoveryStrategy": "MANUAL_INTERVENTION",
+        "transactionFlag": true, "systemChange": false
+    })),
+    responses(
+        (status = 201, description = "Recorded", body = AuditWriteResponse, example = json!({
+            "lock": {"key": "340", "owner": "billing@node-a#5f0c", "acquisitionId": "billing@node-a#5f0c-71e0",
+                     "acquiredForMillis": 60000, "fence": 7}, "late": false, "seq": 12
+        })),
+        (status = 200, description = "Recorded before", body = AuditWriteResponse),
+        (status = 400, description = "`R_GEN_01`, `R_GEN_02`: no runner id, or no readable state", body = ProblemDetails),
+        (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: out of scope, or a decision that is a person's", body = ProblemDetails),
+        (status = 409, description = "`R_AUDIT_01`: the change must not be started", body = ProblemDetails),
+        (status = 503, description = "`R_GEN_08`: repeat it", body = ProblemDetails),
+    ),
+)]
+pub async fn audit_append(
+    State(api): State<Api>,
+    runner: Runner,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let path = WritePath::parse(uri.path())?;
+    let scope = runner.scope(path.environment_id, path.service_id)?;
+    runner.refuse_expired_unless_holder(&api).await?;
+    let bytes = body::read(body, api.settings.max_body_bytes).await?;
+    let told: Map<String, Value> = body::parse(&body::decode(&bytes, &headers)?.text)?;
+    let (state, state_text) = state(&told)?;
+    if matches!(state, AuditState::MarkedApplied | AuditState::MarkedRolledBack) {
+        return Err(Problem::new(
+            ErrorCode::RoleInsufficient,
+            format!(
+                "{state_text} is a person's decision: record it with an operator's token at \
+                 /api/v1/admin/environment/{}/service/{}/resolution.",
+                path.environment_id, path.service_id
+            ),
+        ));
+    }
+    let fact = fact(&told, &path, state_text, &runner);
+    let recorded = api
+        .app
+        .reports
+        .tell(Told {
+            scope,
+            runner: runner.id.clone(),
+            change: path.change.clone(),
+            execution: path.execution,
+            state,
+            fence: integer(&told, "fence"),
+            fact,
+        })
+        .await?;
+    let (status, seq, late) = match recorded.outcome {
+        Outcome::Appended { seq, late } => (StatusCode::CREATED, seq, late),
+        Outcome::Duplicate { seq, late } => (StatusCode::OK, seq, late),
+        Outcome::Refused(refusal) => {
+            return Err(Problem::new(
+                ErrorCode::StartRefused,
+                reasons::of_refusal(refusal, path.change.as_str()),
+            ));
+        }
+    };
+    if api.settings.empty_write_answers {
+        return Ok(status.into_response());
+    }
+    let lock = recorded.lock.as_ref().and_then(wire::lock_view);
+    Ok((status, Json(AuditWriteResponse { lock, late, seq: Some(seq) })).into_response())
+}
+
+struct WritePath {
+    environment_id: i64,
+    service_id: i64,
+    execution: NamedExecution,
+    execution_ref: String,
+    change: ChangeId,
+}
+
+impl WritePath {
+    /// Takes the raw path apart: a `/` inside a change id is a real separator when the Java client sends it, and `%2F` when
+    /// ours does.
+    fn parse(path: &str) -> Result<Self, Problem> {
+        let not_found = || {
+            Problem::new(
+                ErrorCode::RouteNotFound,
+                "Reports are written to …/execution/{executionId}/change/{changeId}/audit.",
+            )
+        };
+        let rest = path.strip_prefix("/api/v1/environment/").ok_or_else(not_found)?;
+        let (environment, rest) = rest.split_once("/service/").ok_or_else(not_found)?;
+        let (service, rest) = rest.split_once("/execution/").ok_or_else(not_found)?;
+        let (execution, rest) = rest.split_once("/change/").ok_or_else(not_found)?;
+        let change = rest.strip_suffix("/audit").filter(|change| !change.is_empty()).ok_or_else(not_found)?;
+        let number = |name: &str, text: &str| {
+            text.parse::<i64>()
+                .map_err(|_| Problem::malformed(format!("The path's {name} must be a number, it is {text:?}.")))
+        };
+        let change = ChangeId::parse(percent_decoded(change))
+            .map_err(|error| Problem::malformed(format!("The change id in the path {error}.")))?;
+        let execution_ref = cut(&percent_decoded(execution), EXECUTION_REF_MAX_BYTES);
+        // One number has one spelling: "007" is an importer's text, not our execution 7.
+        let execution = match execution_ref.parse::<i64>() {
+            Ok(id) if id.to_string() == execution_ref => NamedExecution::Number(ExecutionId(id)),
+            _ => NamedExecution::Text(execution_ref.clone()),
+        };
+        Ok(Self {
+            environment_id: number("environment id", environment)?,
+            service_id: number("service id", service)?,
+            execution,
+            execution_ref,
+            change,
+        })
+    }
+}
+
+/// Percent-decodes as UTF-8; bytes that are not are read as Latin-1, like a body's.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        match (*first, tail) {
+            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
+                bytes.push(hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0));
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
+}
+
+fn state(told: &Map<String, Value>) -> Result<(AuditState, String), Problem> {
+    let text = match told.get("state") {
+        Some(Value::String(text)) if !text.trim().is_empty() => text.trim(),
+        Some(Value::Null) | None => {
+            return Err(Problem::malformed("The field `state` is missing: without it there is nothing to record."));
+        }
+        Some(_) => return Err(Problem::malformed("The field `state` must be a non-empty text.")),
+    };
+    let state = AuditState::from_wire(text);
+    let known = state != AuditState::Unknown && text.eq_ignore_ascii_case(state.as_wire());
+    Ok((state, if known { state.as_wire().to_owned() } else { cut(text, STATE_MAX_BYTES) }))
+}
+
+/// Everything else is taken as it comes (W §4.7, item 43).
+fn fact(told: &Map<String, Value>, path: &WritePath, state: String, runner: &Runner) -> Fact {
+    let text = |name: &str| text(told, name).map(|text| cut(&text, TEXT_MAX_BYTES));
+    Fact {
+        execution_ref: path.execution_ref.clone(),
+        change_id: path.change.to_string(),
+        stage_id: text("stageId"),
+        author: text("author"),
+        applied_at_ms: integer(told, "appliedAtEpochMillis"),
+        state,
+        class_name: text("className"),
+        method_name: text("methodName"),
+        metadata: metadata(told),
+        execution_millis: integer(told, "executionMillis"),
+        execution_hostname: text("executionHostname"),
+        error_trace: self::text(told, "errorTrace")
+            .filter(|trace| !trace.is_empty())
+            .map(|trace| cut(&trace, TRACE_MAX_BYTES)),
+        change_type: text("type"),
+        tx_strategy: text("txStrategy"),
+        target_system_id: text("targetSystemId"),
+        change_order: text("order"),
+        recovery_strategy: text("recoveryStrategy"),
+        transaction_flag: flag(told, "transactionFlag"),
+        system_change: flag(told, "systemChange"),
+        runner_id: Some(runner.id.to_string()),
+        fence: integer(told, "fence"),
+        actor: format!("credential:{}", runner.session.credential_id),
+        note: None,
+    }
+}
+
+fn text(told: &Map<String, Value>, name: &str) -> Option<String> {
+    match told.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn integer(told: &Map<String, Value>, name: &str) -> Option<i64> {
+    match told.get(name)? {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn flag(told: &Map<String, Value>, name: &str) -> Option<bool> {
+    match told.get(name)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn metadata(told: &Map<String, Value>) -> Option<String> {
+    let value = told.get("metadata").filter(|value| !value.is_null())?;
+    let text = value.to_string();
+    if text.len() > METADATA_MAX_BYTES {
+        return Some(format!("{{\"flamingock.cut\":\"metadata of {} bytes was too large to keep\"}}", text.len()));
+    }
+    Some(cut(&text, METADATA_MAX_BYTES))
+}
+
+/// PostgreSQL keeps no NUL; everything else stays. Cut at a character.
+fn cut(text: &str, max_bytes: usize) -> String {
+    let text = if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { Cow::Borrowed(text) };
+    if text.len() <= max_bytes {
+        return text.into_owned();
+    }
+    let mut end = max_bytes;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditQuery {
+    after: Option<i64>,
+    limit: Option<i64>,
+    change_id: Option<String>,
+}
+
+/// List audit entries
+///
+/// Oldest first, in order of `seq`. For the next page pass `next` as `after`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/audit",
+    operation_id = "audit_list",
+    tag = "history",
+    params(
+        ("environmentId" = i64, Path, description = "Environment"),
+        ("serviceId" = i64, Path, description = "Service"),
+        ("after" = Option<i64>, Query, description = "Only entries with a greater seq"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, default 50"),
+        ("changeId" = Option<String>, Query, description = "Only entries of this change"),
+    ),
+    responses(
+        (status = 200, description = "Entries", body = AuditPage),
+        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
+        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
+    ),
+)]
+pub async fn audit_list(
+    State(api): State<Api>,
+    reader: Reader,
+    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
+    ApiQuery(query): ApiQuery<AuditQuery>,
+) -> Result<Json<AuditPage>, Problem> {
+    let scope = reader.scope(&api, environment_id, service_id).await?;
+    let limit = page_limit(query.limit)?;
+    if query.change_id.as_deref().is_some_and(|id| id.contains('\0')) {
+        return Err(Problem::malformed("The query parameter `changeId` must not contain NUL."));
+    }
+    let mut entries =
+        api.app.history.entries(scope, query.after.unwrap_or(0), query.change_id.as_deref(), limit + 1).await?;
+    // One more than the page tells whether there is another.
+    let more = i64::try_from(entries.len()).is_ok_and(|count| count > limit);
+    if more {
+        entries.pop();
+    }
+    let next = if more { entries.last().map(|entry| entry.seq) } else { None };
+    Ok(Json(AuditPage { entries: entries.into_iter().map(wire::audit_entry).collect(), next }))
+}
+
+/// Verify the chain
+///
+/// The database recomputes every hash of the stream and names the first entry that does not fit.
+#[utoipa::path(
+    get,
+    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/audit/verification",
+    operation_id = "audit_verify",
+    tag = "history",
+    params(
+        ("environmentId" = i64, Path, description = "Environment"),
+        ("serviceId" = i64, Path, description = "Service"),
+    ),
+    responses(
+        (status = 200, description = "Intact or not", body = ChainVerification, example = json!({
+            "intact": true, "headSeq": 12, "headHash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+        })),
+        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
+        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
+    ),
+)]
+pub async fn audit_verify(
+    State(api): State<Api>,
+    reader: Reader,
+    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
+) -> Result<Json<ChainVerification>, Problem> {
+    let scope = reader.scope(&api, environment_id, service_id).await?;
+    let verification = api.app.history.verify(scope).await?;
+    Ok(Json(match verification {
+        // Nothing was ever recorded: an empty chain is whole.
+        None => ChainVerification {
+            intact: true,
+            head_seq: 0,
+            head_hash: "0".repeat(64),
+            first_broken_seq: None,
+            finding: None,
+        },
+        Some(verification) => ChainVerification {
+            intact: verification.broken.is_none(),
+            head_seq: verification.head_seq,
+            head_hash: data_encoding::HEXLOWER.encode(&verification.head_hash),
+            first_broken_seq: verification.broken.as_ref().map(|(seq, _)| *seq),
+            finding: verification.broken.map(|(_, finding)| finding),
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change_of(path: &str) -> String {
+        WritePath::parse(path).map(|path| path.change.to_string()).unwrap_or_else(|problem| problem.message.into_owned())
+    }
+
+    #[test]
+    fn everything_between_change_and_the_final_audit_is_the_change_id() {
+        let path = |id: &str| format!("/api/v1/environment/12/service/340/execution/9001/change/{id}/audit");
+        for (sent, meant) in [
+            ("create-invoices", "create-invoices"),
+            ("a/b", "a/b"),
+            ("a%2Fb", "a/b"),
+            ("a/audit", "a/audit"),
+            ("audit", "audit"),
+            ("100%25+1", "100%+1"),
+            ("caf%C3%A9", "café"),
+            ("caf%E9", "café"),
+            ("two%20words", "two words"),
+            ("50%", "50%"),
+            ("x/change/y", "x/change/y"),
+        ] {
+            assert_eq!(change_of(&path(sent)), meant, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        let execution = |id: &str| {
+            WritePath::parse(&format!("/api/v1/environment/1/service/2/execution/{id}/change/c/audit"))
+                .map(|path| path.execution)
+                .ok()
+        };
+        assert_eq!(execution("7"), Some(NamedExecution::Number(ExecutionId(7))));
+        assert_eq!(execution("007"), Some(NamedExecution::Text("007".to_owned())));
+        assert_eq!(execution("2019-old"), Some(NamedExecution::Text("2019-old".to_owned())));
+    }
+
+    #[test]
+    fn odd_fields_refuse_nothing() {
+        let told: Map<String, Value> = serde_json::from_str(
+            r#"{"executionMillis": "12", "transactionFlag": "TRUE", "author": 7, "className": "a\u0000b", "order": null}"#,
+        )
+        .unwrap_or_default();
+        assert_eq!(integer(&told, "executionMillis"), Some(12));
+        assert_eq!(flag(&told, "transactionFlag"), Some(true));
+        assert_eq!(text(&told, "author").as_deref(), Some("7"));
+        assert_eq!(text(&told, "order"), None);
+        assert_eq!(cut(&text(&told, "className").unwrap_or_default(), 10), "a\u{FFFD}b");
+        assert_eq!(cut("ééé", 3), "é");
+    }
+}

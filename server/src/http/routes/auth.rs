@@ -1,0 +1,79 @@
+//! `POST /api/v1/auth/exchange-token`
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use flamingock_api_types::auth::{TokenRequest, TokenResponse};
+use flamingock_api_types::{ErrorCode, ProblemDetails};
+
+use crate::app::auth::ExchangeError;
+use crate::http::problem::Problem;
+use crate::http::{Api, body};
+
+/// Exchange an API token for a session
+///
+/// The only call without a bearer token. The session carries the environment and the service; it outlives long runs, and
+/// revoking the API token ends it within seconds.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/exchange-token",
+    operation_id = "token_exchange",
+    tag = "session",
+    request_body(content = TokenRequest, example = json!({
+        "apiToken": "flk_…", "serviceName": "billing", "environmentName": "production"
+    })),
+    responses(
+        (status = 200, description = "A session", body = TokenResponse, example = json!({
+            "jwt": "eyJhbGciOiJFZERTQSJ9.eyJlbnYiOjEyfQ.c2ln", "organisationId": 3, "organisationName": "acme",
+            "projectId": 8, "projectName": "payments", "environmentId": 12, "environmentName": "production",
+            "serviceId": 340, "serviceName": "billing", "credentialId": 21, "expiresInSeconds": 86400
+        })),
+        (status = 400, description = "`R_GEN_02`: a field is missing or malformed", body = ProblemDetails),
+        (status = 401, description = "`R_AUTH_01`: the API token is not accepted", body = ProblemDetails),
+        (status = 404, description = "`R_TENANT_01`, `R_TENANT_02`: no such environment or service", body = ProblemDetails),
+    ),
+)]
+pub async fn token_exchange(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<TokenResponse>, Problem> {
+    // Nobody has shown a token yet: a small body is enough for what this call says.
+    let bytes = body::read(body, api.settings.max_body_bytes.min(64 * 1024)).await?;
+    let request: TokenRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
+    let session = api
+        .auth
+        .exchange(
+            request.api_token.as_deref(),
+            request.environment_name.as_deref(),
+            request.service_name.as_deref(),
+        )
+        .await
+        .map_err(problem)?;
+    Ok(Json(TokenResponse {
+        jwt: session.jwt,
+        organisation_id: session.organisation_id,
+        organisation_name: session.organisation_name,
+        project_id: session.project_id,
+        project_name: session.project_name,
+        environment_id: session.environment_id,
+        environment_name: session.environment_name,
+        service_id: session.service_id,
+        service_name: session.service_name,
+        credential_id: session.credential_id,
+        expires_in_seconds: Some(session.expires_in.as_secs()),
+    }))
+}
+
+fn problem(error: ExchangeError) -> Problem {
+    let message = error.to_string();
+    match error {
+        ExchangeError::Malformed { .. } => Problem::malformed(message),
+        ExchangeError::TokenRefused { .. } => Problem::new(ErrorCode::ApiTokenRefused, message),
+        ExchangeError::NoProject => Problem::new(ErrorCode::OutOfScope, message),
+        ExchangeError::EnvironmentNotFound { .. } => Problem::new(ErrorCode::EnvironmentNotFound, message),
+        ExchangeError::ServiceNotFound { .. } => Problem::new(ErrorCode::ServiceNotFound, message),
+        ExchangeError::Fault(fault) => fault.into(),
+    }
+}

@@ -1,0 +1,188 @@
+//! Issues, and a person's decisions on them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use flamingock_api_types::issue::{IssueView, RecordedResolution, ResolutionRequest, ResolutionResponse};
+use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::audit::ResolveRefusal;
+use flamingock_domain::ids::ChangeId;
+
+use crate::app::issues::{Decision, Issue, ResolveError};
+use crate::http::extract::{ApiPath, Operator, Reader};
+use crate::http::problem::Problem;
+use crate::http::{Api, body, reasons, wire};
+
+const REASON_MAX_CHARS: usize = 2_000;
+const RESOLUTIONS_MAX: usize = 1_000;
+
+/// List issues
+///
+/// Changes that stop their service until a person decides what became of them, by id. A change that its runner is working
+/// on this moment is not among them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/issue",
+    operation_id = "issue_list",
+    tag = "issues",
+    params(
+        ("environmentId" = i64, Path, description = "Environment"),
+        ("serviceId" = i64, Path, description = "Service"),
+    ),
+    responses(
+        (status = 200, description = "Issues", body = Vec<IssueView>),
+        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
+        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
+    ),
+)]
+pub async fn issue_list(
+    State(api): State<Api>,
+    reader: Reader,
+    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
+) -> Result<Json<Vec<IssueView>>, Problem> {
+    let scope = reader.scope(&api, environment_id, service_id).await?;
+    Ok(Json(api.app.issues.list(scope).await?.into_iter().map(view).collect()))
+}
+
+/// Resolve issues
+///
+/// Records what a person found: `APPLIED`, the change is in place and never runs again; `ROLLED_BACK`, nothing of it is left
+/// and it runs at the next start. All decisions of a call are recorded together or not at all; a decision about an entry that
+/// is not the latest any more is refused, and so is one about a change that its runner is working on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/resolution",
+    operation_id = "issue_resolve",
+    tag = "issues",
+    params(
+        ("environmentId" = i64, Path, description = "Environment"),
+        ("serviceId" = i64, Path, description = "Service"),
+    ),
+    request_body(content = ResolutionRequest, example = json!({
+        "resolutions": [{"changeId": "add-due-date", "resolution": "ROLLED_BACK", "expectedSeq": 12}],
+        "reason": "Checked with psql: the column is not there."
+    })),
+    responses(
+        (status = 201, description = "Recorded", body = ResolutionResponse, example = json!({
+            "recorded": [{"changeId": "add-due-date", "state": "MANUAL_MARKED_AS_ROLLED_BACK", "seq": 13}]
+        })),
+        (status = 400, description = "`R_GEN_02`: malformed", body = ProblemDetails),
+        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the scope or role", body = ProblemDetails),
+        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
+        (status = 409, description = "`R_ISSUE_01` no issue, `R_ISSUE_02` in progress, `R_ISSUE_03` outdated", body = ProblemDetails),
+    ),
+)]
+pub async fn issue_resolve(
+    State(api): State<Api>,
+    operator: Operator,
+    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<ResolutionResponse>), Problem> {
+    let scope = operator.scope(&api, environment_id, service_id).await?;
+    let bytes = body::read(body, api.settings.max_body_bytes.min(1024 * 1024)).await?;
+    let request: ResolutionRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
+    let reason = request.reason.trim();
+    if reason.is_empty() || reason.contains('\0') || reason.chars().count() > REASON_MAX_CHARS {
+        return Err(Problem::malformed(format!(
+            "The field `reason` must say why, in 1 to {REASON_MAX_CHARS} characters without NUL: it is kept for good."
+        )));
+    }
+    let decisions = decisions(&request)?;
+    let decided = api.app.issues.resolve(scope, &operator.actor(), reason, &decisions).await.map_err(problem)?;
+    let recorded = decided
+        .into_iter()
+        .map(|one| RecordedResolution {
+            change_id: one.change.to_string(),
+            state: one.state.as_wire().to_owned(),
+            seq: one.seq,
+        })
+        .collect();
+    Ok((StatusCode::CREATED, Json(ResolutionResponse { recorded })))
+}
+
+fn decisions(request: &ResolutionRequest) -> Result<Vec<Decision>, Problem> {
+    let count = request.resolutions.len();
+    if !(1..=RESOLUTIONS_MAX).contains(&count) {
+        return Err(Problem::malformed(format!(
+            "The field `resolutions` must have 1 to {RESOLUTIONS_MAX} decisions, it has {count}."
+        )));
+    }
+    let mut seen = std::collections::HashSet::new();
+    request
+        .resolutions
+        .iter()
+        .enumerate()
+        .map(|(at, resolution)| {
+            let change = ChangeId::parse(resolution.change_id.as_str())
+                .map_err(|error| Problem::malformed(format!("The field `resolutions[{at}].changeId` {error}.")))?;
+            if !seen.insert(change.clone()) {
+                return Err(Problem::malformed(format!(
+                    "The field `resolutions[{at}].changeId` names {change} a second time: one call decides a change once."
+                )));
+            }
+            Ok(Decision {
+                change,
+                resolution: wire::resolution(resolution.resolution),
+                expected: resolution.expected_seq,
+            })
+        })
+        .collect()
+}
+
+fn view(issue: Issue) -> IssueView {
+    let fact = issue.fact;
+    IssueView {
+        guidance: reasons::guidance(
+            issue.change.as_str(),
+            &issue.latest,
+            issue.contradicted_by_mark,
+            fact.target_system_id.as_deref(),
+        ),
+        change_id: issue.change.to_string(),
+        state: fact.state,
+        seq: issue.latest.seq,
+        since: issue.since,
+        stage_id: fact.stage_id,
+        target_system_id: fact.target_system_id,
+        author: fact.author,
+        execution_id: issue.latest.execution.map(|id| id.0),
+        runner_id: fact.runner_id,
+        error_trace: fact.error_trace,
+    }
+}
+
+fn problem(error: ResolveError) -> Problem {
+    match error {
+        ResolveError::Fault(fault) => fault.into(),
+        ResolveError::Refused { change, refusal, latest } => {
+            let (code, why) = match refusal {
+                ResolveRefusal::InProgress => (
+                    ErrorCode::ChangeInProgress,
+                    "its runner holds a live lease and is working on it. Wait until the lease has run out".to_owned(),
+                ),
+                ResolveRefusal::Outdated { actual } => (
+                    ErrorCode::DecisionOutdated,
+                    format!(
+                        "its latest entry is {actual} ({}), not the one that you decided about. Look again",
+                        latest.map_or("unknown", |state| state.as_wire())
+                    ),
+                ),
+                ResolveRefusal::NoIssue => (
+                    ErrorCode::IssueNotFound,
+                    format!(
+                        "it needs no decision: {}",
+                        latest.map_or_else(
+                            || "nothing was ever recorded of it here".to_owned(),
+                            |state| format!("its latest state is {}", state.as_wire())
+                        )
+                    ),
+                ),
+            };
+            Problem::new(code, format!("Nothing was recorded. The decision on change {change} is refused: {why}."))
+        }
+    }
+}

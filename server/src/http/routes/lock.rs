@@ -1,0 +1,221 @@
+//! `/api/v1/{key}/lock…`
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use flamingock_api_types::lock::{LockAcquisitionRequest, LockResponse, LockStatus, LockView};
+use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::ids::{AcquisitionId, LockKey};
+use flamingock_domain::lock::{Lease, Lock, Proof};
+
+use crate::app::locks::{Outcome, Wish};
+use crate::http::extract::{ApiPath, Runner};
+use crate::http::problem::Problem;
+use crate::http::{Api, body, wire};
+
+/// A session reaches the lock of its own service and no other: any other key is, for it, one that does not exist.
+fn is_own(runner: &Runner, key: &str) -> bool {
+    key == LockKey::of_service(runner.session.service_id).as_str()
+}
+
+/// Acquire a lock
+///
+/// Takes a free lock, renews the caller's own, or takes over one whose lease ran out. The plan call does the same on the
+/// way; a runner that only carries out plans does not need this.
+#[utoipa::path(
+    post,
+    path = "/api/v1/{key}/lock/acquisition",
+    operation_id = "lock_acquire",
+    tag = "lock",
+    params(
+        ("key" = String, Path, description = "The service id as decimal text"),
+        ("flamingock-runner-id" = String, Header, description = "The process that calls"),
+    ),
+    request_body(content = LockAcquisitionRequest, example = json!({"acquiredForMillis": 60000})),
+    responses(
+        (status = 201, description = "The caller holds the lock", body = LockResponse, example = json!({
+            "status": "ACQUIRED", "lock": {"key": "340", "owner": "billing@node-a#5f0c",
+            "acquisitionId": "billing@node-a#5f0c-71e0", "acquiredForMillis": 60000, "fence": 7,
+            "expiresAt": "2026-01-01T00:01:00Z"}
+        })),
+        (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
+        (status = 403, description = "`R_AUTH_03`: not the key of the session's service", body = ProblemDetails),
+        (status = 409, description = "`R_LOCK_01`: another owner holds it, or its end is not proven", body = ProblemDetails),
+    ),
+)]
+pub async fn lock_acquire(
+    State(api): State<Api>,
+    runner: Runner,
+    ApiPath(key): ApiPath<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<LockResponse>), Problem> {
+    runner.refuse_expired()?;
+    let bytes = body::read(body, api.settings.max_body_bytes.min(64 * 1024)).await?;
+    let request: LockAcquisitionRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
+    if !is_own(&runner, &key) {
+        return Err(Problem::new(
+            ErrorCode::OutOfScope,
+            format!(
+                "A session acquires the lock of its own service, whose key is {}; the path names {key}.",
+                runner.session.service_id
+            ),
+        ));
+    }
+    let proof = match &request.last_acquisition_id {
+        Some(id) => Some(Proof {
+            acquisition_id: AcquisitionId::parse(id.as_str())
+                .map_err(|error| Problem::malformed(format!("The field `lastAcquisitionId` {error}.")))?,
+            elapsed: Duration::from_millis(u64::try_from(request.elapsed_millis.unwrap_or(0)).map_err(|_| {
+                Problem::malformed("The field `elapsedMillis` must not be negative.")
+            })?),
+        }),
+        None => None,
+    };
+    let lease = wire::lease(Some(request.acquired_for_millis));
+    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Acquire { lease, proof }).await? {
+        Outcome::Held(lock) => Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?)),
+        Outcome::HeldByOther { holder, retry_after } => Err(Problem {
+            retry_after: Some(retry_after),
+            ..held_by_other(&key, Some(&holder))
+        }),
+        Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
+        Outcome::Released(lock) => Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?)),
+    }
+}
+
+/// Extend a lock
+///
+/// The heartbeat. Gives the lease its full length again, under a new acquisition id; the fence stays. A lease that ran
+/// out is extended too, as long as nobody took it over.
+#[utoipa::path(
+    post,
+    path = "/api/v1/{key}/lock/extension",
+    operation_id = "lock_extend",
+    tag = "lock",
+    params(
+        ("key" = String, Path, description = "The service id as decimal text"),
+        ("flamingock-runner-id" = String, Header, description = "The process that calls"),
+    ),
+    responses(
+        (status = 200, description = "Extended", body = LockResponse, example = json!({
+            "status": "EXTENDED", "lock": {"key": "340", "owner": "billing@node-a#5f0c",
+            "acquisitionId": "billing@node-a#5f0c-0b9d", "acquiredForMillis": 60000, "fence": 7,
+            "expiresAt": "2026-01-01T00:01:20Z"}
+        })),
+        (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
+        (status = 409, description = "`R_LOCK_01`: the caller does not hold it", body = ProblemDetails),
+    ),
+)]
+pub async fn lock_extend(
+    State(api): State<Api>,
+    runner: Runner,
+    ApiPath(key): ApiPath<String>,
+) -> Result<Json<LockResponse>, Problem> {
+    runner.refuse_expired_unless_holder(&api).await?;
+    if !is_own(&runner, &key) {
+        return Err(held_by_other(&key, None));
+    }
+    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Extend).await? {
+        Outcome::Held(lock) | Outcome::Released(lock) => answer(LockStatus::Extended, &lock),
+        Outcome::HeldByOther { holder, .. } => Err(held_by_other(&key, Some(&holder))),
+        Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
+    }
+}
+
+/// Release a lock
+///
+/// Answers with the lock as it was.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/{key}/lock",
+    operation_id = "lock_release",
+    tag = "lock",
+    params(
+        ("key" = String, Path, description = "The service id as decimal text"),
+        ("flamingock-runner-id" = String, Header, description = "The process that calls"),
+    ),
+    responses(
+        (status = 200, description = "Released", body = LockView),
+        (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
+        (status = 409, description = "`R_LOCK_02`: the caller does not hold it", body = ProblemDetails),
+    ),
+)]
+pub async fn lock_release(
+    State(api): State<Api>,
+    runner: Runner,
+    ApiPath(key): ApiPath<String>,
+) -> Result<Response, Problem> {
+    runner.refuse_expired_unless_holder(&api).await?;
+    let not_held = || {
+        Problem::new(
+            ErrorCode::LockNotHeld,
+            format!("The lock {key} is not held by {}: there is nothing to release.", runner.id),
+        )
+    };
+    if !is_own(&runner, &key) {
+        return Err(not_held());
+    }
+    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Release).await? {
+        Outcome::Released(_) | Outcome::Held(_) if api.settings.empty_write_answers => {
+            Ok(StatusCode::OK.into_response())
+        }
+        Outcome::Released(lock) | Outcome::Held(lock) => Ok(Json(view(&lock)?).into_response()),
+        Outcome::HeldByOther { .. } | Outcome::NotHeld { .. } => Err(not_held()),
+    }
+}
+
+/// View a lock
+#[utoipa::path(
+    get,
+    path = "/api/v1/{key}/lock",
+    operation_id = "lock_view",
+    tag = "lock",
+    params(
+        ("key" = String, Path, description = "The service id as decimal text"),
+        ("flamingock-runner-id" = String, Header, description = "The process that calls"),
+    ),
+    responses(
+        (status = 200, description = "The lock as recorded, run out or not", body = LockView),
+        (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
+        (status = 404, description = "`R_LOCK_03`: nobody holds it", body = ProblemDetails),
+    ),
+)]
+pub async fn lock_view(
+    State(api): State<Api>,
+    runner: Runner,
+    ApiPath(key): ApiPath<String>,
+) -> Result<Json<LockView>, Problem> {
+    runner.refuse_expired_unless_holder(&api).await?;
+    let lock = if is_own(&runner, &key) { api.app.locks.view(runner.own_scope()).await? } else { None };
+    match lock {
+        Some(lock) => Ok(Json(view(&lock)?)),
+        None => Err(Problem::new(ErrorCode::LockNotFound, format!("No lock {key} is held in this environment."))),
+    }
+}
+
+fn answer(status: LockStatus, lock: &Lock) -> Result<Json<LockResponse>, Problem> {
+    Ok(Json(LockResponse { status, lock: view(lock)?, cancel: false }))
+}
+
+fn view(lock: &Lock) -> Result<LockView, Problem> {
+    wire::lock_view(lock)
+        .ok_or_else(|| Problem::new(ErrorCode::Internal, "A lock that should be held has no holder."))
+}
+
+fn held_by_other(key: &str, holder: Option<&Lease>) -> Problem {
+    let message = match holder {
+        Some(holder) => {
+            let until = chrono::DateTime::from_timestamp_micros(holder.expires_at.as_micros())
+                .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+                .unwrap_or_default();
+            format!("The lock {key} is held by {} until {until}. Stop working under it; ask for a new plan.", holder.owner)
+        }
+        None => format!("The lock {key} is not held by this runner. Stop working under it; ask for a new plan."),
+    };
+    Problem::new(ErrorCode::LockHeldByOther, message)
+}

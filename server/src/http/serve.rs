@@ -1,0 +1,111 @@
+//! Listening, serving, and stopping without losing an answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Api, ApiSettings, router};
+use crate::app::auth::Auth;
+use crate::app::{App, AppSettings};
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// Time for a request's head to arrive: longer and the connection only takes up room.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Our own accept loop instead of `axum::serve`, which has no limit on how slowly a head may arrive.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    api: Api,
+    grace: Duration,
+}
+
+impl Server {
+    /// Port 0 takes a free one; [`Server::local_addr`] says which. Nothing is answered before [`Server::run`].
+    pub async fn bind(config: &Config, pool: PgPool, auth: Auth, metrics: Metrics) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        metrics.pool_connections_max.set(config.database.max_connections.into());
+        let app = App::new(
+            pool,
+            AppSettings {
+                takeover_grace: config.locks.takeover_grace,
+                batch_limit: config.database.acquire_timeout + config.database.statement_timeout,
+                max_waiters: config.http.max_waiters,
+            },
+            &metrics,
+        );
+        let settings = ApiSettings {
+            max_body_bytes: config.http.max_body_bytes,
+            request_timeout: config.http.request_timeout,
+            wait_max: config.http.wait_max,
+            max_in_flight: config.http.max_in_flight,
+            empty_write_answers: config.compatibility.empty_write_answers,
+            refuse_damaged_ids: config.compatibility.refuse_damaged_ids,
+        };
+        let api = Api::new(app, auth, metrics, settings, CancellationToken::new());
+        Ok(Self { listener, address, api, grace: config.http.shutdown_grace })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is cancelled, then lets what is under way finish for the configured grace. Parked requests
+    /// are answered with what is true at that moment. Dropping the future stops at once.
+    pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
+        let Self { listener, api, grace, .. } = self;
+        let poll = tokio::spawn({
+            let app = api.app.clone();
+            async move { app.waiting.poll(&app.heads).await }
+        });
+        let router = router(api.clone());
+        let graceful = GracefulShutdown::new();
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, mostly. Going on at once would be a hot loop.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+                () = shutdown.cancelled() => break,
+            };
+            // An answer is one small packet: waiting for more would cost every caller a delay.
+            let _ = stream.set_nodelay(true);
+            let service = TowerToHyperService::new(router.clone());
+            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                // The Java client closes connections as it pleases (W §1.5): nothing to complain about.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+            });
+        }
+        drop(listener);
+        api.stopping.cancel();
+        api.app.waiting.dismiss();
+        tokio::select! {
+            () = graceful.shutdown() => tracing::info!("every request under way was answered"),
+            () = tokio::time::sleep(grace) => {
+                tracing::warn!(grace_ms = grace.as_millis(), "some requests were not answered in time");
+            }
+        }
+        poll.abort();
+        Ok(())
+    }
+}

@@ -1,0 +1,314 @@
+//! The append-only audit: linking, appending, reading.
+
+use chrono::{DateTime, Utc};
+use flamingock_domain::audit::Source;
+use flamingock_domain::chain;
+use flamingock_domain::ids::Seq;
+use flamingock_domain::time::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::streams::{Stream, hash_of, instant};
+use super::{Scope, StoreError};
+
+/// What a writer says; the rest of an entry (sequence, time, hashes) is the stream's.
+#[derive(Clone, Debug, Default)]
+pub struct Fact {
+    pub execution_ref: String,
+    pub change_id: String,
+    pub stage_id: Option<String>,
+    pub author: Option<String>,
+    pub applied_at_ms: Option<i64>,
+    /// As reported, known to us or not.
+    pub state: String,
+    pub class_name: Option<String>,
+    pub method_name: Option<String>,
+    /// JSON text.
+    pub metadata: Option<String>,
+    pub execution_millis: Option<i64>,
+    pub execution_hostname: Option<String>,
+    pub error_trace: Option<String>,
+    pub change_type: Option<String>,
+    pub tx_strategy: Option<String>,
+    pub target_system_id: Option<String>,
+    pub change_order: Option<String>,
+    pub recovery_strategy: Option<String>,
+    pub transaction_flag: Option<bool>,
+    pub system_change: Option<bool>,
+    pub runner_id: Option<String>,
+    pub fence: Option<i64>,
+    /// Who wrote it.
+    pub actor: String,
+    pub note: Option<String>,
+}
+
+/// An entry in its place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub stream_id: i64,
+    pub scope: Scope,
+    pub seq: Seq,
+    pub source: Source,
+    pub late: bool,
+    pub received_at: DateTime<Utc>,
+    pub prev_hash: [u8; 32],
+    pub hash: [u8; 32],
+    pub fact: Fact,
+}
+
+impl Entry {
+    /// The fields that the hash covers.
+    pub fn hashed(&self) -> chain::Entry<'_> {
+        let fact = &self.fact;
+        chain::Entry {
+            environment_id: self.scope.environment_id,
+            service_id: self.scope.service_id,
+            seq: self.seq,
+            source: self.source.as_wire(),
+            execution_ref: &fact.execution_ref,
+            change_id: &fact.change_id,
+            stage_id: fact.stage_id.as_deref(),
+            author: fact.author.as_deref(),
+            applied_at_ms: fact.applied_at_ms,
+            state: &fact.state,
+            class_name: fact.class_name.as_deref(),
+            method_name: fact.method_name.as_deref(),
+            metadata: fact.metadata.as_deref(),
+            execution_millis: fact.execution_millis,
+            execution_hostname: fact.execution_hostname.as_deref(),
+            error_trace: fact.error_trace.as_deref(),
+            change_type: fact.change_type.as_deref(),
+            tx_strategy: fact.tx_strategy.as_deref(),
+            target_system_id: fact.target_system_id.as_deref(),
+            change_order: fact.change_order.as_deref(),
+            recovery_strategy: fact.recovery_strategy.as_deref(),
+            transaction_flag: fact.transaction_flag,
+            system_change: fact.system_change,
+            runner_id: fact.runner_id.as_deref(),
+            fence: fact.fence,
+            late: self.late,
+            actor: &fact.actor,
+            note: fact.note.as_deref(),
+            received_at: Timestamp::from_micros(self.received_at.timestamp_micros()),
+        }
+    }
+}
+
+impl Stream {
+    /// Puts a fact at the end of the locked stream and moves its head; written by [`append`] and
+    /// [`super::streams::update_heads`] in the same transaction.
+    pub fn link(&mut self, fact: Fact, source: Source, late: bool, now: Timestamp) -> Entry {
+        let mut entry = Entry {
+            stream_id: self.id,
+            scope: self.scope,
+            seq: self.head_seq + 1,
+            source,
+            late,
+            received_at: instant(now),
+            prev_hash: self.head_hash,
+            hash: chain::GENESIS,
+            fact,
+        };
+        entry.hash = chain::link(&entry.prev_hash, &entry.hashed());
+        self.head_seq = entry.seq;
+        self.head_hash = entry.hash;
+        entry
+    }
+}
+
+pub async fn append(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    macro_rules! column {
+        ($entry:ident => $value:expr) => {
+            entries.iter().map(|$entry| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query(
+        "INSERT INTO audit_entries
+                (stream_id, seq, environment_id, service_id, source, execution_ref, change_id, stage_id, author,
+                 applied_at_ms, state, class_name, method_name, metadata, execution_millis, execution_hostname,
+                 error_trace, change_type, tx_strategy, target_system_id, change_order, recovery_strategy,
+                 transaction_flag, system_change, runner_id, fence, late, actor, note, received_at, prev_hash, hash)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
+                $7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[],
+                $14::text[], $15::bigint[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[],
+                $21::text[], $22::text[], $23::boolean[], $24::boolean[], $25::text[], $26::bigint[],
+                $27::boolean[], $28::text[], $29::text[], $30::timestamptz[], $31::bytea[], $32::bytea[])",
+    )
+    .bind(column!(e => e.stream_id))
+    .bind(column!(e => e.seq))
+    .bind(column!(e => e.scope.environment_id))
+    .bind(column!(e => e.scope.service_id))
+    .bind(column!(e => e.source.as_wire()))
+    .bind(column!(e => e.fact.execution_ref.as_str()))
+    .bind(column!(e => e.fact.change_id.as_str()))
+    .bind(column!(e => e.fact.stage_id.as_deref()))
+    .bind(column!(e => e.fact.author.as_deref()))
+    .bind(column!(e => e.fact.applied_at_ms))
+    .bind(column!(e => e.fact.state.as_str()))
+    .bind(column!(e => e.fact.class_name.as_deref()))
+    .bind(column!(e => e.fact.method_name.as_deref()))
+    .bind(column!(e => e.fact.metadata.as_deref()))
+    .bind(column!(e => e.fact.execution_millis))
+    .bind(column!(e => e.fact.execution_hostname.as_deref()))
+    .bind(column!(e => e.fact.error_trace.as_deref()))
+    .bind(column!(e => e.fact.change_type.as_deref()))
+    .bind(column!(e => e.fact.tx_strategy.as_deref()))
+    .bind(column!(e => e.fact.target_system_id.as_deref()))
+    .bind(column!(e => e.fact.change_order.as_deref()))
+    .bind(column!(e => e.fact.recovery_strategy.as_deref()))
+    .bind(column!(e => e.fact.transaction_flag))
+    .bind(column!(e => e.fact.system_change))
+    .bind(column!(e => e.fact.runner_id.as_deref()))
+    .bind(column!(e => e.fact.fence))
+    .bind(column!(e => e.late))
+    .bind(column!(e => e.fact.actor.as_str()))
+    .bind(column!(e => e.fact.note.as_deref()))
+    .bind(column!(e => e.received_at))
+    .bind(column!(e => e.prev_hash.as_slice()))
+    .bind(column!(e => e.hash.as_slice()))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A report that may have been recorded before.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportKey<'a> {
+    pub stream_id: i64,
+    pub change_id: &'a str,
+    pub execution_ref: &'a str,
+    pub state: &'a str,
+}
+
+/// Positions of reports that were recorded before: (stream, change, execution, state, seq, late).
+pub async fn load_recorded(
+    conn: &mut PgConnection,
+    keys: &[ReportKey<'_>],
+) -> Result<Vec<(i64, String, String, String, i64, bool)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT a.stream_id, a.change_id, a.execution_ref, a.state, a.seq, a.late
+           FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
+                AS q (stream_id, change_id, execution_ref, state)
+           JOIN audit_entries a
+             ON a.stream_id = q.stream_id AND a.change_id = q.change_id
+            AND a.execution_ref = q.execution_ref AND a.state = q.state
+          WHERE a.source IN ('RUNNER', 'IMPORT')",
+    )
+    .bind(keys.iter().map(|key| key.stream_id).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.change_id).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.execution_ref).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.state).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Entries after a position, oldest first; of one change if asked.
+pub async fn list(
+    conn: &mut PgConnection,
+    scope: Scope,
+    after: Seq,
+    change_id: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Entry>, StoreError> {
+    const BY_CHANGE: &str = "SELECT a.* FROM audit_entries a
+          WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
+            AND a.seq > $3 AND a.change_id = $5
+          ORDER BY a.seq LIMIT $4";
+    const ALL: &str = "SELECT a.* FROM audit_entries a
+          WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
+            AND a.seq > $3
+          ORDER BY a.seq LIMIT $4";
+    let query = sqlx::query(if change_id.is_some() { BY_CHANGE } else { ALL })
+        .bind(scope.environment_id)
+        .bind(scope.service_id)
+        .bind(after)
+        .bind(limit);
+    let query = match change_id {
+        Some(change_id) => query.bind(change_id),
+        None => query,
+    };
+    query.fetch_all(conn).await?.iter().map(entry_of_row).collect()
+}
+
+/// Entries at positions.
+pub async fn load_at(conn: &mut PgConnection, stream_id: i64, seqs: &[i64]) -> Result<Vec<Entry>, StoreError> {
+    sqlx::query("SELECT a.* FROM audit_entries a WHERE a.stream_id = $1 AND a.seq = ANY($2) ORDER BY a.seq")
+        .bind(stream_id)
+        .bind(seqs)
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(entry_of_row)
+        .collect()
+}
+
+/// The chain as the database recomputes it, with the head that it was checked against.
+pub struct Verification {
+    pub head_seq: Seq,
+    pub head_hash: [u8; 32],
+    pub broken: Option<(Seq, String)>,
+}
+
+/// `None`: the stream does not exist, so there is nothing to break.
+pub async fn verify(conn: &mut PgConnection, scope: Scope) -> Result<Option<Verification>, StoreError> {
+    let row = sqlx::query(
+        "SELECT s.head_seq, s.head_hash, v.broken_seq, v.finding
+           FROM audit_streams s LEFT JOIN LATERAL audit_verify(s.id) v ON true
+          WHERE s.environment_id = $1 AND s.service_id = $2",
+    )
+    .bind(scope.environment_id)
+    .bind(scope.service_id)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        let broken: Option<i64> = row.try_get("broken_seq")?;
+        let finding: Option<String> = row.try_get("finding")?;
+        Ok(Verification {
+            head_seq: row.try_get("head_seq")?,
+            head_hash: hash_of(row.try_get("head_hash")?, "audit_streams")?,
+            broken: broken.map(|seq| (seq, finding.unwrap_or_default())),
+        })
+    })
+    .transpose()
+}
+
+fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        stream_id: row.try_get("stream_id")?,
+        scope: Scope { environment_id: row.try_get("environment_id")?, service_id: row.try_get("service_id")? },
+        seq: row.try_get("seq")?,
+        source: super::states::source_of(row.try_get("source")?, "audit_entries")?,
+        late: row.try_get("late")?,
+        received_at: row.try_get("received_at")?,
+        prev_hash: hash_of(row.try_get("prev_hash")?, "audit_entries")?,
+        hash: hash_of(row.try_get("hash")?, "audit_entries")?,
+        fact: Fact {
+            execution_ref: row.try_get("execution_ref")?,
+            change_id: row.try_get("change_id")?,
+            stage_id: row.try_get("stage_id")?,
+            author: row.try_get("author")?,
+            applied_at_ms: row.try_get("applied_at_ms")?,
+            state: row.try_get("state")?,
+            class_name: row.try_get("class_name")?,
+            method_name: row.try_get("method_name")?,
+            metadata: row.try_get("metadata")?,
+            execution_millis: row.try_get("execution_millis")?,
+            execution_hostname: row.try_get("execution_hostname")?,
+            error_trace: row.try_get("error_trace")?,
+            change_type: row.try_get("change_type")?,
+            tx_strategy: row.try_get("tx_strategy")?,
+            target_system_id: row.try_get("target_system_id")?,
+            change_order: row.try_get("change_order")?,
+            recovery_strategy: row.try_get("recovery_strategy")?,
+            transaction_flag: row.try_get("transaction_flag")?,
+            system_change: row.try_get("system_change")?,
+            runner_id: row.try_get("runner_id")?,
+            fence: row.try_get("fence")?,
+            actor: row.try_get("actor")?,
+            note: row.try_get("note")?,
+        },
+    })
+}

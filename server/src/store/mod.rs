@@ -1,0 +1,93 @@
+//! SQL, row types and conversions. A store function takes its caller's connection: the use case decides what is one
+//! transaction. Names start with what happens to the database (`load_`, `lock_`, `insert_`, `append_`, `update_`,
+//! `list_`); every function on a tenant's data takes the scope first.
+
+pub mod audit;
+pub mod error;
+pub mod executions;
+pub mod keys;
+pub mod locks;
+pub mod states;
+pub mod streams;
+pub mod tenancy;
+pub mod tokens;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
+
+pub use error::StoreError;
+
+/// The scope that every runner call works in; comes from the caller's session, never from path or body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    pub environment_id: i64,
+    pub service_id: i64,
+}
+
+/// The migrations, compiled in: version, description, SQL.
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
+    (2, "coordination", include_str!("../../../migrations/0002_coordination.sql")),
+    (3, "audit chain", include_str!("../../../migrations/0003_audit_chain.sql")),
+];
+
+/// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
+pub fn migrator() -> Migrator {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|(version, description, sql)| {
+            Migration::new(
+                *version,
+                Cow::Borrowed(*description),
+                MigrationType::Simple,
+                sqlx::SqlStr::from_static(sql),
+                false,
+            )
+        })
+        .collect::<Vec<_>>();
+    Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT }
+}
+
+/// How to reach the database.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    pub max_connections: u32,
+    /// How long a request waits for a connection before it is told to come back later.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take.
+    pub statement_timeout: Duration,
+}
+
+/// A pool whose connections acknowledge only what is durable: `synchronous_commit` is set on each of them, so that a
+/// careless server default cannot lose an acknowledged record.
+pub async fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> {
+    let options: PgConnectOptions = url.parse().map_err(StoreError::from)?;
+    let options = options.application_name("flamingock-server").options([
+        ("synchronous_commit", "on".to_owned()),
+        ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", "30000".to_owned()),
+        ("TimeZone", "UTC".to_owned()),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .max_lifetime(Duration::from_secs(30 * 60))
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+/// Whether the database answers and has exactly the migrations of this binary.
+pub async fn load_schema_version(conn: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+        .fetch_one(conn)
+        .await?)
+}
+
+/// The schema version that this binary works with.
+pub fn expected_schema_version() -> i64 {
+    MIGRATIONS.last().map_or(0, |(version, ..)| *version)
+}

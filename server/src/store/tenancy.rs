@@ -1,0 +1,256 @@
+//! Organisations, projects, environments, services.
+
+use sqlx::{PgConnection, Row};
+
+use super::{Scope, StoreError};
+
+/// Ids of an environment and a service of a project, as far as they exist.
+pub async fn load_names(
+    conn: &mut PgConnection,
+    project_id: i64,
+    environment: &str,
+    service: &str,
+) -> Result<(Option<i64>, Option<i64>), StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT (SELECT id FROM environments WHERE project_id = $1 AND name = $2),
+                (SELECT id FROM services WHERE project_id = $1 AND name = $3)",
+    )
+    .bind(project_id)
+    .bind(environment)
+    .bind(service)
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Project and organisation that a scope lies in: `None` if one of its ids does not exist, or they do not belong
+/// together.
+pub async fn load_owner(conn: &mut PgConnection, scope: Scope) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT p.id, p.organisation_id
+           FROM environments e
+           JOIN services s ON s.project_id = e.project_id
+           JOIN projects p ON p.id = e.project_id
+          WHERE e.id = $1 AND s.id = $2",
+    )
+    .bind(scope.environment_id)
+    .bind(scope.service_id)
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Makes a service unless somebody else just did. Gives its id and whether it was made here.
+pub async fn insert_service(
+    conn: &mut PgConnection,
+    project_id: i64,
+    name: &str,
+) -> Result<(i64, bool), StoreError> {
+    let made: Option<i64> = sqlx::query_scalar(
+        "INSERT INTO services (project_id, name) VALUES ($1, $2)
+         ON CONFLICT ON CONSTRAINT services_project_id_name_key DO NOTHING
+         RETURNING id",
+    )
+    .bind(project_id)
+    .bind(name)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(id) = made {
+        return Ok((id, true));
+    }
+    // The statement above waited for whoever was making it; this one sees it.
+    let id = sqlx::query_scalar("SELECT id FROM services WHERE project_id = $1 AND name = $2")
+        .bind(project_id)
+        .bind(name)
+        .fetch_one(conn)
+        .await?;
+    Ok((id, false))
+}
+
+pub async fn insert_organisation(conn: &mut PgConnection, name: &str) -> Result<i64, StoreError> {
+    Ok(
+        sqlx::query_scalar("INSERT INTO organisations (name) VALUES ($1) RETURNING id")
+            .bind(name)
+            .fetch_one(conn)
+            .await?,
+    )
+}
+
+pub async fn insert_project(
+    conn: &mut PgConnection,
+    organisation_id: i64,
+    name: &str,
+    self_register_services: bool,
+) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO projects (organisation_id, name, self_register_services) VALUES ($1, $2, $3) RETURNING id",
+    )
+    .bind(organisation_id)
+    .bind(name)
+    .bind(self_register_services)
+    .fetch_one(conn)
+    .await?)
+}
+
+pub async fn update_project(
+    conn: &mut PgConnection,
+    project_id: i64,
+    self_register_services: bool,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE projects SET self_register_services = $2 WHERE id = $1")
+        .bind(project_id)
+        .bind(self_register_services)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub async fn insert_environment(
+    conn: &mut PgConnection,
+    project_id: i64,
+    name: &str,
+    trust_absent_marks: bool,
+) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO environments (project_id, name, trust_absent_marks) VALUES ($1, $2, $3) RETURNING id",
+    )
+    .bind(project_id)
+    .bind(name)
+    .bind(trust_absent_marks)
+    .fetch_one(conn)
+    .await?)
+}
+
+pub async fn update_environment(
+    conn: &mut PgConnection,
+    environment_id: i64,
+    trust_absent_marks: bool,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE environments SET trust_absent_marks = $2 WHERE id = $1")
+        .bind(environment_id)
+        .bind(trust_absent_marks)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Whoever applies a declaration holds this until the end of the transaction.
+pub async fn lock_all(conn: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('flamingock.tenancy', 0))")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// All that a declaration may name; read at a start and by operators, not by requests.
+#[derive(Clone, Debug, Default)]
+pub struct Tenancy {
+    pub organisations: Vec<(i64, String)>,
+    pub projects: Vec<ProjectRow>,
+    pub environments: Vec<EnvironmentRow>,
+    pub services: Vec<ServiceRow>,
+    pub tokens: Vec<TokenRow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProjectRow {
+    pub id: i64,
+    pub organisation_id: i64,
+    pub name: String,
+    pub self_register_services: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct EnvironmentRow {
+    pub project_id: i64,
+    pub id: i64,
+    pub name: String,
+    pub trust_absent_marks: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServiceRow {
+    pub project_id: i64,
+    pub id: i64,
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct TokenRow {
+    pub id: i64,
+    pub organisation_id: Option<i64>,
+    pub project_id: Option<i64>,
+    pub name: String,
+    pub role: String,
+    pub sha256: Vec<u8>,
+    pub environment_ids: Option<Vec<i64>>,
+    pub service_ids: Option<Vec<i64>>,
+    pub expires_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub is_revoked: bool,
+}
+
+pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
+    let organisations = sqlx::query_as("SELECT id, name FROM organisations ORDER BY id")
+        .fetch_all(&mut *conn)
+        .await?;
+    let projects =
+        sqlx::query("SELECT id, organisation_id, name, self_register_services FROM projects ORDER BY id")
+            .fetch_all(&mut *conn)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(ProjectRow {
+                    id: row.try_get("id")?,
+                    organisation_id: row.try_get("organisation_id")?,
+                    name: row.try_get("name")?,
+                    self_register_services: row.try_get("self_register_services")?,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+    let environments =
+        sqlx::query_as("SELECT project_id, id, name, trust_absent_marks FROM environments ORDER BY id")
+            .fetch_all(&mut *conn)
+            .await?
+            .into_iter()
+            .map(|(project_id, id, name, trust_absent_marks)| EnvironmentRow {
+                project_id,
+                id,
+                name,
+                trust_absent_marks,
+            })
+            .collect();
+    let services = sqlx::query_as("SELECT project_id, id, name FROM services ORDER BY id")
+        .fetch_all(&mut *conn)
+        .await?
+        .into_iter()
+        .map(|(project_id, id, name)| ServiceRow { project_id, id, name })
+        .collect();
+    let tokens = sqlx::query(
+        "SELECT id, organisation_id, project_id, name, role, sha256, environment_ids, service_ids, expires_at,
+                revoked_at IS NOT NULL AS is_revoked
+           FROM api_tokens ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(TokenRow {
+            id: row.try_get("id")?,
+            organisation_id: row.try_get("organisation_id")?,
+            project_id: row.try_get("project_id")?,
+            name: row.try_get("name")?,
+            role: row.try_get("role")?,
+            sha256: row.try_get("sha256")?,
+            environment_ids: row.try_get("environment_ids")?,
+            service_ids: row.try_get("service_ids")?,
+            expires_at: row.try_get("expires_at")?,
+            is_revoked: row.try_get("is_revoked")?,
+        })
+    })
+    .collect::<Result<_, StoreError>>()?;
+    Ok(Tenancy {
+        organisations,
+        projects,
+        environments,
+        services,
+        tokens,
+    })
+}
