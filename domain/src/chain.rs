@@ -8,11 +8,12 @@
 //! canonical(n) = "flamingock-audit-v1\n" field(1) field(2) … field(29)
 //! ```
 //!
-//! A field with a value is a netstring: the length of the value in bytes as decimal digits, `:`, the value, `,`. A field
-//! without a value is `-,`. The empty text is `0:,` and differs from no value. So no two different entries have the
-//! same canonical bytes, whatever their texts hold. The values:
+//! A field with a value is a netstring: the length of the value in bytes as decimal digits, `:`, the value, `,`. A
+//! field without a value is `-,`. The empty text is `0:,` and differs from no value. So no two different entries have
+//! the same canonical bytes, whatever their texts hold. The values:
 //!
-//! * text: its UTF-8 bytes as stored, no normalisation, no escapes; `metadata` is the JSON text as stored, not re-printed;
+//! * text: its UTF-8 bytes as stored, no normalisation, no escapes; `metadata` is the JSON text as stored, not printed
+//!   anew;
 //! * integer: decimal digits, `-` in front if negative, no leading zeros, no `+`;
 //! * boolean: `true` or `false`;
 //! * instant: microseconds since 1970-01-01T00:00:00Z, as an integer.

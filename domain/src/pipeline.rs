@@ -80,7 +80,8 @@ impl Pipeline {
             && self.changes().all(|change| change.reported.is_none())
     }
 
-    /// Whether a stage is reported failed or blocked. Without it the Java client takes an `ABORT` for a success (W item 16).
+    /// Whether a stage is reported failed or blocked. Where none is, the Java client takes an `ABORT` for a success
+    /// (W item 16).
     pub fn reports_failure(&self) -> bool {
         self.stages().any(|stage| {
             matches!(

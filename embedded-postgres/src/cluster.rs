@@ -150,11 +150,13 @@ pub(crate) fn check_version(cluster: &Path, expected: u32) -> Result<(), Error> 
     }
 }
 
-/// Makes sure that there is a complete cluster at `cluster`, owned by the user that `privileges` lead to.
+/// Makes sure that there is a complete cluster at `cluster`, owned by the user that `privileges` lead to. With `sync`
+/// a new one is on disk, not only in the system's memory, before this returns.
 pub(crate) fn ensure(
     cluster: &Path,
     binaries: &Binaries,
     privileges: &Privileges,
+    sync: bool,
     progress: &dyn Fn(&str),
 ) -> Result<(), Error> {
     remove_half_done(cluster, progress)?;
@@ -170,7 +172,8 @@ pub(crate) fn ensure(
     ));
     let name = format!("{}{}-{}", INIT_PREFIX, binaries.major, std::process::id());
     let unfinished = cluster.with_file_name(name);
-    let made = make_dir_for(&unfinished, privileges).and_then(|()| initdb(&unfinished, binaries, privileges));
+    let made =
+        make_dir_for(&unfinished, privileges).and_then(|()| initdb(&unfinished, binaries, privileges, sync));
     if let Err(error) = made {
         let _ = fs::remove_dir_all(&unfinished);
         return Err(error);
@@ -295,9 +298,12 @@ fn chown_tree(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     lchown(path, Some(uid), Some(gid))
 }
 
-fn initdb(directory: &Path, binaries: &Binaries, privileges: &Privileges) -> Result<(), Error> {
+fn initdb(directory: &Path, binaries: &Binaries, privileges: &Privileges, sync: bool) -> Result<(), Error> {
     let run = |privileges: &Privileges| {
         let mut command = binaries.command("initdb");
+        if !sync {
+            command.arg("--no-sync");
+        }
         command
             .arg("-D")
             .arg(directory)

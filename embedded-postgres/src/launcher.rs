@@ -59,7 +59,11 @@ impl EmbeddedPostgres {
         let decision = privileges::decide(&data_dir, &key, &binaries, progress)?;
         let cluster = decision.parent.join(binaries.major.to_string());
         leftover::clear(&cluster, progress)?;
-        cluster::ensure(&cluster, &binaries, &decision.privileges, progress)?;
+        let sync = !options
+            .extra_settings
+            .iter()
+            .any(|(name, value)| name == "fsync" && value == "off");
+        cluster::ensure(&cluster, &binaries, &decision.privileges, sync, progress)?;
 
         let log = data_dir.join(format!("postgres-{}.log", binaries.major));
         let mut postgres = EmbeddedPostgres {

@@ -90,7 +90,8 @@ pub struct Options {
     /// Whether a PostgreSQL may be downloaded or, as root, installed if there is none. Default: yes.
     pub allow_download: bool,
     /// More settings of the server, each a name and a value as in `postgresql.conf`; they win over this crate's
-    /// own. Default: none.
+    /// own. Default: none. For a test whose data may be lost with the machine, `fsync` `off` makes the first start
+    /// several times faster.
     pub extra_settings: Vec<(String, String)>,
     /// The server's `max_connections`; keep all pools together below it. Default: 50.
     pub max_connections: u32,

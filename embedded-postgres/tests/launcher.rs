@@ -70,8 +70,11 @@ fn options(data: &Path, said: &Said) -> Options {
     options
 }
 
+/// Quickly: the machine is not going to crash.
 fn start(data: &Path) -> EmbeddedPostgres {
-    EmbeddedPostgres::start(Options::new(data)).expect("it starts")
+    let mut options = Options::new(data);
+    options.extra_settings = vec![("fsync".into(), "off".into())];
+    EmbeddedPostgres::start(options).expect("it starts")
 }
 
 fn refusal(data: &Path) -> Error {
@@ -157,7 +160,7 @@ fn data_is_kept_over_stop_and_start() {
 #[test]
 fn what_was_committed_survives_a_kill_of_the_server() {
     let scratch = Scratch::new();
-    let mut postgres = start(&scratch.data());
+    let mut postgres = EmbeddedPostgres::start(Options::new(scratch.data())).expect("it starts");
     postgres
         .execute("postgres", "CREATE TABLE t (n int)")
         .expect("SQL runs");

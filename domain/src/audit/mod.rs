@@ -89,7 +89,8 @@ pub enum ReportedExecution<'a> {
         id: ExecutionId,
         runner: &'a RunnerId,
         fence: Fence,
-        /// Head of the stream when the plan was decided: entries up to it are older than the execution.
+        /// Head of the stream when the plan was decided: entries up to it are older than the execution. Those that
+        /// the plan itself derived are among them.
         planned_at: Seq,
     },
     /// A number that we never issued: accepted and flagged (W 6.14).

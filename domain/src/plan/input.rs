@@ -25,7 +25,8 @@ pub struct PlanInput<'a> {
     /// in a failed state are not offered again in this run (W item 9, W 6.19). Empty at the start of a run.
     pub executions_of_run: &'a [ExecutionId],
     /// For changes whose `APPLIED` mark was reported before: the head of the stream at the first report. A person's
-    /// decision above it was made in the knowledge of the mark (M7).
+    /// decision above it was made in the knowledge of the mark (M7). To be noted with every plan but `AWAIT`, and
+    /// forgotten with every plan that says `synchronized_marks`: a mark found after that is a new one.
     pub marks_seen: &'a HashMap<ChangeId, Seq>,
     pub settings: Settings,
 }

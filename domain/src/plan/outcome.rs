@@ -17,7 +17,8 @@ pub enum PlanAction {
     },
     /// Another runner holds the lock.
     Await { holder: Lease },
-    /// A failed stage closes the gate to all that is left.
+    /// A failed stage closes the gate to all that is left. A Java client to which
+    /// [`reports_failure`](crate::pipeline::Pipeline::reports_failure) does not apply takes this for a success.
     Abort,
 }
 
@@ -25,7 +26,7 @@ pub enum PlanAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferedStage {
     pub name: StageName,
-    /// Position of the stage's first occurrence, counted over all blocks from 0.
+    /// Position of the stage's first occurrence in the active block, counted over all blocks from 0.
     pub order: usize,
     /// `Apply`, `Skip` or `ManualIntervention`.
     pub changes: Vec<(ChangeId, Action)>,
@@ -87,8 +88,13 @@ pub struct Plan {
     pub action: PlanAction,
     pub reason: PlanReason,
     /// One for each submitted stage name, in order of first appearance, with all its changes.
+    ///
+    /// Under [`PlanAction::Await`] they say what the log says while another runner is writing it, marks left aside: its
+    /// change in progress looks like one whose outcome is unknown. Not to be shown as an issue.
     pub findings: Vec<StageFinding>,
-    /// To be recorded before the answer leaves. Empty under [`PlanAction::Await`].
+    /// To be recorded before the answer leaves. Empty under [`PlanAction::Await`]. Where it is not empty, the plan must
+    /// have been decided while the lock's row was held, whatever the action: a mark proves nothing while another
+    /// runner may be at work.
     pub derived: Vec<Derived>,
     /// Whether every mark of the request is accounted for, and there was at least one (S §2.3).
     pub synchronized_marks: bool,
@@ -158,6 +164,6 @@ pub enum ChangeReason {
     AppliedInRun,
     /// C3, W 6.16: reported applied in this run (or its stage completed), but the log lacks it.
     ReportedButUnrecorded,
-    /// C6, C7, P4: failed, rolled back or blocked in this run; the next run decides anew.
+    /// C6, C7, P4, W item 9: it or its stage failed or was blocked in this run; the next run decides anew.
     FailedInRun,
 }

@@ -521,6 +521,22 @@ fn p3_a_failure_in_the_log_is_not_talked_away_by_a_completed_stage_but_a_lost_re
 }
 
 #[test]
+fn p3_a_rolled_back_mark_does_not_speak_against_the_runners_own_word() {
+    let scene = Scene {
+        reported: Some("APPLIED"),
+        mark: Some(Mark::RolledBack),
+        ..Scene::default()
+    };
+    let plan = plan_one(latest("STARTED", "WITH_MARKER", "MI"), &scene);
+    assert_eq!(only(&plan).reason, ChangeReason::ReportedButUnrecorded);
+    assert_eq!(plan.derived, []);
+    assert!(
+        !plan.synchronized_marks,
+        "the mark stays for the next run to judge"
+    );
+}
+
+#[test]
 fn p4_every_row_of_the_stage_table_holds() {
     let states = States::from([
         (change_id("a"), state_of(1, AuditState::Applied)),
@@ -788,4 +804,16 @@ fn a_change_that_failed_in_one_stage_is_withheld_in_the_other() {
         (answer.as_str(), reason),
         ("ABORT", PlanReason::BlockFailed { block: 0 })
     );
+}
+
+#[test]
+fn a_change_that_stands_in_two_stages_has_one_mark_and_one_report() {
+    let submitted = "one: shared *APPLIED\ntwo: shared";
+    assert_eq!(decide(submitted, None, None).0, "CONTINUE, marks synchronized");
+    let submitted = "one: shared\ntwo: shared *APPLIED";
+    assert_eq!(decide(submitted, None, None).0, "CONTINUE, marks synchronized");
+    let submitted = "one: shared=FAILED\ntwo: shared=APPLIED";
+    assert_eq!(decide(submitted, None, None).0, "ABORT");
+    let submitted = "one: shared=ALREADY_APPLIED\ntwo: shared=APPLIED";
+    assert_eq!(decide(submitted, None, None).0, "CONTINUE");
 }

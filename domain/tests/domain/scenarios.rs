@@ -659,6 +659,25 @@ mod beyond_the_examples {
     }
 
     #[test]
+    fn nor_does_it_hide_that_the_first_was_blocked() {
+        let mut world = World::default();
+        world.ask("old", "changes: m");
+        world.start("m").expect("may start");
+        world.release("old");
+
+        let start = "changes: m, n\nchanges: c";
+        world.expect_briefly("A", start, "EXECUTE\ndo changes: m MI, n APPLY, c APPLY");
+        world.apply(&["c"]);
+        world.release("A");
+        // Believed, this would let the application start without `m` and `n`; offered again, it would never end.
+        world.expect_briefly(
+            "A",
+            "changes COMPLETED: m, n\nchanges COMPLETED: c=APPLIED",
+            "ABORT",
+        );
+    }
+
+    #[test]
     fn a_contradicting_mark_waits_for_a_person_who_knows_of_it() {
         let mut world = World::with(TxStrategy::WithMarker, RecoveryStrategy::ManualIntervention);
         world.ask("A", "stage: a");

@@ -25,7 +25,11 @@ type Apply = Arc<dyn Fn(Option<TargetClient<Log>>) -> ChangeFuture<'static> + Se
 /// A change written by hand.
 #[derive(Clone)]
 pub(crate) struct Step {
-    info: ChangeInfo,
+    id: &'static str,
+    order: &'static str,
+    target: &'static str,
+    transactional: Option<bool>,
+    recovery: Recovery,
     apply: Apply,
     rollback: Option<Result<(), &'static str>>,
 }
@@ -33,27 +37,30 @@ pub(crate) struct Step {
 /// A change on the target `shell` that succeeds.
 pub(crate) fn step(id: &'static str, order: &'static str) -> Step {
     Step {
-        info: ChangeInfo::new(id, order, "shell").author("mara"),
+        id,
+        order,
+        target: "shell",
+        transactional: None,
+        recovery: Recovery::default(),
         apply: Arc::new(|_| Box::pin(async { Ok(()) })),
         rollback: None,
     }
 }
 
 impl Step {
-    pub(crate) fn on(mut self, target: &'static str) -> Self {
-        let order = self.info.order().to_owned();
-        self.info = ChangeInfo::new(self.info.id().to_owned(), order, target).author("mara");
-        self
+    pub(crate) fn on(self, target: &'static str) -> Self {
+        Self { target, ..self }
     }
 
-    pub(crate) fn recovery(mut self, recovery: Recovery) -> Self {
-        self.info = self.info.recovery(recovery);
-        self
+    pub(crate) fn recovery(self, recovery: Recovery) -> Self {
+        Self { recovery, ..self }
     }
 
-    pub(crate) fn transactional(mut self, transactional: bool) -> Self {
-        self.info = self.info.transactional(transactional);
-        self
+    pub(crate) fn transactional(self, transactional: bool) -> Self {
+        Self {
+            transactional: Some(transactional),
+            ..self
+        }
     }
 
     pub(crate) fn fails(self, why: &'static str) -> Self {
@@ -72,26 +79,37 @@ impl Step {
         self
     }
 
-    pub(crate) fn rollback(mut self, result: Result<(), &'static str>) -> Self {
-        self.info = self.info.with_rollback();
-        self.rollback = Some(result);
-        self
+    pub(crate) fn rollback(self, result: Result<(), &'static str>) -> Self {
+        Self {
+            rollback: Some(result),
+            ..self
+        }
     }
 }
 
 impl Change for Step {
     fn info(&self) -> ChangeInfo {
-        self.info.clone()
+        let mut info = ChangeInfo::new(self.id, self.order, self.target)
+            .author("mara")
+            .recovery(self.recovery);
+        if let Some(transactional) = self.transactional {
+            info = info.transactional(transactional);
+        }
+        if self.rollback.is_some() {
+            info.with_rollback()
+        } else {
+            info
+        }
     }
 
     fn apply<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
         Box::pin(async move {
             let client = context.client::<Log>().ok();
             if let Some(log) = &client {
-                log.note(format!("apply {}", self.info.id()));
+                log.note(format!("apply {}", self.id));
             }
             if let Ok(transaction) = context.transaction::<FakeTx>() {
-                transaction.write(self.info.id());
+                transaction.write(self.id);
             }
             (self.apply)(client).await
         })
@@ -99,9 +117,7 @@ impl Change for Step {
 
     fn rollback<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
         Box::pin(async move {
-            context
-                .client::<Log>()?
-                .note(format!("rollback {}", self.info.id()));
+            context.client::<Log>()?.note(format!("rollback {}", self.id));
             self.rollback
                 .expect("only called where announced")
                 .map_err(ChangeError::from)

@@ -5,5 +5,5 @@ mod database;
 mod server;
 
 pub(crate) use changes::{Log, Step, step};
-pub(crate) use database::{Commit, FakeDatabase, FakeTx};
+pub(crate) use database::{Commit, Contents, FakeDatabase, FakeTx};
 pub(crate) use server::{Call, FakeServer, Kind, Reply};

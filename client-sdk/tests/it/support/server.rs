@@ -32,7 +32,6 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) kind: Kind,
-    pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
@@ -117,10 +116,6 @@ impl FakeServer {
         self.lock().rules.push(rule);
     }
 
-    pub(crate) fn forget_rules(&self) {
-        self.lock().rules.clear();
-    }
-
     pub(crate) fn set_applied(&self, ids: &[&str]) {
         self.lock().applied.extend(ids.iter().map(|id| (*id).to_owned()));
     }
@@ -165,7 +160,6 @@ async fn answer(
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let call = Call {
         kind: kind(&method, uri.path(), &body),
-        method,
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or_default().to_owned(),
         headers,

@@ -1,0 +1,92 @@
+//! Prints one table: our rate, the reference's rate on the same PostgreSQL in the same run, and the ratio.
+//!
+//! `cargo build --release --workspace --bins && target/release/flamingock-bench`
+
+mod http;
+mod load;
+mod rows;
+mod stand;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use rows::Figure;
+use stand::Stand;
+
+/// Load benchmarks of the coordination server. Brings its own PostgreSQL unless `DATABASE_URL` names one, which must be
+/// empty.
+#[derive(Parser)]
+struct Arguments {
+    /// The server's binary; by default the one beside this program.
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Seconds of each turn; every side of every row has three.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Requests parked at once in the last row.
+    #[arg(long, default_value_t = 1_000)]
+    waiters: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let beside = std::env::current_exe()?.parent().context("the program has no folder")?.to_owned();
+    let binary = arguments.server.unwrap_or_else(|| beside.join("flamingock-server"));
+    let data = beside.join(format!("bench-data-{}", std::process::id()));
+    let span = Duration::from_secs_f64(arguments.seconds);
+    say("starting PostgreSQL and the server");
+    let stand = Stand::start(&binary, &data).await?;
+    let result = measure(&stand, span, arguments.waiters).await;
+    stand.stop().await?;
+    result
+}
+
+async fn measure(stand: &Stand, span: Duration, waiters: usize) -> Result<()> {
+    let idle_mb = stand.server_rss_mb()?;
+    let pool = stand.pool(2).await?;
+    say("row 7: parked waiters");
+    let crowd = rows::waiters(stand, &pool, waiters).await?;
+    say("rows 1 and 2: no-op starts");
+    let mut figures: Vec<Figure> = rows::no_op(stand, span).await?.into();
+    say("row 3: audit appends");
+    figures.push(rows::append(stand, span).await?);
+    say("row 4: locks");
+    figures.push(rows::lock_cycle(stand, span).await?);
+    say("row 5: length of the pipeline");
+    figures.push(rows::pipeline_size(stand, span).await?);
+    say("row 6: length of the history (a million entries are written first)");
+    figures.push(rows::history_size(stand, &pool, span).await?);
+
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<62} {:>12} {:>12} {:>7}  goal", "measured | reference", "ours", "reference", "ratio")?;
+    for figure in &figures {
+        writeln!(
+            out,
+            "{:<62} {:>12} {:>12} {:>7.2}  {} {} {}",
+            figure.name,
+            format!("{:.0} {}", figure.ours, figure.unit),
+            format!("{:.0} {}", figure.reference, figure.unit),
+            figure.ratio,
+            if figure.at_most { "<=" } else { ">=" },
+            figure.goal,
+            if figure.met() { "met" } else { "MISSED" },
+        )?;
+    }
+    writeln!(
+        out,
+        "7 {} parked waiters released: all answered in {:.0} ms (goal <= 1000), {} database connections (goal <= 20), \
+         server memory {:.0} MB (goal < 100); idle {:.0} MB (goal < 40)",
+        crowd.parked, crowd.answered_ms, crowd.connections, crowd.rss_mb, idle_mb
+    )?;
+    Ok(())
+}
+
+fn say(what: &str) {
+    // Progress is not the result: it goes to the terminal, not into a pipe.
+    let _ = writeln!(std::io::stderr(), "… {what}");
+}

@@ -1,0 +1,152 @@
+//! What the benchmarks stand on: a real PostgreSQL, the server's release binary on it, and a tenant.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use flamingock_embedded_postgres::{EmbeddedPostgres, Options};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::process::{Child, Command};
+
+use crate::http::{Connection, Runner};
+
+const TOKEN_VARIABLE: &str = "BENCH_RUNNER_TOKEN";
+
+pub struct Stand {
+    pub address: String,
+    pub database_url: String,
+    pub server: Child,
+    token: String,
+    directory: PathBuf,
+    _postgres: Option<EmbeddedPostgres>,
+}
+
+impl Stand {
+    /// Starts everything; `binary` is the server's.
+    pub async fn start(binary: &Path, data: &Path) -> Result<Self> {
+        if !binary.exists() {
+            bail!("{} is not there: build it with `cargo build --release --workspace --bins`", binary.display());
+        }
+        std::fs::create_dir_all(data).with_context(|| format!("creating {}", data.display()))?;
+        let name = format!("bench_{}", std::process::id());
+        let (postgres, database_url) = match std::env::var("DATABASE_URL") {
+            Ok(url) => (None, url),
+            Err(_) => {
+                let postgres = EmbeddedPostgres::start(Options::new(data.join("postgres")))?;
+                postgres.create_database(&name)?;
+                let url = postgres.url(&name);
+                (Some(postgres), url)
+            }
+        };
+        let token = new_token(binary).await?;
+        let bootstrap = data.join("bootstrap.toml");
+        std::fs::write(&bootstrap, bootstrap_file())?;
+        let ready = data.join("ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let server = Command::new(binary)
+            .args(["serve", "--migrate", "--ready-file"])
+            .arg(&ready)
+            .env("DATABASE_URL", &database_url)
+            .env("FLAMINGOCK_LISTEN", "127.0.0.1:0")
+            .env("FLAMINGOCK_BOOTSTRAP", &bootstrap)
+            .env("FLAMINGOCK_LOG", "warn")
+            .env(TOKEN_VARIABLE, &token)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the server")?;
+        let url = wait_for(&ready).await?;
+        let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        Ok(Self { address, database_url, server, token, directory: data.to_owned(), _postgres: postgres })
+    }
+
+    /// A session of a service of its own; services register themselves.
+    pub async fn runner(&self, service: &str) -> Result<Runner> {
+        let body = serde_json::json!({
+            "apiToken": self.token, "serviceName": service, "environmentName": "production"
+        })
+        .to_string();
+        let request = format!(
+            "POST /api/v1/auth/exchange-token HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let answer = Connection::open(&self.address).await?.send(request.as_bytes()).await?.expect(200)?.json()?;
+        Ok(Runner {
+            host: self.address.clone(),
+            jwt: answer["jwt"].as_str().context("jwt")?.to_owned(),
+            id: format!("{service}@bench#1"),
+            environment_id: answer["environmentId"].as_i64().context("environmentId")?,
+            service_id: answer["serviceId"].as_i64().context("serviceId")?,
+        })
+    }
+
+    pub async fn pool(&self, connections: u32) -> Result<PgPool> {
+        Ok(PgPoolOptions::new()
+            .max_connections(connections)
+            .min_connections(connections)
+            .acquire_timeout(Duration::from_secs(20))
+            .connect(&self.database_url)
+            .await?)
+    }
+
+    /// Resident memory of the server in MB.
+    pub fn server_rss_mb(&self) -> Result<f64> {
+        let pid = self.server.id().context("the server has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+        let kb: f64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
+        Ok(kb / 1024.0)
+    }
+
+    pub async fn stop(mut self) -> Result<()> {
+        self.server.kill().await?;
+        let _ = std::fs::remove_dir_all(&self.directory);
+        Ok(())
+    }
+}
+
+async fn new_token(binary: &Path) -> Result<String> {
+    let output = Command::new(binary).arg("generate-token").output().await?;
+    let token = String::from_utf8(output.stdout)?.trim().to_owned();
+    if token.is_empty() {
+        bail!("no token: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(token)
+}
+
+fn bootstrap_file() -> String {
+    format!(
+        r#"[[organisations]]
+name = "bench"
+
+[[organisations.projects]]
+name = "bench"
+self_register_services = true
+
+[[organisations.projects.environments]]
+name = "production"
+
+[[organisations.projects.tokens]]
+name = "runner"
+role = "runner"
+value_env = "{TOKEN_VARIABLE}"
+"#
+    )
+}
+
+async fn wait_for(ready: &Path) -> Result<String> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(60) {
+        if let Ok(text) = std::fs::read_to_string(ready)
+            && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
+        {
+            return Ok(json["url"].as_str().context("url")?.to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("the server did not come up within a minute")
+}
