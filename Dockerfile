@@ -17,7 +17,7 @@ RUN mkdir /skeleton \
     && find . -type f \( -name Cargo.toml -o -name Cargo.lock \) -exec cp --parents {} /skeleton \; \
     && find . -type f \( -path '*/src/lib.rs' -o -path '*/src/main.rs' -o -path '*/src/bin/*.rs' -o -name build.rs \
         -o -path '*/benches/*.rs' -o -path '*/examples/*.rs' -o -regex '.*/tests/[^/]*\(/main\)?\.rs' \) \
-        -exec sh -c 'mkdir -p "/skeleton/$(dirname "$1")" && echo "fn main() {}" > "/skeleton/$1"' _ {} \;
+        -exec sh -c 'mkdir -p "/skeleton/$(dirname "$1")" && echo "fn main() { }" > "/skeleton/$1"' _ {} \;
 
 FROM rust:${RUST_VERSION}-slim-${DEBIAN_RELEASE} AS build
 ARG RUST_VERSION
@@ -29,7 +29,8 @@ COPY --from=skeleton /skeleton .
 RUN cargo build --release --locked -p flamingock-server
 COPY . .
 # Newer than the emptied targets, or cargo would take those for the code.
-RUN find . -name '*.rs' -exec touch {} + \
+# Not below target: generated code there is the dependencies'.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked -p flamingock-server
 
 FROM debian:${DEBIAN_RELEASE}-slim AS runtime

@@ -74,7 +74,10 @@ impl Error {
 
     /// The server's code, [`ErrorCode::Unknown`] for one that this version does not know.
     pub fn code(&self) -> Option<ErrorCode> {
-        self.problem().map(|problem| problem.code)
+        match &self.inner.failure {
+            Failure::Refused { code: Some(code), .. } => Some(known_code(code)),
+            _ => None,
+        }
     }
 
     /// The server's explanation, where it gave one.
@@ -155,8 +158,16 @@ impl Failure {
     }
 
     pub(crate) fn is_session_expired(&self) -> bool {
-        matches!(self, Self::Refused { status: 401, problem: Some(problem), .. } if problem.code == ErrorCode::SessionExpired)
+        matches!(self, Self::Refused { status: 401, code: Some(code), .. } if known_code(code) == ErrorCode::SessionExpired)
     }
+}
+
+fn known_code(text: &str) -> ErrorCode {
+    ErrorCode::ALL
+        .iter()
+        .copied()
+        .find(|code| code.as_str() == text)
+        .unwrap_or(ErrorCode::Unknown)
 }
 
 impl fmt::Display for Error {

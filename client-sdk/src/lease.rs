@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use flamingock_api_types::lock::{LockResponse, LockStatus, LockView};
+use flamingock_api_types::{
+    ErrorCode,
+    lock::{LockResponse, LockStatus, LockView},
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -182,7 +185,9 @@ async fn beat(client: Client, lease: Lease) {
                 tracing::warn!(lock = lease.key(), owner = %extended.answer.lock.owner, "the lock is another runner's");
                 return lease.cancel(CancelReason::LockLost);
             }
-            Ok(Err(error)) if error.is_lock_held() => {
+            Ok(Err(error))
+                if error.status() == Some(409) || error.code() == Some(ErrorCode::LockNotFound) =>
+            {
                 tracing::warn!(lock = lease.key(), %error, "the lock cannot be extended");
                 return lease.cancel(CancelReason::LockLost);
             }

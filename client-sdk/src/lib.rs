@@ -14,6 +14,8 @@ mod context;
 mod error;
 mod handler;
 mod lease;
+#[cfg(doctest)]
+mod macro_refuses;
 mod report;
 mod retry;
 mod runner;

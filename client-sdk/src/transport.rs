@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use flamingock_api_types::{ErrorCode, ProblemDetails, headers};
+use flamingock_api_types::{ProblemDetails, headers};
 use reqwest::{Method, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 
@@ -118,13 +118,6 @@ fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Fa
         .as_ref()
         .and_then(|json| json.get("code")?.as_str().map(str::to_owned));
     let problem = json.and_then(|json| serde_json::from_value::<ProblemDetails>(json).ok());
-    let code = code.or_else(|| {
-        problem
-            .as_ref()
-            .map(|problem| problem.code)
-            .filter(|code| *code != ErrorCode::Unknown)
-            .map(|code| code.as_str().to_owned())
-    });
     Failure::Refused {
         status: status.as_u16(),
         code,

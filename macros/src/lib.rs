@@ -8,6 +8,8 @@
 
 mod args;
 mod expand;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use syn::{ItemFn, parse_macro_input};

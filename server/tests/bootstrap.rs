@@ -320,11 +320,11 @@ fn what_is_wrong_is_said_with_its_place_and_without_secrets() {
         ),
         (
             "[[organisations]]\nname = \" acme\"".to_owned(),
-            "line 2, column 8: ` acme` is no usable name",
+            "line 2, column 8: ` acme` is not usable as the name",
         ),
         (
             "[[organisations]]\nname = \"\"".to_owned(),
-            "is no usable name of a organisation: it is missing or empty",
+            "is not usable as the name of an organisation: it is missing or empty",
         ),
         (
             "[[organisations]]\nname = \"a\"\n[[organisations]]\nname = \"a\"".to_owned(),

@@ -22,19 +22,10 @@ impl<'a> MarkSnapshot<'a> {
     ///
     /// A mark that cannot be read must not count as absent: the server could have a committed change applied again.
     pub(super) async fn read(app: &'a Flamingock, scope: MarkScope) -> Result<Self, StartErrorKind> {
-        let changes = || {
-            app.stages
-                .iter()
-                .flat_map(|stage| &stage.changes)
-                .map(|change| &change.info)
-        };
-        let submitted: HashSet<_> = changes().map(|change| change.id()).collect();
-        let used: HashSet<_> = changes()
-            .filter(|change| change.is_transactional())
-            .map(|change| change.target())
-            .collect();
+        let changes = app.stages.iter().flat_map(|stage| &stage.changes);
+        let submitted: HashSet<_> = changes.map(|change| change.info.id()).collect();
         let mut snapshot = Self::default();
-        for target in app.targets.iter().filter(|target| used.contains(&*target.id)) {
+        for target in &app.targets {
             let Some(marker) = target.marker() else { continue };
             let marks = marker
                 .marks(scope)

@@ -169,7 +169,12 @@ impl Planner<'_> {
                 ..Submission::default()
             };
             match self.client.plan(&self.request(digest), options).await {
-                Ok(plan) if plan.action == PlanAction::Continue => return Ok(Next::UpToDate),
+                Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
+                    return Ok(Next::UpToDate);
+                }
+                // A server that does not know digests has judged an empty pipeline.
+                Ok(plan) if plan.action == PlanAction::Continue => {}
+
                 Ok(plan) => {
                     return Err(protocol(&format!(
                         "it answers {:?} to a digest, without having seen the pipeline",

@@ -114,6 +114,10 @@ async fn commit(
                 "ALREADY_COMMITTED",
                 "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
             ),
+            // Nobody knows what stayed: a person has to look.
+            MarkError::TransactionEnded => {
+                job.failure(ChangeStatus::Failed, "TRANSACTION_ENDED", error.to_string())
+            }
             MarkError::Failed(error) => job.rolled_back(took, &error.into()).await,
         };
     }

@@ -209,6 +209,9 @@ pub enum MarkError {
     /// There is one: another attempt of this change was committed.
     #[error("another attempt of this change was already committed")]
     AlreadyThere,
+    /// The change has ended its transaction by itself, so what it did is no longer one thing.
+    #[error("the change ended its transaction by itself, by a COMMIT or ROLLBACK of its own")]
+    TransactionEnded,
     /// Anything else.
     #[error(transparent)]
     Failed(#[from] TargetError),

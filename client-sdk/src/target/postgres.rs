@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -33,19 +33,19 @@ const CREATE_TABLE: &str = "
         PRIMARY KEY (environment_id, service_id, change_id)
     )";
 
-const INSERT_MARK: &str = "
-    INSERT INTO flamingock_marks (environment_id, service_id, change_id, operation)
-    VALUES ($1, $2, $3, 'APPLIED')";
+/// Where the table is, with its schema: a change may set the search path of its session for good, as dumps do.
+const FIND_TABLE: &str = "
+    SELECT quote_ident(namespace.nspname) || '.flamingock_marks'
+    FROM pg_catalog.pg_class AS class
+    JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE class.oid = pg_catalog.to_regclass('flamingock_marks')";
 
-const INSERT_MARK_UNLESS_THERE: &str = "
-    INSERT INTO flamingock_marks (environment_id, service_id, change_id, operation)
-    VALUES ($1, $2, $3, 'APPLIED')
-    ON CONFLICT DO NOTHING";
+/// Ends with the transaction, so that its absence tells that a change has ended it.
+const SIGN_TRANSACTION: &str = "SELECT pg_catalog.set_config('flamingock.transaction', 'open', true)";
 
 /// Key of the advisory lock under which the table is created: "flamingo" in ASCII.
 const CREATE_TABLE_LOCK: i64 = i64::from_be_bytes(*b"flamingo");
 
-const UNDEFINED_TABLE: &str = "42P01";
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// A PostgreSQL database. Changes take the transaction as [`&mut PgTx`](PgTx), those declared
@@ -62,7 +62,8 @@ pub struct PostgresTarget {
 #[derive(Debug)]
 struct Database {
     pool: PgPool,
-    prepared: OnceCell<()>,
+    /// The marks' table, once it was found to exist.
+    table: OnceCell<String>,
 }
 
 /// The open transaction of a change. Use it where sqlx takes a connection, as `&mut **tx`.
@@ -77,7 +78,8 @@ struct Database {
 /// }
 /// ```
 ///
-/// It commits when the change returns `Ok`, and only then: do not execute `COMMIT` or `ROLLBACK` in it.
+/// It commits when the change returns `Ok`, and only then. A change that executes `COMMIT` or `ROLLBACK` in it fails, and a
+/// person has to look at what it did.
 pub struct PgTx {
     transaction: Transaction<'static, Postgres>,
 }
@@ -89,7 +91,7 @@ impl PostgresTarget {
             id: id.into(),
             database: Database {
                 pool,
-                prepared: OnceCell::new(),
+                table: OnceCell::new(),
             },
         }
     }
@@ -145,25 +147,26 @@ impl TransactionalTarget for Database {
 
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT change_id, operation FROM flamingock_marks WHERE environment_id = $1 AND service_id = $2",
-            )
-            .bind(scope.environment_id)
-            .bind(scope.service_id)
-            .fetch_all(&self.pool)
-            .await;
-            let rows = match rows {
-                Err(error) if has_code(&error, UNDEFINED_TABLE) => return Ok(Vec::new()),
-                rows => rows.map_err(|error| TargetError::new("reading the marks", error))?,
+            let failed = |error| TargetError::new("reading the marks", error);
+            let Some(table) = self.find_table().await.map_err(failed)? else {
+                return Ok(Vec::new());
             };
+            let statement = format!(
+                "SELECT change_id, operation FROM {table} WHERE environment_id = $1 AND service_id = $2"
+            );
+            let rows = sqlx::query(AssertSqlSafe(statement))
+                .bind(scope.environment_id)
+                .bind(scope.service_id)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
             rows.iter().map(mark).collect()
         })
     }
 
     fn prepare(&self) -> TargetFuture<'_, ()> {
         Box::pin(async move {
-            self.prepared
-                .get_or_try_init(|| self.create_table())
+            self.make_table()
                 .await
                 .map_err(|error| TargetError::new("creating the table flamingock_marks", error))?;
             Ok(())
@@ -172,11 +175,12 @@ impl TransactionalTarget for Database {
 
     fn begin(&self) -> TargetFuture<'_, PgTx> {
         Box::pin(async move {
-            let transaction = self
-                .pool
-                .begin()
+            let failed = |error| TargetError::new("beginning a transaction", error);
+            let mut transaction = self.pool.begin().await.map_err(failed)?;
+            sqlx::query(SIGN_TRANSACTION)
+                .execute(&mut *transaction)
                 .await
-                .map_err(|error| TargetError::new("beginning a transaction", error))?;
+                .map_err(failed)?;
             Ok(PgTx { transaction })
         })
     }
@@ -188,13 +192,22 @@ impl TransactionalTarget for Database {
         change_id: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<(), MarkError>> + Send + 'a>> {
         Box::pin(async move {
-            let inserted = insert_mark(INSERT_MARK, scope, change_id)
+            let failed = |error| TargetError::new("writing the mark", error);
+            // Known since `prepare`: no second connection is needed while the transaction is open.
+            let table = self.make_table().await.map_err(failed)?;
+            let statement = format!(
+                "INSERT INTO {table} (environment_id, service_id, change_id, operation) \
+                 SELECT $1, $2, $3, 'APPLIED' \
+                 WHERE pg_catalog.current_setting('flamingock.transaction', true) = 'open'"
+            );
+            let inserted = insert(statement, scope, change_id)
                 .execute(&mut **transaction)
                 .await;
             match inserted {
-                Ok(_) => Ok(()),
+                Ok(done) if done.rows_affected() == 1 => Ok(()),
+                Ok(_) => Err(MarkError::TransactionEnded),
                 Err(error) if has_code(&error, UNIQUE_VIOLATION) => Err(MarkError::AlreadyThere),
-                Err(error) => Err(TargetError::new("writing the mark", error).into()),
+                Err(error) => Err(failed(error).into()),
             }
         })
     }
@@ -242,40 +255,49 @@ impl TransactionalTarget for Database {
 
     fn clear_marks<'a>(&'a self, scope: MarkScope, change_ids: &'a [String]) -> TargetFuture<'a, ()> {
         Box::pin(async move {
-            sqlx::query(
-                "DELETE FROM flamingock_marks \
-                 WHERE environment_id = $1 AND service_id = $2 AND change_id = ANY($3)",
-            )
-            .bind(scope.environment_id)
-            .bind(scope.service_id)
-            .bind(change_ids)
-            .execute(&self.pool)
-            .await
-            .map_err(|error| TargetError::new("clearing the marks", error))?;
+            let failed = |error| TargetError::new("clearing the marks", error);
+            let Some(table) = self.find_table().await.map_err(failed)? else {
+                return Ok(());
+            };
+            let statement = format!(
+                "DELETE FROM {table} WHERE environment_id = $1 AND service_id = $2 AND change_id = ANY($3)"
+            );
+            sqlx::query(AssertSqlSafe(statement))
+                .bind(scope.environment_id)
+                .bind(scope.service_id)
+                .bind(change_ids)
+                .execute(&self.pool)
+                .await
+                .map_err(failed)?;
             Ok(())
         })
     }
 }
 
 impl Database {
-    async fn create_table(&self) -> Result<(), sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let exists: bool = sqlx::query("SELECT to_regclass('flamingock_marks') IS NOT NULL")
-            .fetch_one(&mut *connection)
-            .await?
-            .try_get(0)?;
-        if exists {
-            // A role that may use the table need not be allowed to create one.
-            return Ok(());
+    async fn find_table(&self) -> Result<Option<&str>, sqlx::Error> {
+        if self.table.get().is_none() {
+            let found: Option<String> = sqlx::query_scalar(FIND_TABLE).fetch_optional(&self.pool).await?;
+            let Some(found) = found else { return Ok(None) };
+            self.table.get_or_init(|| async { found }).await;
         }
-        let mut transaction = connection.begin().await?;
+        Ok(self.table.get().map(String::as_str))
+    }
+
+    /// The table, created unless it exists: a role that may use it need not be allowed to create one.
+    async fn make_table(&self) -> Result<&str, sqlx::Error> {
+        if let Some(table) = self.find_table().await? {
+            return Ok(table);
+        }
+        let mut transaction = self.pool.begin().await?;
         // Two sessions that create the same table at once collide in the catalogue, IF NOT EXISTS or not.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(CREATE_TABLE_LOCK)
             .execute(&mut *transaction)
             .await?;
         sqlx::query(CREATE_TABLE).execute(&mut *transaction).await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        self.find_table().await?.ok_or(sqlx::Error::RowNotFound)
     }
 
     /// A read alone would not do: the lost session may still be committing. Inserting the same key waits until it
@@ -286,12 +308,17 @@ impl Database {
         change_id: &str,
         patience: Duration,
     ) -> Result<bool, sqlx::Error> {
+        let table = self.make_table().await?;
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, true)")
             .bind(format!("{}ms", patience.as_millis().max(1)))
             .execute(&mut *transaction)
             .await?;
-        let inserted = insert_mark(INSERT_MARK_UNLESS_THERE, scope, change_id)
+        let statement = format!(
+            "INSERT INTO {table} (environment_id, service_id, change_id, operation) \
+             VALUES ($1, $2, $3, 'APPLIED') ON CONFLICT DO NOTHING"
+        );
+        let inserted = insert(statement, scope, change_id)
             .execute(&mut *transaction)
             .await?;
         transaction.rollback().await?;
@@ -299,12 +326,13 @@ impl Database {
     }
 }
 
-fn insert_mark<'q>(
-    statement: &'static str,
+/// The text of the statement is ours but for the table's name, which the database has quoted.
+fn insert(
+    statement: String,
     scope: MarkScope,
-    change_id: &'q str,
-) -> sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments> {
-    sqlx::query(statement)
+    change_id: &str,
+) -> sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments> {
+    sqlx::query(AssertSqlSafe(statement))
         .bind(scope.environment_id)
         .bind(scope.service_id)
         .bind(change_id)

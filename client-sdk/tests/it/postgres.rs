@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, LazyLock,
+        LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -461,6 +461,48 @@ async fn a_change_function_can_be_called_by_a_test() {
     create_orders::run(&mut tx).await.unwrap();
     tx.into_inner().rollback().await.unwrap();
     assert!(!database.has("orders").await);
-    let shared: Arc<str> = Arc::from(database.name.as_str());
-    assert!(!shared.is_empty());
+}
+
+#[tokio::test]
+async fn a_change_that_commits_by_itself_is_found_out() {
+    #[change(id = "script", order = "0001", target = "db")]
+    async fn script(tx: &mut PgTx) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("BEGIN; CREATE TABLE half (id bigint); COMMIT")
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+    let (server, database) = (FakeServer::start().await, Database::new().await);
+    let app = app(&server, &database.pool)
+        .stage(Stage::new("schema").change(script))
+        .build()
+        .unwrap();
+    let error = app.run().await.unwrap_err();
+    let change = error.report().change("script").unwrap();
+    assert_eq!(change.error.as_ref().unwrap().error_type, "TRANSACTION_ENDED");
+    assert_eq!(server.audit(), ["script STARTED"], "a person has to look");
+    assert_eq!(database.marks().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_script_that_empties_the_search_path_does_not_hide_the_marks() {
+    #[change(id = "dump", order = "0001", target = "db")]
+    async fn dump(tx: &mut PgTx) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(
+            "SELECT pg_catalog.set_config('search_path', '', false); CREATE TABLE public.dumped (id bigint)",
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+    let (server, database) = (FakeServer::start().await, Database::new().await);
+    server.always(Kind::Audit("APPLIED".into()), Reply::Hang);
+    server.always(Kind::Extend, Reply::Hang);
+    let app = app(&server, &database.pool)
+        .lease(Duration::from_secs(1))
+        .stage(Stage::new("s").change(dump));
+    app.build().unwrap().run().await.unwrap_err();
+    let plans = server.calls_of(&Kind::Plan);
+    let stage = &plans[1].body["clientSubmission"]["blocks"][0]["stages"][0];
+    assert_eq!(stage["changes"][0]["ongoingStatus"], "APPLIED");
 }

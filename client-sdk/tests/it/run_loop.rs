@@ -133,6 +133,11 @@ async fn any_other_answer_to_a_digest_is_not_acted_on() {
     let server = FakeServer::start().await;
     server.next(Kind::Digest, [Reply::problem(400, "R_GEN_02")]);
     app(&server, &log).build().unwrap().run().await.unwrap();
+    // Or judges what it was sent besides: nothing.
+    let (server, log) = (FakeServer::start().await, Log::default());
+    server.next(Kind::Digest, [continues()]);
+    let report = app(&server, &log).build().unwrap().run().await.unwrap();
+    assert_eq!(report.applied_changes, 3);
 }
 
 #[tokio::test]
@@ -493,4 +498,15 @@ async fn a_server_error_ends_the_run_with_what_to_do() {
         panic!("{error}")
     };
     assert!(error.is_connect() && error.attempts() > 1, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_run_can_be_spawned() {
+    let (server, log) = (FakeServer::start().await, Log::default());
+    let app = app(&server, &log).build().unwrap();
+    let report = tokio::spawn(async move { app.run().await })
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.applied_changes, 3);
 }

@@ -66,7 +66,7 @@ async fn relay(mut client: TcpStream, mut server: UnixStream, armed: Arc<Mutex<O
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let message = &up[..length];
-                marked |= contains(message, b"INSERT INTO flamingock_marks");
+                marked |= contains(message, b"SELECT $1, $2, $3, 'APPLIED'");
                 let cut = if marked && contains(message, b"COMMIT\0") { armed.lock().unwrap().take() } else { None };
                 match cut {
                     None => server.write_all(message).await.unwrap(),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgPool};
 
+use super::BootstrapError;
 use super::declaration::{Declaration, Owner};
 use super::plan::{BootstrapStep, TokenStep, plan};
-use super::BootstrapError;
 use crate::app::Fault;
 use crate::store::tenancy::Tenancy;
 use crate::store::tokens::NewToken;

@@ -106,13 +106,13 @@ impl Declaration {
                 organisation.projects.iter().map(|project| &project.name),
             )?;
             for project in organisation.projects {
-                let owner = Owner::Project(name.clone(), project.name.get_ref().clone());
-                tokens.extend(reader.tokens(&owner, project.tokens)?);
                 reader.unique(
                     "environment",
                     project.environments.iter().map(|environment| &environment.name),
                 )?;
                 reader.unique("service", project.services.iter().map(|service| &service.name))?;
+                let owner = Owner::Project(name.clone(), project.name.get_ref().clone());
+                tokens.extend(reader.tokens(&owner, project.tokens)?);
                 projects.push(ProjectDeclaration {
                     name: project.name.into_inner(),
                     self_register_services: project.self_register_services,
@@ -284,10 +284,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<'_, F> {
         let mut seen = HashSet::new();
         for name in names {
             let text = without_tokens(name.get_ref());
+            let article = if kind.starts_with(['e', 'o']) { "an" } else { "a" };
             check_name(name.get_ref()).map_err(|error| {
                 self.invalid(
                     &name.span(),
-                    &format!("`{text}` is no usable name of a {kind}: {error}"),
+                    &format!("`{text}` is not usable as the name of {article} {kind}: {error}"),
                 )
             })?;
             if !seen.insert(name.get_ref()) {

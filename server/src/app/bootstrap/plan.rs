@@ -5,8 +5,8 @@ use std::fmt;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::declaration::{Declaration, Owner, ProjectDeclaration, TokenDeclaration};
 use super::BootstrapError;
+use super::declaration::{Declaration, Owner, ProjectDeclaration, TokenDeclaration};
 use crate::app::auth::Role;
 use crate::store::tenancy::{ProjectRow, Tenancy, TokenRow};
 
