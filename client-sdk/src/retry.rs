@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_by_itself_is_repeated() {
-        let patience = Patience::lasting(Duration::from_secs(60));
+        let patience = Patience::lasting(Duration::from_mins(1));
         for status in [408, 429, 502, 503, 504] {
             assert!(patience.pause(1, &refused(status)).is_some(), "{status}");
         }

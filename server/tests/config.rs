@@ -65,7 +65,7 @@ impl Running {
                 return (running, serde_json::from_str(&text).expect("JSON"));
             }
             let child = running.0.as_mut().expect("it runs");
-            if child.try_wait().expect("its state").is_some() || begin.elapsed() > Duration::from_secs(60) {
+            if child.try_wait().expect("its state").is_some() || begin.elapsed() > Duration::from_mins(1) {
                 let (_, err, code) = running.stop();
                 panic!("it is not ready ({code:?}): {err}");
             }
@@ -471,7 +471,7 @@ async fn a_server_s_role_can_append_to_the_audit_and_not_change_it() {
         done.map(|done| done.rows_affected()).map_err(|error| {
             error
                 .as_database_error()
-                .and_then(|error| error.code())
+                .and_then(sqlx::error::DatabaseError::code)
                 .map(std::borrow::Cow::into_owned)
         })
     };

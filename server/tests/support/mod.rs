@@ -102,13 +102,12 @@ impl Server {
             .duration_since(UNIX_EPOCH)
             .expect("after 1970")
             .as_secs();
-        let (postgres, url) = match std::env::var("DATABASE_URL") {
-            Ok(url) => (None, url),
-            Err(_) => {
-                let postgres = start_embedded();
-                let url = postgres.url("postgres");
-                (Some(postgres), url)
-            }
+        let (postgres, url) = if let Ok(url) = std::env::var("DATABASE_URL") {
+            (None, url)
+        } else {
+            let postgres = start_embedded();
+            let url = postgres.url("postgres");
+            (Some(postgres), url)
         };
         let server = Self {
             postgres,
