@@ -85,7 +85,13 @@ mod tests {
                 name: "schema".into(),
                 order: Some(0),
                 status: None,
-                changes: ids.iter().map(|id| ChangeSubmission { id: (*id).into(), ..Default::default() }).collect(),
+                changes: ids
+                    .iter()
+                    .map(|id| ChangeSubmission {
+                        id: (*id).into(),
+                        ..Default::default()
+                    })
+                    .collect(),
             }],
         }]
     }
@@ -100,8 +106,14 @@ mod tests {
 
     #[test]
     fn order_and_boundaries_of_texts_count() {
-        assert_ne!(of_blocks(&pipeline(&["a", "b"])), of_blocks(&pipeline(&["b", "a"])));
-        assert_ne!(of_blocks(&pipeline(&["ab", "c"])), of_blocks(&pipeline(&["a", "bc"])));
+        assert_ne!(
+            of_blocks(&pipeline(&["a", "b"])),
+            of_blocks(&pipeline(&["b", "a"]))
+        );
+        assert_ne!(
+            of_blocks(&pipeline(&["ab", "c"])),
+            of_blocks(&pipeline(&["a", "bc"]))
+        );
     }
 
     #[test]

@@ -25,16 +25,25 @@ impl Answer {
         if self.status == status {
             Ok(self)
         } else {
-            bail!("expected {status}, got {}: {}", self.status, String::from_utf8_lossy(&self.body))
+            bail!(
+                "expected {status}, got {}: {}",
+                self.status,
+                String::from_utf8_lossy(&self.body)
+            )
         }
     }
 }
 
 impl Connection {
     pub async fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(16 * 1024),
+        })
     }
 
     pub async fn send(&mut self, request: &[u8]) -> Result<Answer> {
@@ -43,16 +52,22 @@ impl Connection {
         loop {
             let read = self.stream.read_buf(&mut self.buffer).await?;
             if read == 0 {
-                bail!("the server closed the connection: {}", String::from_utf8_lossy(&self.buffer));
+                bail!(
+                    "the server closed the connection: {}",
+                    String::from_utf8_lossy(&self.buffer)
+                );
             }
-            let Some(head_end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let Some(head_end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else {
+                continue;
+            };
             let head = std::str::from_utf8(&self.buffer[..head_end])?;
             let status = head.split(' ').nth(1).context("no status")?.parse()?;
             let length: usize = head
                 .lines()
                 .find_map(|line| {
                     let (name, value) = line.split_once(':')?;
-                    name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+                    name.eq_ignore_ascii_case("content-length")
+                        .then(|| value.trim().parse().ok())?
                 })
                 .context("no content-length")?;
             let start = head_end + 4;
@@ -61,7 +76,10 @@ impl Connection {
                     bail!("the answer broke off");
                 }
             }
-            return Ok(Answer { status, body: self.buffer[start..start + length].to_vec() });
+            return Ok(Answer {
+                status,
+                body: self.buffer[start..start + length].to_vec(),
+            });
         }
     }
 }
@@ -90,11 +108,15 @@ impl Runner {
     }
 
     pub fn base(&self) -> String {
-        format!("/api/v1/environment/{}/service/{}/execution", self.environment_id, self.service_id)
+        format!(
+            "/api/v1/environment/{}/service/{}/execution",
+            self.environment_id, self.service_id
+        )
     }
 
     pub fn plan(&self, submission: &serde_json::Value, extra: &str) -> Vec<u8> {
-        let body = serde_json::json!({"lockAcquiredForMillis": 60_000, "clientSubmission": submission}).to_string();
+        let body =
+            serde_json::json!({"lockAcquiredForMillis": 60_000, "clientSubmission": submission}).to_string();
         self.request("POST", &format!("{}?elapsedMillis=0", self.base()), extra, &body)
     }
 
@@ -107,7 +129,12 @@ impl Runner {
             "recoveryStrategy": "MANUAL_INTERVENTION", "transactionFlag": true, "systemChange": false
         })
         .to_string();
-        self.request("POST", &format!("{}/{execution}/change/{change}/audit", self.base()), "", &body)
+        self.request(
+            "POST",
+            &format!("{}/{execution}/change/{change}/audit", self.base()),
+            "",
+            &body,
+        )
     }
 
     pub fn lock_path(&self, rest: &str) -> String {

@@ -16,16 +16,16 @@ where
     Fut: Future<Output = Result<C>> + Send,
 {
     let stop = Arc::new(AtomicBool::new(false));
-    let done = Arc::new(AtomicU64::new(0));
+    let count = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = callers
         .into_iter()
         .map(|mut caller| {
-            let (stop, done, step) = (Arc::clone(&stop), Arc::clone(&done), step.clone());
+            let (stop, count, step) = (Arc::clone(&stop), Arc::clone(&count), step.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     caller = step(caller).await?;
-                    done.fetch_add(1, Ordering::Relaxed);
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok::<C, anyhow::Error>(caller)
             })
@@ -33,9 +33,12 @@ where
         .collect();
     tokio::time::sleep(span).await;
     #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-    let rate = done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
+    let rate = count.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
     stop.store(true, Ordering::Relaxed);
-    let callers = try_join_all(tasks).await?.into_iter().collect::<Result<Vec<_>>>()?;
+    let callers = try_join_all(tasks)
+        .await?
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     Ok((rate, callers))
 }
 

@@ -35,8 +35,13 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let beside = std::env::current_exe()?.parent().context("the program has no folder")?.to_owned();
-    let binary = arguments.server.unwrap_or_else(|| beside.join("flamingock-server"));
+    let beside = std::env::current_exe()?
+        .parent()
+        .context("the program has no folder")?
+        .to_owned();
+    let binary = arguments
+        .server
+        .unwrap_or_else(|| beside.join("flamingock-server"));
     let data = beside.join(format!("bench-data-{}", std::process::id()));
     let span = Duration::from_secs_f64(arguments.seconds);
     say("starting PostgreSQL and the server");
@@ -63,7 +68,11 @@ async fn measure(stand: &Stand, span: Duration, waiters: usize) -> Result<()> {
     figures.push(rows::history_size(stand, &pool, span).await?);
 
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<62} {:>12} {:>12} {:>7}  goal", "measured | reference", "ours", "reference", "ratio")?;
+    writeln!(
+        out,
+        "{:<62} {:>12} {:>12} {:>7}  goal",
+        "measured | reference", "ours", "reference", "ratio"
+    )?;
     for figure in &figures {
         writeln!(
             out,

@@ -31,7 +31,11 @@ pub struct Figure {
 
 impl Figure {
     pub fn met(&self) -> bool {
-        if self.at_most { self.ratio <= self.goal } else { self.ratio >= self.goal }
+        if self.at_most {
+            self.ratio <= self.goal
+        } else {
+            self.ratio >= self.goal
+        }
     }
 }
 
@@ -60,7 +64,11 @@ fn digest_of(pipeline: &Value) -> Result<Value> {
 /// Plans a pipeline and reports every change applied.
 async fn apply_all(stand: &Stand, runner: &Runner, pipeline: &Value) -> Result<()> {
     let mut connection = Connection::open(&stand.address).await?;
-    let plan = connection.send(&runner.plan(pipeline, "")).await?.expect(201)?.json()?;
+    let plan = connection
+        .send(&runner.plan(pipeline, ""))
+        .await?
+        .expect(201)?
+        .json()?;
     let execution = plan["executionId"].as_i64().with_context(|| plan.to_string())?;
     let ids: Vec<String> = plan["stages"][0]["changes"]
         .as_array()
@@ -69,18 +77,34 @@ async fn apply_all(stand: &Stand, runner: &Runner, pipeline: &Value) -> Result<(
         .filter_map(|change| change["id"].as_str().map(str::to_owned))
         .collect();
     // Side by side, because one after the other would take longer than the benchmark.
-    let chunks: Vec<Vec<String>> = ids.chunks(ids.len().div_ceil(CALLERS).max(1)).map(<[_]>::to_vec).collect();
+    let chunks: Vec<Vec<String>> = ids
+        .chunks(ids.len().div_ceil(CALLERS).max(1))
+        .map(<[_]>::to_vec)
+        .collect();
     try_join_all(chunks.into_iter().map(|ids| async move {
         let mut connection = Connection::open(&stand.address).await?;
         for id in ids {
-            connection.send(&runner.report(execution, &id, "STARTED")).await?.expect(201)?;
-            connection.send(&runner.report(execution, &id, "APPLIED")).await?.expect(201)?;
+            connection
+                .send(&runner.report(execution, &id, "STARTED"))
+                .await?
+                .expect(201)?;
+            connection
+                .send(&runner.report(execution, &id, "APPLIED"))
+                .await?
+                .expect(201)?;
         }
         Ok::<_, anyhow::Error>(())
     }))
     .await?;
-    connection.send(&runner.request("DELETE", &runner.lock_path(""), "", "")).await?.expect(200)?;
-    let plan = connection.send(&runner.plan(pipeline, "")).await?.expect(201)?.json()?;
+    connection
+        .send(&runner.request("DELETE", &runner.lock_path(""), "", ""))
+        .await?
+        .expect(200)?;
+    let plan = connection
+        .send(&runner.plan(pipeline, ""))
+        .await?
+        .expect(201)?
+        .json()?;
     anyhow::ensure!(plan["action"] == "CONTINUE", "{plan}");
     Ok(())
 }
@@ -98,8 +122,11 @@ async fn pg_connections(stand: &Stand) -> Result<Vec<PgConnection>> {
 }
 
 async fn asks(stand: &Stand, request: Vec<u8>, span: Duration) -> Result<f64> {
-    let callers: Vec<(Connection, Vec<u8>)> =
-        connections(stand).await?.into_iter().map(|connection| (connection, request.clone())).collect();
+    let callers: Vec<(Connection, Vec<u8>)> = connections(stand)
+        .await?
+        .into_iter()
+        .map(|connection| (connection, request.clone()))
+        .collect();
     let (rate, _) = rate(callers, span, |(mut connection, request)| async move {
         connection.send(&request).await?.expect(201)?;
         Ok((connection, request))
@@ -110,15 +137,21 @@ async fn asks(stand: &Stand, request: Vec<u8>, span: Duration) -> Result<f64> {
 
 async fn selects(stand: &Stand, runner: &Runner, span: Duration) -> Result<f64> {
     let (environment, service) = (runner.environment_id, runner.service_id);
-    let (rate, _) = rate(pg_connections(stand).await?, span, move |mut connection| async move {
-        let row = sqlx::query("SELECT head_seq FROM audit_streams WHERE environment_id = $1 AND service_id = $2")
+    let (rate, _) = rate(
+        pg_connections(stand).await?,
+        span,
+        move |mut connection| async move {
+            let row = sqlx::query(
+                "SELECT head_seq FROM audit_streams WHERE environment_id = $1 AND service_id = $2",
+            )
             .bind(environment)
             .bind(service)
             .fetch_one(&mut connection)
             .await?;
-        let _: i64 = row.try_get(0)?;
-        Ok(connection)
-    })
+            let _: i64 = row.try_get(0)?;
+            Ok(connection)
+        },
+    )
     .await?;
     Ok(rate)
 }
@@ -128,7 +161,10 @@ pub async fn no_op(stand: &Stand, span: Duration) -> Result<[Figure; 2]> {
     let runner = stand.runner("noop").await?;
     let pipeline = pipeline(100);
     apply_all(stand, &runner, &pipeline).await?;
-    let (by_digest, whole) = (runner.plan(&digest_of(&pipeline)?, ""), runner.plan(&pipeline, ""));
+    let (by_digest, whole) = (
+        runner.plan(&digest_of(&pipeline)?, ""),
+        runner.plan(&pipeline, ""),
+    );
     let (mut digest, mut body, mut select) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..TURNS {
         select.push(selects(stand, &runner, span).await?);
@@ -146,8 +182,16 @@ pub async fn no_op(stand: &Stand, span: Duration) -> Result<[Figure; 2]> {
         at_most: false,
     };
     Ok([
-        figure("1 no-op start, by digest | single-row SELECT", median(digest), 0.5),
-        figure("2 no-op start, 100-change body | single-row SELECT", median(body), 0.35),
+        figure(
+            "1 no-op start, by digest | single-row SELECT",
+            median(digest),
+            0.5,
+        ),
+        figure(
+            "2 no-op start, 100-change body | single-row SELECT",
+            median(body),
+            0.35,
+        ),
     ])
 }
 
@@ -166,15 +210,28 @@ async fn reporters(stand: &Stand, turn: usize) -> Result<Vec<Reporter>> {
     for at in 0..CALLERS {
         let runner = stand.runner(&format!("append-{turn}-{at}")).await?;
         let mut connection = Connection::open(&stand.address).await?;
-        let plan = connection.send(&runner.plan(&pipeline, "")).await?.expect(201)?.json()?;
+        let plan = connection
+            .send(&runner.plan(&pipeline, ""))
+            .await?
+            .expect(201)?
+            .json()?;
         let execution = plan["executionId"].as_i64().context("executionId")?;
-        all.push(Reporter { connection, runner, execution, at: 0 });
+        all.push(Reporter {
+            connection,
+            runner,
+            execution,
+            at: 0,
+        });
     }
     Ok(all)
 }
 
 async fn report(mut reporter: Reporter) -> Result<Reporter> {
-    let state = if reporter.at.is_multiple_of(2) { "STARTED" } else { "APPLIED" };
+    let state = if reporter.at.is_multiple_of(2) {
+        "STARTED"
+    } else {
+        "APPLIED"
+    };
     let change = format!("change-{:05}", (reporter.at / 2) % REPORTED_CHANGES);
     let request = reporter.runner.report(reporter.execution, &change, state);
     reporter.connection.send(&request).await?.expect(201)?;
@@ -183,7 +240,9 @@ async fn report(mut reporter: Reporter) -> Result<Reporter> {
 }
 
 /// The reference: the same row written, projected and counted by three statements in a transaction.
-async fn bare_append((mut connection, stream, mut seq): (PgConnection, i64, i64)) -> Result<(PgConnection, i64, i64)> {
+async fn bare_append(
+    (mut connection, stream, mut seq): (PgConnection, i64, i64),
+) -> Result<(PgConnection, i64, i64)> {
     seq += 1;
     let mut tx = connection.begin().await?;
     sqlx::query(
@@ -294,8 +353,12 @@ pub async fn lock_cycle(stand: &Stand, span: Duration) -> Result<Figure> {
         let mut callers = Vec::new();
         for (at, connection) in connections(stand).await?.into_iter().enumerate() {
             let runner = stand.runner(&format!("lock-{turn}-{at}")).await?;
-            let acquire =
-                runner.request("POST", &runner.lock_path("/acquisition"), "", r#"{"acquiredForMillis":60000}"#);
+            let acquire = runner.request(
+                "POST",
+                &runner.lock_path("/acquisition"),
+                "",
+                r#"{"acquiredForMillis":60000}"#,
+            );
             let release = runner.request("DELETE", &runner.lock_path(""), "", "");
             callers.push((connection, acquire, release));
         }
@@ -325,8 +388,17 @@ pub async fn pipeline_size(stand: &Stand, span: Duration) -> Result<Figure> {
     let (ten, ten_thousand) = (pipeline(10), pipeline(10_000));
     apply_all(stand, &short, &ten).await?;
     apply_all(stand, &long, &ten_thousand).await?;
-    let by = [short.plan(&digest_of(&ten)?, ""), long.plan(&digest_of(&ten_thousand)?, "")];
-    compare_times(stand, by, span, "5 no-op start by digest, 10,000 changes | 10 changes").await
+    let by = [
+        short.plan(&digest_of(&ten)?, ""),
+        long.plan(&digest_of(&ten_thousand)?, ""),
+    ];
+    compare_times(
+        stand,
+        by,
+        span,
+        "5 no-op start by digest, 10,000 changes | 10 changes",
+    )
+    .await
 }
 
 /// Row 6: does it cost more when the history is long?
@@ -338,11 +410,21 @@ pub async fn history_size(stand: &Stand, pool: &PgPool, span: Duration) -> Resul
         lengthen(pool, runner, entries).await?;
         // Once whole, at the head that the history was given.
         let request = runner.plan(&pipeline, "");
-        Connection::open(&stand.address).await?.send(&request).await?.expect(201)?;
+        Connection::open(&stand.address)
+            .await?
+            .send(&request)
+            .await?
+            .expect(201)?;
     }
     let digest = digest_of(&pipeline)?;
     let by = [young.plan(&digest, ""), old.plan(&digest, "")];
-    compare_times(stand, by, span, "6 no-op start, 1,000,000 entries of history | 1,000 entries").await
+    compare_times(
+        stand,
+        by,
+        span,
+        "6 no-op start, 1,000,000 entries of history | 1,000 entries",
+    )
+    .await
 }
 
 /// Old entries of changes that have left the pipeline. Their hashes are not the point here.
@@ -373,7 +455,12 @@ async fn lengthen(pool: &PgPool, runner: &Runner, entries: i64) -> Result<()> {
     Ok(())
 }
 
-async fn compare_times(stand: &Stand, by: [Vec<u8>; 2], span: Duration, name: &'static str) -> Result<Figure> {
+async fn compare_times(
+    stand: &Stand,
+    by: [Vec<u8>; 2],
+    span: Duration,
+    name: &'static str,
+) -> Result<Figure> {
     let (mut small, mut large) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
         small.push(asks(stand, by[0].clone(), span).await?);
@@ -381,7 +468,15 @@ async fn compare_times(stand: &Stand, by: [Vec<u8>; 2], span: Duration, name: &'
     }
     // Rates of the same number of callers: their inverse is the time of one.
     let (small, large) = (1e6 / median(small), 1e6 / median(large));
-    Ok(Figure { name, ours: large, reference: small, ratio: large / small, unit: "µs", goal: 1.2, at_most: true })
+    Ok(Figure {
+        name,
+        ours: large,
+        reference: small,
+        ratio: large / small,
+        unit: "µs",
+        goal: 1.2,
+        at_most: true,
+    })
 }
 
 pub struct Waiters {
@@ -396,7 +491,11 @@ pub async fn waiters(stand: &Stand, pool: &PgPool, count: usize) -> Result<Waite
     let holder = stand.runner("crowd").await?;
     let pipeline = pipeline(10);
     let mut connection = Connection::open(&stand.address).await?;
-    let plan = connection.send(&holder.plan(&pipeline, "")).await?.expect(201)?.json()?;
+    let plan = connection
+        .send(&holder.plan(&pipeline, ""))
+        .await?
+        .expect(201)?
+        .json()?;
     let execution = plan["executionId"].as_i64().context("executionId")?;
     let mut parked = Vec::with_capacity(count);
     for at in 0..count {
@@ -413,12 +512,21 @@ pub async fn waiters(stand: &Stand, pool: &PgPool, count: usize) -> Result<Waite
     wait_until_parked(stand, count).await?;
     for at in 0..10 {
         let change = format!("change-{at:05}");
-        connection.send(&holder.report(execution, &change, "STARTED")).await?.expect(201)?;
-        connection.send(&holder.report(execution, &change, "APPLIED")).await?.expect(201)?;
+        connection
+            .send(&holder.report(execution, &change, "STARTED"))
+            .await?
+            .expect(201)?;
+        connection
+            .send(&holder.report(execution, &change, "APPLIED"))
+            .await?
+            .expect(201)?;
     }
     let rss_mb = stand.server_rss_mb()?;
     let released = Instant::now();
-    connection.send(&holder.request("DELETE", &holder.lock_path(""), "", "")).await?.expect(200)?;
+    connection
+        .send(&holder.request("DELETE", &holder.lock_path(""), "", ""))
+        .await?
+        .expect(200)?;
     let mut last = released;
     for waiter in parked {
         last = last.max(waiter.await??);
@@ -437,10 +545,17 @@ pub async fn waiters(stand: &Stand, pool: &PgPool, count: usize) -> Result<Waite
 }
 
 async fn wait_until_parked(stand: &Stand, count: usize) -> Result<()> {
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", stand.address);
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n",
+        stand.address
+    );
     let started = Instant::now();
     loop {
-        let answer = Connection::open(&stand.address).await?.send(request.as_bytes()).await?.expect(200)?;
+        let answer = Connection::open(&stand.address)
+            .await?
+            .send(request.as_bytes())
+            .await?
+            .expect(200)?;
         let text = String::from_utf8(answer.body)?;
         let parked: usize = text
             .lines()
@@ -450,7 +565,10 @@ async fn wait_until_parked(stand: &Stand, count: usize) -> Result<()> {
         if parked == count {
             return Ok(());
         }
-        anyhow::ensure!(started.elapsed() < Duration::from_secs(60), "{parked} of {count} waiters are parked");
+        anyhow::ensure!(
+            started.elapsed() < Duration::from_mins(1),
+            "{parked} of {count} waiters are parked"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -27,18 +27,20 @@ impl Stand {
     /// Starts everything; `binary` is the server's.
     pub async fn start(binary: &Path, data: &Path) -> Result<Self> {
         if !binary.exists() {
-            bail!("{} is not there: build it with `cargo build --release --workspace --bins`", binary.display());
+            bail!(
+                "{} is not there: build it with `cargo build --release --workspace --bins`",
+                binary.display()
+            );
         }
         std::fs::create_dir_all(data).with_context(|| format!("creating {}", data.display()))?;
         let name = format!("bench_{}", std::process::id());
-        let (postgres, database_url) = match std::env::var("DATABASE_URL") {
-            Ok(url) => (None, url),
-            Err(_) => {
-                let postgres = EmbeddedPostgres::start(Options::new(data.join("postgres")))?;
-                postgres.create_database(&name)?;
-                let url = postgres.url(&name);
-                (Some(postgres), url)
-            }
+        let (postgres, database_url) = if let Ok(url) = std::env::var("DATABASE_URL") {
+            (None, url)
+        } else {
+            let postgres = EmbeddedPostgres::start(Options::new(data.join("postgres")))?;
+            postgres.create_database(&name)?;
+            let url = postgres.url(&name);
+            (Some(postgres), url)
         };
         let token = new_token(binary).await?;
         let bootstrap = data.join("bootstrap.toml");
@@ -59,7 +61,14 @@ impl Stand {
             .context("starting the server")?;
         let url = wait_for(&ready).await?;
         let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Ok(Self { address, database_url, server, token, directory: data.to_owned(), _postgres: postgres })
+        Ok(Self {
+            address,
+            database_url,
+            server,
+            token,
+            directory: data.to_owned(),
+            _postgres: postgres,
+        })
     }
 
     /// A session of a service of its own; services register themselves.
@@ -74,7 +83,12 @@ impl Stand {
             self.address,
             body.len()
         );
-        let answer = Connection::open(&self.address).await?.send(request.as_bytes()).await?.expect(200)?.json()?;
+        let answer = Connection::open(&self.address)
+            .await?
+            .send(request.as_bytes())
+            .await?
+            .expect(200)?
+            .json()?;
         Ok(Runner {
             host: self.address.clone(),
             jwt: answer["jwt"].as_str().context("jwt")?.to_owned(),
@@ -97,7 +111,10 @@ impl Stand {
     pub fn server_rss_mb(&self) -> Result<f64> {
         let pid = self.server.id().context("the server has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("VmRSS")?;
         let kb: f64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
         Ok(kb / 1024.0)
     }
@@ -140,7 +157,7 @@ value_env = "{TOKEN_VARIABLE}"
 
 async fn wait_for(ready: &Path) -> Result<String> {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < Duration::from_mins(1) {
         if let Ok(text) = std::fs::read_to_string(ready)
             && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
         {

@@ -28,11 +28,23 @@ async fn create_orders(tx: &mut PgTx) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-#[change(id = "orders-have-a-currency", order = "0002", author = "mara", target = "orders-db")]
+#[change(
+    id = "orders-have-a-currency",
+    order = "0002",
+    author = "mara",
+    target = "orders-db"
+)]
 async fn orders_have_a_currency(tx: &mut PgTx, shop: Dep<Shop>) -> Result<(), sqlx::Error> {
-    sqlx::query("ALTER TABLE orders ADD COLUMN currency text").execute(&mut **tx).await?;
-    sqlx::query("UPDATE orders SET currency = $1").bind(shop.currency).execute(&mut **tx).await?;
-    sqlx::query("ALTER TABLE orders ALTER COLUMN currency SET NOT NULL").execute(&mut **tx).await?;
+    sqlx::query("ALTER TABLE orders ADD COLUMN currency text")
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("UPDATE orders SET currency = $1")
+        .bind(shop.currency)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("ALTER TABLE orders ALTER COLUMN currency SET NOT NULL")
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -47,7 +59,11 @@ async fn withdraw_currencies(flags: TargetClient<Flags>) -> Result<(), reqwest::
 }
 
 pub async fn run() -> Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info,sqlx=warn").without_time().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("info,sqlx=warn")
+        .without_time()
+        .init();
     let pool = PgPool::connect(&variable("DATABASE_URL")?).await?;
     let flags = Flags::new(variable("FLAG_API_URL")?, Duration::from_secs(5))?;
 
@@ -56,7 +72,11 @@ pub async fn run() -> Result<()> {
         .target(PostgresTarget::new("orders-db", pool.clone()))
         .target(Target::non_transactional("flags", flags.clone()))
         .dependency(Shop { currency: "EUR" })
-        .stage(Stage::new("schema").change(create_orders).change(orders_have_a_currency))
+        .stage(
+            Stage::new("schema")
+                .change(create_orders)
+                .change(orders_have_a_currency),
+        )
         .stage(Stage::new("rollout").change(announce_currencies))
         .log_report(false)
         .build()?
@@ -71,13 +91,20 @@ pub async fn run() -> Result<()> {
         }
     };
     show::say(&format!("{report}"));
-    show::say(&format!("changes settled in {} ms; the application starts", started.elapsed().as_millis()));
+    show::say(&format!(
+        "changes settled in {} ms; the application starts",
+        started.elapsed().as_millis()
+    ));
 
-    let (orders, currency): (i64, String) =
-        sqlx::query_as("SELECT count(*), min(currency) FROM orders").fetch_one(&pool).await?;
+    let (orders, currency): (i64, String) = sqlx::query_as("SELECT count(*), min(currency) FROM orders")
+        .fetch_one(&pool)
+        .await?;
     show::say(&format!(
         "the application sees {orders} orders in {currency}; flag show-currency is {}",
-        flags.get("show-currency").await?.map_or("absent", |on| if on { "on" } else { "off" })
+        flags
+            .get("show-currency")
+            .await?
+            .map_or("absent", |on| if on { "on" } else { "off" })
     ));
     Ok(())
 }

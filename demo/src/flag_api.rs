@@ -31,11 +31,16 @@ struct Store {
 impl Store {
     fn load(file: PathBuf) -> Result<Self> {
         let flags = match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is not ours", file.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("{} is not ours", file.display()))?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
         };
-        Ok(Self { file, flags: Mutex::new(flags) })
+        Ok(Self {
+            file,
+            flags: Mutex::new(flags),
+        })
     }
 
     async fn update(&self, change: impl FnOnce(&mut BTreeMap<String, Flag>)) -> Result<(), StatusCode> {
@@ -56,25 +61,41 @@ fn save(file: &Path, flags: &BTreeMap<String, Flag>) -> io::Result<()> {
 pub async fn run(file: Option<PathBuf>) -> Result<()> {
     let file = file.context("usage: flamingock-demo flag-api FILE")?;
     let store = Arc::new(Store::load(file)?);
-    let flag = get(|State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>| async move {
-        store.flags.lock().await.get(&name).copied().map(Json).ok_or(StatusCode::NOT_FOUND)
-    })
-    .put(|State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>, Json(flag): Json<Flag>| async move {
-        store
-            .update(|flags| {
-                flags.insert(name, flag);
-            })
-            .await
-    })
-    .delete(|State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>| async move {
-        store
-            .update(|flags| {
-                flags.remove(&name);
-            })
-            .await
-    });
+    let flag = get(
+        |State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>| async move {
+            store
+                .flags
+                .lock()
+                .await
+                .get(&name)
+                .copied()
+                .map(Json)
+                .ok_or(StatusCode::NOT_FOUND)
+        },
+    )
+    .put(
+        |State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>, Json(flag): Json<Flag>| async move {
+            store
+                .update(|flags| {
+                    flags.insert(name, flag);
+                })
+                .await
+        },
+    )
+    .delete(
+        |State(store): State<Arc<Store>>, UrlPath(name): UrlPath<String>| async move {
+            store
+                .update(|flags| {
+                    flags.remove(&name);
+                })
+                .await
+        },
+    );
     let all = get(|State(store): State<Arc<Store>>| async move { Json(store.flags.lock().await.clone()) });
-    let router = Router::new().route("/flags", all).route("/flags/{name}", flag).with_state(store);
+    let router = Router::new()
+        .route("/flags", all)
+        .route("/flags/{name}", flag)
+        .with_state(store);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     show::say(&format!("http://{}", listener.local_addr()?));
     axum::serve(listener, router).await?;
@@ -90,7 +111,10 @@ pub struct Flags {
 
 impl Flags {
     pub fn new(url: String, timeout: Duration) -> Result<Self> {
-        Ok(Self { url, http: Client::builder().timeout(timeout).build()? })
+        Ok(Self {
+            url,
+            http: Client::builder().timeout(timeout).build()?,
+        })
     }
 
     fn flag(&self, name: &str) -> String {
@@ -98,12 +122,21 @@ impl Flags {
     }
 
     pub async fn set(&self, name: &str, on: bool) -> Result<(), reqwest::Error> {
-        self.http.put(self.flag(name)).json(&Flag { on }).send().await?.error_for_status()?;
+        self.http
+            .put(self.flag(name))
+            .json(&Flag { on })
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(())
     }
 
     pub async fn remove(&self, name: &str) -> Result<(), reqwest::Error> {
-        self.http.delete(self.flag(name)).send().await?.error_for_status()?;
+        self.http
+            .delete(self.flag(name))
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(())
     }
 

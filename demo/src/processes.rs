@@ -32,7 +32,11 @@ impl Process {
 
     /// As [`Process::start`], but the first line that it prints is waited for and returned.
     pub async fn start_and_read_line(name: &'static str, mut command: Command) -> Result<(Self, String)> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
         let output = child.stdout.take().context("the output was piped")?;
         let mut lines = BufReader::new(output).lines();
@@ -49,7 +53,11 @@ impl Process {
             let text = std::fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let last = lines[lines.len().saturating_sub(12)..].join("\n");
-            bail!("{} ended ({status}). The end of {}:\n{last}", self.name, log.display());
+            bail!(
+                "{} ended ({status}). The end of {}:\n{last}",
+                self.name,
+                log.display()
+            );
         }
         Ok(())
     }
@@ -63,7 +71,10 @@ impl Process {
     pub async fn stop(mut self) -> Result<()> {
         let Some(pid) = self.child.id() else { return Ok(()) };
         // `kill` is on every system that this runs on, and spares the demo any unsafe code.
-        Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        Command::new("kill")
+            .args(["-TERM", &pid.to_string()])
+            .status()
+            .await?;
         if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
             self.child.kill().await?;
         }

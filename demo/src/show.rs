@@ -71,13 +71,19 @@ pub async fn run(data: &Path, once: bool) -> Result<()> {
 
 /// Starts server and API into `running`, in that order, and runs the application.
 async fn show(data: &Path, running: &mut Vec<(Process, PathBuf)>) -> Result<()> {
-    let programs = std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
+    let programs = std::env::current_exe()?
+        .parent()
+        .context("this program has no folder")?
+        .to_owned();
     let server = programs.join("flamingock-server");
     if !server.exists() {
         bail!("{} is not there; ./run-demo builds it", server.display());
     }
     let ready = start_server(data, &server, running).await?;
-    say(&format!("[2/4] feature-flag API, a process of its own, flags in {}", data.join("flags.json").display()));
+    say(&format!(
+        "[2/4] feature-flag API, a process of its own, flags in {}",
+        data.join("flags.json").display()
+    ));
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("flag-api").arg(data.join("flags.json"));
     let (api, api_url) = Process::start_and_read_line("the feature-flag API", command).await?;
@@ -117,9 +123,18 @@ async fn start_server(data: &Path, server: &Path, running: &mut Vec<(Process, Pa
         Ok(_) => PREFERRED_ADDRESS,
         Err(_) => "127.0.0.1:0",
     };
-    say(&format!("[1/4] PostgreSQL and the coordination server (log: {})", log.display()));
+    say(&format!(
+        "[1/4] PostgreSQL and the coordination server (log: {})",
+        log.display()
+    ));
     let mut command = Command::new(server);
-    command.arg("dev").arg("--data").arg(data).arg("--ready-file").arg(&file).args(["--listen", listen]);
+    command
+        .arg("dev")
+        .arg("--data")
+        .arg(data)
+        .arg("--ready-file")
+        .arg(&file)
+        .args(["--listen", listen]);
     let started = Instant::now();
     running.push((Process::start("the server", command, &log)?, log.clone()));
     let mut told = Duration::from_secs(5);
@@ -127,14 +142,20 @@ async fn start_server(data: &Path, server: &Path, running: &mut Vec<(Process, Pa
         if let Ok(text) = std::fs::read_to_string(&file)
             && let Ok(ready) = serde_json::from_str::<Ready>(&text)
         {
-            say(&format!("      serving at {} after {:.1} s", ready.url, started.elapsed().as_secs_f64()));
+            say(&format!(
+                "      serving at {} after {:.1} s",
+                ready.url,
+                started.elapsed().as_secs_f64()
+            ));
             return Ok(ready);
         }
         for (process, log) in running.iter_mut() {
             process.must_run(log)?;
         }
         if started.elapsed() > told {
-            say("      still starting: the first time, PostgreSQL sets up its data, and may have to be fetched");
+            say(
+                "      still starting: the first time, PostgreSQL sets up its data, and may have to be fetched",
+            );
             told += Duration::from_secs(15);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -150,7 +171,9 @@ async fn shop_database(server_database: &str) -> Result<String> {
         .fetch_one(&mut connection)
         .await?;
     if !exists {
-        sqlx::query("CREATE DATABASE flamingock_demo_shop").execute(&mut connection).await?;
+        sqlx::query("CREATE DATABASE flamingock_demo_shop")
+            .execute(&mut connection)
+            .await?;
     }
     Ok(options.database(SHOP_DATABASE).to_url_lossy().to_string())
 }

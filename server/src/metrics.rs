@@ -3,8 +3,8 @@
 //! Labels come from closed sets only (a route, a status, an action): tenants, locks and changes are unbounded.
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Cheap to clone: every collector is shared.
@@ -44,24 +44,36 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    #[expect(clippy::new_without_default, reason = "each call makes a registry of its own; that should be visible")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "each call makes a registry of its own; that should be visible"
+    )]
     pub fn new() -> Self {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry
-            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .register(Box::new(
+                prometheus::process_collector::ProcessCollector::for_self(),
+            ))
             .expect("each name is registered once");
         let counter = |name: &str, help: &str| {
-            register(&registry, IntCounter::new(name, help).expect("the name and help are literals"))
+            register(
+                &registry,
+                IntCounter::new(name, help).expect("the name and help are literals"),
+            )
         };
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register(
                 &registry,
-                IntCounterVec::new(Opts::new(name, help), labels).expect("the name, help and labels are literals"),
+                IntCounterVec::new(Opts::new(name, help), labels)
+                    .expect("the name, help and labels are literals"),
             )
         };
         let gauge = |name: &str, help: &str| {
-            register(&registry, IntGauge::new(name, help).expect("the name and help are literals"))
+            register(
+                &registry,
+                IntGauge::new(name, help).expect("the name and help are literals"),
+            )
         };
         Self {
             http_requests: counters(
@@ -76,7 +88,9 @@ impl Metrics {
                         "flamingock_http_request_seconds",
                         "Seconds from a request's head to its answer's head, by route; parked time included.",
                     )
-                    .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0]),
+                    .buckets(vec![
+                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+                    ]),
                     &["route"],
                 )
                 .expect("the name, help and labels are literals"),
@@ -161,6 +175,8 @@ impl Metrics {
 }
 
 fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
-    registry.register(Box::new(collector.clone())).expect("each name is registered once");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each name is registered once");
     collector
 }

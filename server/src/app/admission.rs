@@ -14,14 +14,20 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(max_in_flight: usize, in_flight: IntGauge) -> Self {
-        Self { places: Arc::new(Semaphore::new(max_in_flight)), in_flight }
+        Self {
+            places: Arc::new(Semaphore::new(max_in_flight)),
+            in_flight,
+        }
     }
 
     /// A place, or `None` when all are taken.
     pub fn enter(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.in_flight.inc();
-        Some(Place(Arc::new(Held { admission: self.clone(), permit: Mutex::new(Some(permit)) })))
+        Some(Place(Arc::new(Held {
+            admission: self.clone(),
+            permit: Mutex::new(Some(permit)),
+        })))
     }
 }
 
@@ -44,14 +50,22 @@ impl Place {
     pub async fn enter_again(&self) {
         if let Ok(permit) = Arc::clone(&self.0.admission.places).acquire_owned().await {
             self.0.admission.in_flight.inc();
-            *self.0.permit.lock().expect("nothing panics while it holds this lock") = Some(permit);
+            *self
+                .0
+                .permit
+                .lock()
+                .expect("nothing panics while it holds this lock") = Some(permit);
         }
     }
 }
 
 impl Held {
     fn give_up(&self) {
-        let permit = self.permit.lock().expect("nothing panics while it holds this lock").take();
+        let permit = self
+            .permit
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .take();
         if permit.is_some() {
             self.admission.in_flight.dec();
         }

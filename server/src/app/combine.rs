@@ -23,7 +23,9 @@ pub struct Combiner<J, R> {
 
 impl<J, R> Clone for Combiner<J, R> {
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone() }
+        Self {
+            jobs: self.jobs.clone(),
+        }
     }
 }
 

@@ -18,7 +18,9 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Contention(_) => Self::Busy(Arc::new(error)),
-            StoreError::Constraint { .. } | StoreError::Corrupt { .. } | StoreError::Query(_) => Self::Broken(Arc::new(error)),
+            StoreError::Constraint { .. } | StoreError::Corrupt { .. } | StoreError::Query(_) => {
+                Self::Broken(Arc::new(error))
+            }
         }
     }
 }

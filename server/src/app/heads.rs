@@ -57,7 +57,11 @@ impl Heads {
                 }
             }
         });
-        Self { reads, folds: Arc::new(Cache::with_weighter(1_000, CACHED_CHANGES, ByChanges)), pool }
+        Self {
+            reads,
+            folds: Arc::new(Cache::with_weighter(1_000, CACHED_CHANGES, ByChanges)),
+            pool,
+        }
     }
 
     /// A read that began after the call did. `None`: there is no such environment.
@@ -68,7 +72,10 @@ impl Heads {
     /// The fold at a head that was just read (or a newer one).
     pub async fn fold(&self, scope: Scope, head: &Head) -> Result<Arc<Fold>, Fault> {
         let Some(stream_id) = head.stream_id else {
-            return Ok(Arc::new(Fold { head_seq: 0, states: States::new() }));
+            return Ok(Arc::new(Fold {
+                head_seq: 0,
+                states: States::new(),
+            }));
         };
         if let Some(fold) = self.cached(scope, head.head_seq) {
             return Ok(fold);
@@ -108,5 +115,8 @@ async fn read(pool: &PgPool, scopes: &[Scope]) -> Result<HashMap<Scope, Head>, S
     distinct.sort_unstable();
     distinct.dedup();
     let mut conn = pool.acquire().await?;
-    Ok(streams::load_heads(&mut conn, &distinct).await?.into_iter().collect())
+    Ok(streams::load_heads(&mut conn, &distinct)
+        .await?
+        .into_iter()
+        .collect())
 }

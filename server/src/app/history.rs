@@ -3,9 +3,9 @@
 use sqlx::PgPool;
 
 use super::fault::Fault;
+use crate::store::Scope;
 use crate::store::audit::{self, Entry, Verification};
 use crate::store::executions::{self, ExecutionDetail, ExecutionSummary};
-use crate::store::Scope;
 
 #[derive(Clone)]
 pub struct History {

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use flamingock_domain::audit::{
-    self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source,
-};
+use flamingock_domain::audit::{self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source};
 use flamingock_domain::ids::{ChangeId, LockKey, Seq};
 use sqlx::{Acquire as _, PgConnection, PgPool};
 
@@ -50,7 +48,11 @@ pub struct Decided {
 pub enum ResolveError {
     /// None of the decisions was recorded, because of this one.
     #[error("the decision on {change} is refused")]
-    Refused { change: ChangeId, refusal: ResolveRefusal, latest: Option<AuditState> },
+    Refused {
+        change: ChangeId,
+        refusal: ResolveRefusal,
+        latest: Option<AuditState>,
+    },
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -72,15 +74,28 @@ struct Situation {
 impl Situation {
     async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
         let (_, states) = streams::load_fold(conn, stream_id).await?;
-        let marks = states::load_mark_reports(conn, stream_id).await?.into_iter().collect();
+        let marks = states::load_mark_reports(conn, stream_id)
+            .await?
+            .into_iter()
+            .collect();
         let key = LockKey::of_service(scope.service_id);
         let (rows, now) = locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
-        Ok(Self { states, marks, lock: rows.into_iter().next().map(|(_, row)| row), now })
+        Ok(Self {
+            states,
+            marks,
+            lock: rows.into_iter().next().map(|(_, row)| row),
+            now,
+        })
     }
 
     fn in_progress(&self, latest: &ChangeState) -> bool {
         let lock = self.lock.as_ref();
-        rules::in_progress(latest, lock.map(|row| &row.lock), lock.and_then(|row| row.execution), self.now)
+        rules::in_progress(
+            latest,
+            lock.map(|row| &row.lock),
+            lock.and_then(|row| row.execution),
+            self.now,
+        )
     }
 
     fn contradicted(&self, change: &ChangeId, latest: &ChangeState) -> bool {
@@ -91,7 +106,10 @@ impl Situation {
 
 impl Issues {
     pub(super) fn new(pool: PgPool, metrics: &Metrics) -> Self {
-        Self { pool, metrics: metrics.clone() }
+        Self {
+            pool,
+            metrics: metrics.clone(),
+        }
     }
 
     /// Changes that wait for a person, by id. One that its runner is working on this moment is not among them.
@@ -111,13 +129,22 @@ impl Issues {
             .collect();
         found.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         let seqs: Vec<i64> = found.iter().map(|(_, latest, _)| latest.seq).collect();
-        let mut entries: HashMap<Seq, audit::Entry> =
-            audit::load_at(&mut conn, stream_id, &seqs).await?.into_iter().map(|entry| (entry.seq, entry)).collect();
+        let mut entries: HashMap<Seq, audit::Entry> = audit::load_at(&mut conn, stream_id, &seqs)
+            .await?
+            .into_iter()
+            .map(|entry| (entry.seq, entry))
+            .collect();
         Ok(found
             .into_iter()
             .filter_map(|(change, latest, contradicted_by_mark)| {
                 let entry = entries.remove(&latest.seq)?;
-                Some(Issue { change, latest, contradicted_by_mark, since: entry.received_at, fact: entry.fact })
+                Some(Issue {
+                    change,
+                    latest,
+                    contradicted_by_mark,
+                    since: entry.received_at,
+                    fact: entry.fact,
+                })
             })
             .collect())
     }
@@ -131,10 +158,14 @@ impl Issues {
         decisions: &[Decision],
     ) -> Result<Vec<Decided>, ResolveError> {
         // The refusal travels inside the result: it is an answer, not a fault to be retried.
-        let done = retry::on_contention("resolve", || self.try_resolve(scope, actor, reason, decisions)).await?;
+        let done =
+            retry::on_contention("resolve", || self.try_resolve(scope, actor, reason, decisions)).await?;
         if let Ok(decided) = &done {
             for one in decided {
-                self.metrics.audit_appends.with_label_values(&[one.state.as_wire(), Source::Person.as_wire()]).inc();
+                self.metrics
+                    .audit_appends
+                    .with_label_values(&[one.state.as_wire(), Source::Person.as_wire()])
+                    .inc();
                 tracing::info!(
                     change.id = %one.change, state = one.state.as_wire(), seq = one.seq, actor, "a person decided"
                 );
@@ -152,7 +183,11 @@ impl Issues {
     ) -> Result<Result<Vec<Decided>, ResolveError>, Fault> {
         let mut conn = self.pool.acquire().await?;
         let mut tx = conn.begin().await?;
-        let Some(mut stream) = streams::lock_existing(&mut tx, &[scope]).await?.into_iter().next() else {
+        let Some(mut stream) = streams::lock_existing(&mut tx, &[scope])
+            .await?
+            .into_iter()
+            .next()
+        else {
             return Ok(Err(no_issue(decisions)));
         };
         let mut situation = Situation::load(&mut tx, scope, stream.id).await?;
@@ -170,8 +205,12 @@ impl Issues {
             let judged = rules::resolve_marked(
                 latest.as_ref(),
                 decision.expected,
-                latest.as_ref().is_some_and(|latest| situation.in_progress(latest)),
-                latest.as_ref().is_some_and(|latest| situation.contradicted(&decision.change, latest)),
+                latest
+                    .as_ref()
+                    .is_some_and(|latest| situation.in_progress(latest)),
+                latest
+                    .as_ref()
+                    .is_some_and(|latest| situation.contradicted(&decision.change, latest)),
                 decision.resolution,
             );
             let state = match judged {
@@ -188,9 +227,14 @@ impl Issues {
                 .and_then(|latest| basis.iter().find(|entry| entry.seq == latest.seq))
                 .map(|entry| entry.fact.clone())
                 .unwrap_or_default();
-            let (entry, next, new) = person_entry(&mut stream, &situation, about, state, actor, reason, decision);
+            let (entry, next, new) =
+                person_entry(&mut stream, &situation, about, state, actor, reason, decision);
             situation.states.insert(decision.change.clone(), next);
-            decided.push(Decided { change: decision.change.clone(), state, seq: entry.seq });
+            decided.push(Decided {
+                change: decision.change.clone(),
+                state,
+                seq: entry.seq,
+            });
             entries.push(entry);
             projected.push(new);
         }
@@ -255,7 +299,11 @@ fn no_issue(decisions: &[Decision]) -> ResolveError {
             latest: None,
         },
         None => ResolveError::Fault(
-            StoreError::Corrupt { table: "audit_streams", detail: "no decision to record".to_owned() }.into(),
+            StoreError::Corrupt {
+                table: "audit_streams",
+                detail: "no decision to record".to_owned(),
+            }
+            .into(),
         ),
     }
 }

@@ -20,7 +20,10 @@ use crate::store::{Scope, executions};
 #[derive(Clone, Debug)]
 pub enum Wish {
     /// Lease already clamped.
-    Acquire { lease: Duration, proof: Option<Proof> },
+    Acquire {
+        lease: Duration,
+        proof: Option<Proof>,
+    },
     Extend,
     Release,
 }
@@ -64,14 +67,20 @@ impl Locks {
         let calls = Combiner::spawn("locks", 256, settings.batch_limit, move |calls: Vec<Call>| {
             let pool = pool.clone();
             async move {
-                let done = retry::on_contention("locks", || write(&pool, settings.takeover_grace, &calls)).await;
+                let done =
+                    retry::on_contention("locks", || write(&pool, settings.takeover_grace, &calls)).await;
                 match done {
                     Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
                     Err(fault) => calls.iter().map(|_| Err(fault.clone())).collect(),
                 }
             }
         });
-        Self { calls, heads, waiting, metrics: metrics.clone() }
+        Self {
+            calls,
+            heads,
+            waiting,
+            metrics: metrics.clone(),
+        }
     }
 
     pub async fn wish(&self, scope: Scope, runner: RunnerId, wish: Wish) -> Result<Outcome, Fault> {
@@ -99,20 +108,30 @@ impl Locks {
     /// The lock as recorded, run out or not; `None` where nobody holds it.
     pub async fn view(&self, scope: Scope) -> Result<Option<Lock>, Fault> {
         let head = self.heads.read(scope).await?;
-        Ok(head.and_then(|head| head.lock).filter(|lock| lock.lease.is_some()))
+        Ok(head
+            .and_then(|head| head.lock)
+            .filter(|lock| lock.lease.is_some()))
     }
 }
 
 async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Outcome>, Fault> {
     let mut asked: Vec<(i64, LockKey)> = calls
         .iter()
-        .map(|call| (call.scope.environment_id, LockKey::of_service(call.scope.service_id)))
+        .map(|call| {
+            (
+                call.scope.environment_id,
+                LockKey::of_service(call.scope.service_id),
+            )
+        })
         .collect();
     asked.sort_unstable();
     asked.dedup();
     let mut conn = pool.acquire().await?;
     let mut tx = conn.begin().await?;
-    let keys: Vec<(i64, &str)> = asked.iter().map(|(environment, key)| (*environment, key.as_str())).collect();
+    let keys: Vec<(i64, &str)> = asked
+        .iter()
+        .map(|(environment, key)| (*environment, key.as_str()))
+        .collect();
     let (rows, now) = locks::lock_for_update(&mut tx, &keys).await?;
     let mut held: HashMap<(i64, LockKey), (LockRow, bool)> = rows
         .into_iter()
@@ -121,7 +140,10 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
     let mut ended: Vec<i64> = Vec::new();
     let mut outcomes = Vec::with_capacity(calls.len());
     for call in calls {
-        let at = (call.scope.environment_id, LockKey::of_service(call.scope.service_id));
+        let at = (
+            call.scope.environment_id,
+            LockKey::of_service(call.scope.service_id),
+        );
         let (row, changed) = held.get_mut(&at).ok_or_else(|| {
             Fault::from(crate::store::StoreError::Corrupt {
                 table: "locks",
@@ -157,11 +179,18 @@ fn decide(
     grace: Duration,
     now: flamingock_domain::time::Timestamp,
 ) -> Outcome {
-    let not_held = |row: &LockRow| Outcome::NotHeld { holder: row.lock.lease.clone() };
+    let not_held = |row: &LockRow| Outcome::NotHeld {
+        holder: row.lock.lease.clone(),
+    };
     match &call.wish {
         Wish::Acquire { lease, proof } => {
-            let claim =
-                Claim { lock: Some(&row.lock), runner: &call.runner, proof: proof.as_ref(), now, grace };
+            let claim = Claim {
+                lock: Some(&row.lock),
+                runner: &call.runner,
+                proof: proof.as_ref(),
+                now,
+                grace,
+            };
             match lock::acquire(&claim) {
                 Acquire::Grant { kind, fence } => {
                     tracing::debug!(lock.key = %row.lock.key, lock.fence = fence, grant = grant_label(kind), "lock granted");

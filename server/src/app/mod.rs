@@ -59,9 +59,19 @@ impl App {
     /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
     pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
         let heads = Heads::new(pool.clone(), settings.batch_limit);
-        let waiting = Waiting::new(metrics.waiters.clone(), settings.max_waiters, settings.takeover_grace);
+        let waiting = Waiting::new(
+            metrics.waiters.clone(),
+            settings.max_waiters,
+            settings.takeover_grace,
+        );
         Self {
-            plans: plans::Plans::new(pool.clone(), heads.clone(), waiting.clone(), settings.takeover_grace, metrics),
+            plans: plans::Plans::new(
+                pool.clone(),
+                heads.clone(),
+                waiting.clone(),
+                settings.takeover_grace,
+                metrics,
+            ),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
@@ -74,10 +84,20 @@ impl App {
 
     /// Whether the database answers and has the schema of this binary.
     pub async fn ready(&self) -> Result<(), NotReady> {
-        let mut conn = self.pool.acquire().await.map_err(|error| NotReady::Database(error.into()))?;
-        let actual = store::load_schema_version(&mut conn).await.map_err(NotReady::Database)?;
+        let mut conn = self
+            .pool
+            .acquire()
+            .await
+            .map_err(|error| NotReady::Database(error.into()))?;
+        let actual = store::load_schema_version(&mut conn)
+            .await
+            .map_err(NotReady::Database)?;
         let expected = store::expected_schema_version();
-        if actual < expected { Err(NotReady::Schema { actual, expected }) } else { Ok(()) }
+        if actual < expected {
+            Err(NotReady::Schema { actual, expected })
+        } else {
+            Ok(())
+        }
     }
 
     /// (connections in use, idle connections)
@@ -97,11 +117,18 @@ pub enum NotReady {
 }
 
 /// The pool that the use cases work on. Opens no connection yet.
-pub async fn connect(
+pub fn connect(
     url: &str,
     max_connections: u32,
     acquire_timeout: Duration,
     statement_timeout: Duration,
 ) -> Result<PgPool, Fault> {
-    Ok(store::connect(url, PoolSettings { max_connections, acquire_timeout, statement_timeout }).await?)
+    Ok(store::connect(
+        url,
+        PoolSettings {
+            max_connections,
+            acquire_timeout,
+            statement_timeout,
+        },
+    )?)
 }

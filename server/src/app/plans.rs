@@ -75,8 +75,21 @@ pub struct Plans {
 }
 
 impl Plans {
-    pub(super) fn new(pool: PgPool, heads: Heads, waiting: Waiting, grace: Duration, metrics: &Metrics) -> Self {
-        Self { pool, heads, waiting, gates: Arc::default(), grace, metrics: metrics.clone() }
+    pub(super) fn new(
+        pool: PgPool,
+        heads: Heads,
+        waiting: Waiting,
+        grace: Duration,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            pool,
+            heads,
+            waiting,
+            gates: Arc::default(),
+            grace,
+            metrics: metrics.clone(),
+        }
     }
 
     /// Decides, starting from a head that was read for this request; parks while the caller is willing to wait.
@@ -115,7 +128,10 @@ impl Plans {
 
     async fn read_head(&self, scope: Scope) -> Result<Head, Fault> {
         self.heads.read(scope).await?.ok_or_else(|| {
-            Fault::from(StoreError::Corrupt { table: "environments", detail: "an environment has vanished".to_owned() })
+            Fault::from(StoreError::Corrupt {
+                table: "environments",
+                detail: "an environment has vanished".to_owned(),
+            })
         })
     }
 
@@ -132,8 +148,15 @@ impl Plans {
             };
             if !writes {
                 self.count(&plan, "look");
-                let lock = matches!(plan.action, PlanAction::Await { .. }).then(|| head.lock.clone()).flatten();
-                return Ok(Planned { plan, execution: None, lock, head_seq: fold.head_seq });
+                let lock = matches!(plan.action, PlanAction::Await { .. })
+                    .then(|| head.lock.clone())
+                    .flatten();
+                return Ok(Planned {
+                    plan,
+                    execution: None,
+                    lock,
+                    head_seq: fold.head_seq,
+                });
             }
             // Of many runners that see the lock free at once, one goes to the database; the others then look again,
             // together, instead of queueing for the row one by one.
@@ -171,7 +194,13 @@ impl Plans {
         lock: Option<&'a Lock>,
         now: flamingock_domain::time::Timestamp,
     ) -> Claim<'a> {
-        Claim { lock, runner: ask.runner, proof: ask.proof, now, grace: self.grace }
+        Claim {
+            lock,
+            runner: ask.runner,
+            proof: ask.proof,
+            now,
+            grace: self.grace,
+        }
     }
 
     /// Decides in the transaction that holds the stream and the lock, and writes what was decided.
@@ -183,14 +212,21 @@ impl Plans {
         let (rows, now) =
             locks::lock_for_update(&mut tx, &[(ask.scope.environment_id, key.as_str())]).await?;
         let (_, row) = one(rows, "locks")?;
-        let fold = self.heads.fold_locked(&mut tx, ask.scope, stream.id, stream.head_seq).await?;
+        let fold = self
+            .heads
+            .fold_locked(&mut tx, ask.scope, stream.id, stream.head_seq)
+            .await?;
         let executions_of_run = if ask.pipeline.is_start_of_run() {
             Vec::new()
         } else {
             executions::list_of_run(&mut tx, stream.id, ask.runner).await?
         };
         let has_marks = ask.pipeline.has_marks();
-        let marks_seen = if has_marks { load_marks_seen(&mut tx, stream.id).await? } else { HashMap::new() };
+        let marks_seen = if has_marks {
+            load_marks_seen(&mut tx, stream.id).await?
+        } else {
+            HashMap::new()
+        };
         let input = PlanInput {
             pipeline: ask.pipeline,
             states: &fold.states,
@@ -200,11 +236,16 @@ impl Plans {
             settings: stream.settings,
         };
         let plan = plan::plan(&input);
-        debug_assert_eq!(plan::check(&input, &plan), Vec::new(), "the planner contradicts its own laws");
+        debug_assert_eq!(
+            plan::check(&input, &plan),
+            Vec::new(),
+            "the planner contradicts its own laws"
+        );
 
         let planned_at = stream.head_seq;
         if has_marks && !matches!(plan.action, PlanAction::Await { .. }) {
-            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now).await?;
+            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now)
+                .await?;
         }
         let planned = match &plan.action {
             PlanAction::Execute { kind, fence, .. } => {
@@ -237,26 +278,44 @@ impl Plans {
                 )
                 .await?;
                 // Whoever held the lock before, by another grant, holds it no more.
-                executions::update_ended(&mut tx, &row.execution.map(|id| id.0).into_iter().collect::<Vec<_>>()).await?;
+                executions::update_ended(
+                    &mut tx,
+                    &row.execution.map(|id| id.0).into_iter().collect::<Vec<_>>(),
+                )
+                .await?;
                 let update = LockUpdate {
                     environment_id: ask.scope.environment_id,
                     lock: lock.clone(),
                     execution: Some(execution),
                 };
                 locks::update(&mut tx, &[update]).await?;
-                self.metrics.lock_events.with_label_values(&[grant_label(*kind)]).inc();
+                self.metrics
+                    .lock_events
+                    .with_label_values(&[grant_label(*kind)])
+                    .inc();
                 tracing::info!(
                     execution.id = execution.0, lock.key = %lock.key, lock.fence = fence, grant = grant_label(*kind),
                     runner.id = %ask.runner, planned_at, "plan granted"
                 );
-                Planned { execution: Some(execution), lock: Some(lock), head_seq: stream.head_seq, plan }
+                Planned {
+                    execution: Some(execution),
+                    lock: Some(lock),
+                    head_seq: stream.head_seq,
+                    plan,
+                }
             }
-            PlanAction::Await { .. } => {
-                Planned { execution: None, lock: Some(row.lock), head_seq: stream.head_seq, plan }
-            }
-            PlanAction::Continue | PlanAction::Abort => {
-                Planned { execution: None, lock: None, head_seq: stream.head_seq, plan }
-            }
+            PlanAction::Await { .. } => Planned {
+                execution: None,
+                lock: Some(row.lock),
+                head_seq: stream.head_seq,
+                plan,
+            },
+            PlanAction::Continue | PlanAction::Abort => Planned {
+                execution: None,
+                lock: None,
+                head_seq: stream.head_seq,
+                plan,
+            },
         };
         tx.commit().await?;
         Ok(planned)
@@ -273,13 +332,19 @@ impl Plans {
         now: flamingock_domain::time::Timestamp,
     ) -> Result<(), Fault> {
         let reported_at = stream.head_seq;
-        let attempts: Vec<i64> =
-            plan.derived.iter().filter_map(|derived| fold.states.get(&derived.id)).map(|state| state.seq).collect();
+        let attempts: Vec<i64> = plan
+            .derived
+            .iter()
+            .filter_map(|derived| fold.states.get(&derived.id))
+            .map(|state| state.seq)
+            .collect();
         let attempts = audit::load_at(tx, stream.id, &attempts).await?;
         let mut entries = Vec::with_capacity(plan.derived.len());
         let mut projected = Vec::with_capacity(plan.derived.len());
         for derived in &plan.derived {
-            let attempt = attempts.iter().find(|entry| entry.fact.change_id == derived.id.as_str());
+            let attempt = attempts
+                .iter()
+                .find(|entry| entry.fact.change_id == derived.id.as_str());
             if attempt.is_none() {
                 tracing::warn!(
                     change.id = %derived.id, runner.id = %ask.runner,
@@ -298,7 +363,10 @@ impl Plans {
                 execution_id: derived.execution.map(|id| id.0),
                 source: Source::Mark,
             });
-            self.metrics.audit_appends.with_label_values(&[derived.state.as_wire(), Source::Mark.as_wire()]).inc();
+            self.metrics
+                .audit_appends
+                .with_label_values(&[derived.state.as_wire(), Source::Mark.as_wire()])
+                .inc();
             entries.push(entry);
         }
         audit::append(tx, &entries).await?;
@@ -320,7 +388,10 @@ impl Plans {
 
     /// Counts an answer that was found without planning.
     pub fn count_cached_continue(&self) {
-        self.metrics.plan_decisions.with_label_values(&["CONTINUE", "cache"]).inc();
+        self.metrics
+            .plan_decisions
+            .with_label_values(&["CONTINUE", "cache"])
+            .inc();
     }
 
     fn count(&self, plan: &Plan, found: &str) {
@@ -330,7 +401,10 @@ impl Plans {
             PlanAction::Await { .. } => "AWAIT",
             PlanAction::Abort => "ABORT",
         };
-        self.metrics.plan_decisions.with_label_values(&[action, found]).inc();
+        self.metrics
+            .plan_decisions
+            .with_label_values(&[action, found])
+            .inc();
         for stage in &plan.repeated_stages {
             tracing::warn!(stage.name = %stage, "a stage name is submitted more than once: its changes are merged");
         }
@@ -351,7 +425,11 @@ async fn load_marks_seen(tx: &mut PgConnection, stream_id: i64) -> Result<HashMa
     rows.into_iter()
         .map(|(id, seq)| {
             ChangeId::parse(id).map(|id| (id, seq)).map_err(|error| {
-                StoreError::Corrupt { table: "mark_reports", detail: format!("change_id {error}") }.into()
+                StoreError::Corrupt {
+                    table: "mark_reports",
+                    detail: format!("change_id {error}"),
+                }
+                .into()
             })
         })
         .collect()
@@ -396,7 +474,11 @@ fn one<T>(rows: Vec<T>, table: &'static str) -> Result<T, Fault> {
     let count = rows.len();
     match rows.into_iter().next() {
         Some(row) if count == 1 => Ok(row),
-        _ => Err(StoreError::Corrupt { table, detail: format!("one row to lock, {count} found") }.into()),
+        _ => Err(StoreError::Corrupt {
+            table,
+            detail: format!("one row to lock, {count} found"),
+        }
+        .into()),
     }
 }
 
@@ -415,7 +497,10 @@ struct Gate {
 
 impl Default for Gates {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), gates: (0..256).map(|_| Gate::default()).collect() }
+        Self {
+            hasher: RandomState::new(),
+            gates: (0..256).map(|_| Gate::default()).collect(),
+        }
     }
 }
 

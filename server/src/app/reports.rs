@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flamingock_domain::audit::{
-    AuditState, ChangeState, Judgement, RecoveryStrategy, Report, ReportedExecution, Source, StartRefusal, TxStrategy,
-    judge,
+    AuditState, ChangeState, Judgement, RecoveryStrategy, Report, ReportedExecution, Source, StartRefusal,
+    TxStrategy, judge,
 };
 use flamingock_domain::ids::{ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq};
 use flamingock_domain::lock::Lock;
@@ -58,9 +58,15 @@ pub struct Recorded {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Appended { seq: Seq, late: bool },
+    Appended {
+        seq: Seq,
+        late: bool,
+    },
     /// The same was recorded before, there.
-    Duplicate { seq: Seq, late: bool },
+    Duplicate {
+        seq: Seq,
+        late: bool,
+    },
     /// Only a `STARTED` is ever refused.
     Refused(StartRefusal),
 }
@@ -90,7 +96,11 @@ impl Reports {
                 })
             })
             .collect();
-        Self { workers, hasher: RandomState::new(), metrics: metrics.clone() }
+        Self {
+            workers,
+            hasher: RandomState::new(),
+            metrics: metrics.clone(),
+        }
     }
 
     pub async fn tell(&self, told: Told) -> Result<Recorded, Fault> {
@@ -101,9 +111,15 @@ impl Reports {
         let source = if import { Source::Import } else { Source::Runner };
         match recorded.outcome {
             Outcome::Appended { late, .. } => {
-                self.metrics.audit_appends.with_label_values(&[state.as_wire(), source.as_wire()]).inc();
+                self.metrics
+                    .audit_appends
+                    .with_label_values(&[state.as_wire(), source.as_wire()])
+                    .inc();
                 if late {
-                    self.metrics.audit_late.with_label_values(&[state.as_wire()]).inc();
+                    self.metrics
+                        .audit_late
+                        .with_label_values(&[state.as_wire()])
+                        .inc();
                     tracing::warn!(
                         change.id = %change, runner.id = %runner, state = state.as_wire(),
                         "a late report was recorded as evidence: another execution or a person had written since"
@@ -112,7 +128,10 @@ impl Reports {
             }
             Outcome::Duplicate { .. } => self.metrics.audit_duplicates.inc(),
             Outcome::Refused(refusal) => {
-                self.metrics.audit_refused.with_label_values(&[refusal_label(refusal)]).inc();
+                self.metrics
+                    .audit_refused
+                    .with_label_values(&[refusal_label(refusal)])
+                    .inc();
                 tracing::warn!(
                     change.id = %change, runner.id = %runner, reason = refusal_label(refusal),
                     "a STARTED was refused: somebody is running without the right to"
@@ -170,7 +189,10 @@ async fn write(pool: &PgPool, told: &[Told]) -> Result<Vec<Recorded>, Fault> {
     let mut tx = conn.begin().await?;
     let streams = streams::lock(&mut tx, &scopes).await?;
     let mut ledger = Ledger::load(&mut tx, streams, told).await?;
-    let outcomes: Vec<Recorded> = told.iter().map(|told| ledger.record(told)).collect::<Result<_, Fault>>()?;
+    let outcomes: Vec<Recorded> = told
+        .iter()
+        .map(|told| ledger.record(told))
+        .collect::<Result<_, Fault>>()?;
     if !ledger.entries.is_empty() {
         ledger.save(&mut tx).await?;
     }
@@ -196,7 +218,8 @@ struct Ledger {
 
 impl Ledger {
     async fn load(tx: &mut PgConnection, streams: Vec<Stream>, told: &[Told]) -> Result<Self, Fault> {
-        let streams: HashMap<Scope, Stream> = streams.into_iter().map(|stream| (stream.scope, stream)).collect();
+        let streams: HashMap<Scope, Stream> =
+            streams.into_iter().map(|stream| (stream.scope, stream)).collect();
         let stream_of = |told: &Told| streams.get(&told.scope).map_or(0, |stream| stream.id);
         let numbers: Vec<i64> = told
             .iter()
@@ -206,7 +229,10 @@ impl Ledger {
             })
             .collect();
         let executions = executions::load_facts(tx, &numbers).await?;
-        let asked: Vec<(i64, &str)> = told.iter().map(|told| (stream_of(told), told.change.as_str())).collect();
+        let asked: Vec<(i64, &str)> = told
+            .iter()
+            .map(|told| (stream_of(told), told.change.as_str()))
+            .collect();
         let latest = states::load_some(tx, &asked).await?;
         let keys: Vec<ReportKey<'_>> = told
             .iter()
@@ -220,8 +246,14 @@ impl Ledger {
         let recorded = audit::load_recorded(tx, &keys).await?;
         let (locks, now) = load_locks(tx, told).await?;
         Ok(Self {
-            executions: executions.into_iter().map(|execution| (execution.id.0, execution)).collect(),
-            latest: latest.into_iter().map(|(stream, id, state)| ((stream, id.to_string()), state)).collect(),
+            executions: executions
+                .into_iter()
+                .map(|execution| (execution.id.0, execution))
+                .collect(),
+            latest: latest
+                .into_iter()
+                .map(|(stream, id, state)| ((stream, id.to_string()), state))
+                .collect(),
             recorded: recorded
                 .into_iter()
                 .map(|(stream, change, execution, state, seq, late)| {
@@ -239,17 +271,28 @@ impl Ledger {
     /// Judges one report and takes it into what will be written.
     fn record(&mut self, told: &Told) -> Result<Recorded, Fault> {
         let stream = self.streams.get_mut(&told.scope).ok_or_else(|| {
-            Fault::from(StoreError::Corrupt { table: "audit_streams", detail: "a locked stream is missing".to_owned() })
+            Fault::from(StoreError::Corrupt {
+                table: "audit_streams",
+                detail: "a locked stream is missing".to_owned(),
+            })
         })?;
         let key: ChangeKey = (stream.id, told.change.to_string());
-        let report_key = (key.clone(), told.fact.execution_ref.clone(), told.fact.state.clone());
+        let report_key = (
+            key.clone(),
+            told.fact.execution_ref.clone(),
+            told.fact.state.clone(),
+        );
         let same = self.recorded.get(&report_key).copied();
-        let lock = self.locks.get(&(told.scope.environment_id, LockKey::of_service(told.scope.service_id)));
+        let lock = self.locks.get(&(
+            told.scope.environment_id,
+            LockKey::of_service(told.scope.service_id),
+        ));
         // An execution of another service answers exactly like one that does not exist (invariant 9).
         let known = match told.execution {
-            NamedExecution::Number(id) => {
-                self.executions.get(&id.0).filter(|execution| execution.stream_id == stream.id)
-            }
+            NamedExecution::Number(id) => self
+                .executions
+                .get(&id.0)
+                .filter(|execution| execution.stream_id == stream.id),
             NamedExecution::Text(_) => None,
         };
         let execution = match (&told.execution, known) {
@@ -278,9 +321,17 @@ impl Ledger {
             Judgement::AppendLate => true,
             Judgement::Duplicate => {
                 let (seq, late) = same.unwrap_or_default();
-                return Ok(Recorded { outcome: Outcome::Duplicate { seq, late }, lock });
+                return Ok(Recorded {
+                    outcome: Outcome::Duplicate { seq, late },
+                    lock,
+                });
             }
-            Judgement::Refuse(refusal) => return Ok(Recorded { outcome: Outcome::Refused(refusal), lock }),
+            Judgement::Refuse(refusal) => {
+                return Ok(Recorded {
+                    outcome: Outcome::Refused(refusal),
+                    lock,
+                });
+            }
         };
         let (source, execution) = match &told.execution {
             NamedExecution::Number(id) => (Source::Runner, Some(*id)),
@@ -296,7 +347,9 @@ impl Ledger {
                     seq,
                     state: told.state,
                     tx_strategy: TxStrategy::from_wire(fact.tx_strategy.as_deref().unwrap_or_default()),
-                    recovery: RecoveryStrategy::from_wire(fact.recovery_strategy.as_deref().unwrap_or_default()),
+                    recovery: RecoveryStrategy::from_wire(
+                        fact.recovery_strategy.as_deref().unwrap_or_default(),
+                    ),
                     execution,
                     source,
                 },
@@ -317,7 +370,10 @@ impl Ledger {
         }
         self.recorded.insert(report_key, (seq, late));
         self.entries.push(entry);
-        Ok(Recorded { outcome: Outcome::Appended { seq, late }, lock })
+        Ok(Recorded {
+            outcome: Outcome::Appended { seq, late },
+            lock,
+        })
     }
 
     async fn save(self, tx: &mut PgConnection) -> Result<(), Fault> {
@@ -342,12 +398,29 @@ async fn load_locks(
 ) -> Result<(HashMap<(i64, LockKey), Lock>, Timestamp), Fault> {
     let mut keys: Vec<(i64, LockKey)> = told
         .iter()
-        .map(|told| (told.scope.environment_id, LockKey::of_service(told.scope.service_id)))
+        .map(|told| {
+            (
+                told.scope.environment_id,
+                LockKey::of_service(told.scope.service_id),
+            )
+        })
         .collect();
     keys.sort_unstable();
     keys.dedup();
-    let asked: Vec<(i64, &str)> = keys.iter().map(|(environment, key)| (*environment, key.as_str())).collect();
-    let hold = if told.iter().any(|told| told.state == AuditState::Started) { Hold::Share } else { Hold::Look };
+    let asked: Vec<(i64, &str)> = keys
+        .iter()
+        .map(|(environment, key)| (*environment, key.as_str()))
+        .collect();
+    let hold = if told.iter().any(|told| told.state == AuditState::Started) {
+        Hold::Share
+    } else {
+        Hold::Look
+    };
     let (rows, now) = locks::lock_rows(tx, &asked, hold).await?;
-    Ok((rows.into_iter().map(|(environment, row)| ((environment, row.lock.key.clone()), row.lock)).collect(), now))
+    Ok((
+        rows.into_iter()
+            .map(|(environment, row)| ((environment, row.lock.key.clone()), row.lock))
+            .collect(),
+        now,
+    ))
 }

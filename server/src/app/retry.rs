@@ -8,7 +8,10 @@ use crate::store::StoreError;
 const ATTEMPTS: u32 = 4;
 
 /// Runs `work`, which must begin and commit its own transaction, until it is not lost to contention.
-pub(super) async fn on_contention<T, Fut>(name: &'static str, mut work: impl FnMut() -> Fut) -> Result<T, Fault>
+pub(super) async fn on_contention<T, Fut>(
+    name: &'static str,
+    mut work: impl FnMut() -> Fut,
+) -> Result<T, Fault>
 where
     Fut: Future<Output = Result<T, Fault>>,
 {

@@ -67,15 +67,21 @@ impl Waiting {
             return None;
         }
         let mut scopes = self.lock();
-        let parked = scopes
-            .entry(scope)
-            .or_insert_with(|| Parked { waiters: 0, turns: watch::Sender::new(0), holder: None });
+        let parked = scopes.entry(scope).or_insert_with(|| Parked {
+            waiters: 0,
+            turns: watch::Sender::new(0),
+            holder: None,
+        });
         parked.waiters += 1;
         let turns = parked.turns.subscribe();
         drop(scopes);
         self.0.gauge.inc();
         self.0.anyone.notify_one();
-        Some(Waiter { waiting: self.clone(), scope, turns })
+        Some(Waiter {
+            waiting: self.clone(),
+            scope,
+            turns,
+        })
     }
 
     /// The lock of this scope was released or granted by this replica.
@@ -132,7 +138,10 @@ impl Waiting {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, Parked>> {
-        self.0.scopes.lock().expect("nothing panics while it holds this lock")
+        self.0
+            .scopes
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 }
 

@@ -49,7 +49,7 @@ impl CheckConfig {
         let Some(declaration) = declaration else {
             return Ok(());
         };
-        let pool = database::pool(&self.config, url).await?;
+        let pool = database::pool(&self.config, url)?;
         let steps = bootstrap::preview(&pool, declaration)
             .await
             .map_err(settings::bootstrap_failure)?;

@@ -135,7 +135,7 @@ pub(super) async fn require_current(conn: &mut PgConnection) -> Result<(), Failu
     }
 }
 
-pub(super) async fn pool(config: &Config, url: &DatabaseUrl) -> Result<PgPool, Failure> {
+pub(super) fn pool(config: &Config, url: &DatabaseUrl) -> Result<PgPool, Failure> {
     let database = &config.database;
     app::connect(
         url.expose(),
@@ -143,6 +143,5 @@ pub(super) async fn pool(config: &Config, url: &DatabaseUrl) -> Result<PgPool, F
         database.acquire_timeout,
         database.statement_timeout,
     )
-    .await
     .map_err(|error| Failure::new(format!("cannot use the database {url}")).because(error))
 }

@@ -54,7 +54,7 @@ impl Dev {
         let prepared = async {
             let mut conn = database::connect_patiently(&url).await?;
             database::migrate(&mut conn).await?;
-            let pool = database::pool(&self.config, &url).await?;
+            let pool = database::pool(&self.config, &url)?;
             for declaration in demo.declaration()?.iter().chain(&declaration) {
                 bootstrap::apply(&pool, declaration)
                     .await

@@ -39,7 +39,7 @@ impl Serve {
             } else {
                 database::require_current(&mut conn).await?;
             }
-            let pool = database::pool(&self.config, url).await?;
+            let pool = database::pool(&self.config, url)?;
             if let Some(declaration) = &declaration {
                 bootstrap::apply(&pool, declaration)
                     .await

@@ -63,10 +63,21 @@ impl Answers {
     }
 
     pub fn get(&self, scope: Scope, head_seq: i64, question: Question) -> Option<Bytes> {
-        self.0.get(&Key { scope, head_seq, question })
+        self.0.get(&Key {
+            scope,
+            head_seq,
+            question,
+        })
     }
 
     pub fn keep(&self, scope: Scope, head_seq: i64, question: Question, answer: Bytes) {
-        self.0.insert(Key { scope, head_seq, question }, answer);
+        self.0.insert(
+            Key {
+                scope,
+                head_seq,
+                question,
+            },
+            answer,
+        );
     }
 }

@@ -31,7 +31,9 @@ pub fn declared_charset(headers: &HeaderMap) -> Option<String> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
     })
 }
 
@@ -40,13 +42,19 @@ pub fn decode(bytes: &[u8], headers: &HeaderMap) -> Result<Text, Problem> {
     let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect::<String>();
     match declared_charset(headers).as_deref() {
         Some("utf-8" | "utf8" | "us-ascii") => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Text { text: text.to_owned(), charset_declared: true }),
+            Ok(text) => Ok(Text {
+                text: text.to_owned(),
+                charset_declared: true,
+            }),
             Err(error) => Err(Problem::malformed(format!(
                 "The body is declared as UTF-8 but is not: byte {} does not fit.",
                 error.valid_up_to()
             ))),
         },
-        Some("iso-8859-1" | "latin1" | "iso8859-1") => Ok(Text { text: latin1(bytes), charset_declared: true }),
+        Some("iso-8859-1" | "latin1" | "iso8859-1") => Ok(Text {
+            text: latin1(bytes),
+            charset_declared: true,
+        }),
         Some(other) => Err(Problem::malformed(format!(
             "The body is declared as {other:?}. This server reads UTF-8 and ISO-8859-1."
         ))),
@@ -60,7 +68,9 @@ pub fn decode(bytes: &[u8], headers: &HeaderMap) -> Result<Text, Problem> {
 /// Parses JSON; the error names the field and says what was expected.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     if text.trim().is_empty() {
-        return Err(Problem::malformed("The body is empty; a JSON object is expected."));
+        return Err(Problem::malformed(
+            "The body is empty; a JSON object is expected.",
+        ));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -73,6 +83,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
         };
         Problem::malformed(message)
     })?;
-    deserializer.end().map_err(|error| Problem::malformed(format!("The body is not one JSON value: {error}.")))?;
+    deserializer
+        .end()
+        .map_err(|error| Problem::malformed(format!("The body is not one JSON value: {error}.")))?;
     Ok(value)
 }

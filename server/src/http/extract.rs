@@ -27,12 +27,19 @@ impl Runner {
     }
 
     pub fn own_scope(&self) -> Scope {
-        Scope { environment_id: self.session.environment_id, service_id: self.session.service_id }
+        Scope {
+            environment_id: self.session.environment_id,
+            service_id: self.session.service_id,
+        }
     }
 
     /// For calls that an expired session may not make.
     pub fn refuse_expired(&self) -> Result<(), Problem> {
-        if self.session.expired { Err(expired()) } else { Ok(()) }
+        if self.session.expired {
+            Err(expired())
+        } else {
+            Ok(())
+        }
     }
 
     /// A session that ran out during a long run may still report, extend and release while its runner holds the lock:
@@ -42,7 +49,9 @@ impl Runner {
             return Ok(());
         }
         let held = api.app.locks.view(self.own_scope()).await?;
-        let is_holder = held.and_then(|lock| lock.lease).is_some_and(|lease| lease.owner == self.id);
+        let is_holder = held
+            .and_then(|lock| lock.lease)
+            .is_some_and(|lease| lease.owner == self.id);
         if is_holder { Ok(()) } else { Err(expired()) }
     }
 }
@@ -56,7 +65,10 @@ fn expired() -> Problem {
 
 fn session_scope(session: &Session, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
     if session.environment_id == environment_id && session.service_id == service_id {
-        Ok(Scope { environment_id, service_id })
+        Ok(Scope {
+            environment_id,
+            service_id,
+        })
     } else {
         Err(Problem::new(
             ErrorCode::OutOfScope,
@@ -86,20 +98,27 @@ impl FromRequestParts<Api> for Runner {
         if !session.role.may_run() {
             return Err(insufficient(session.role, "runner"));
         }
-        Ok(Self { session, id: runner_id(&parts.headers)? })
+        Ok(Self {
+            session,
+            id: runner_id(&parts.headers)?,
+        })
     }
 }
 
 fn runner_id(headers: &HeaderMap) -> Result<RunnerId, Problem> {
     let missing = |message: String| Problem::new(ErrorCode::RunnerIdMissing, message);
     let value = headers.get(headers::RUNNER_ID).ok_or_else(|| {
-        missing(format!("Header {} is required: it names the process that calls.", headers::RUNNER_ID))
+        missing(format!(
+            "Header {} is required: it names the process that calls.",
+            headers::RUNNER_ID
+        ))
     })?;
     // Header values are bytes; what is not UTF-8 is read as the Java client sends it.
-    let text = std::str::from_utf8(value.as_bytes())
-        .map_or_else(|_| value.as_bytes().iter().copied().map(char::from).collect(), str::to_owned);
-    RunnerId::parse(text.trim())
-        .map_err(|error| missing(format!("Header {} {error}.", headers::RUNNER_ID)))
+    let text = std::str::from_utf8(value.as_bytes()).map_or_else(
+        |_| value.as_bytes().iter().copied().map(char::from).collect(),
+        str::to_owned,
+    );
+    RunnerId::parse(text.trim()).map_err(|error| missing(format!("Header {} {error}.", headers::RUNNER_ID)))
 }
 
 /// Someone who may read a service's history: its own runner, or a person with a role for it.
@@ -141,7 +160,11 @@ impl FromRequestParts<Api> for Operator {
             Caller::Session(session) => session.role,
             Caller::Token(holder) => holder.role,
         };
-        if role.may_operate() { Ok(Self(caller)) } else { Err(insufficient(role, "operator")) }
+        if role.may_operate() {
+            Ok(Self(caller))
+        } else {
+            Err(insufficient(role, "operator"))
+        }
     }
 }
 
@@ -159,7 +182,12 @@ impl Operator {
     }
 }
 
-async fn scope_of(caller: &Caller, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
+async fn scope_of(
+    caller: &Caller,
+    api: &Api,
+    environment_id: i64,
+    service_id: i64,
+) -> Result<Scope, Problem> {
     match caller {
         Caller::Session(session) => session_scope(session, environment_id, service_id),
         Caller::Token(holder) => token_scope(holder, api, environment_id, service_id).await,
@@ -174,7 +202,10 @@ async fn token_scope(
     service_id: i64,
 ) -> Result<Scope, Problem> {
     if api.auth.may_access(holder, environment_id, service_id).await? {
-        Ok(Scope { environment_id, service_id })
+        Ok(Scope {
+            environment_id,
+            service_id,
+        })
     } else {
         Err(Problem::new(
             ErrorCode::ServiceNotFound,
@@ -186,7 +217,10 @@ async fn token_scope(
 fn insufficient(role: Role, needed: &str) -> Problem {
     Problem::new(
         ErrorCode::RoleInsufficient,
-        format!("This call needs the role {needed}; the credential has the role {}.", role.as_str()),
+        format!(
+            "This call needs the role {needed}; the credential has the role {}.",
+            role.as_str()
+        ),
     )
 }
 

@@ -22,7 +22,10 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
     let started = Instant::now();
     let id = request_id(&request);
     // Routes are a closed set; what matched none shares one label.
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let method = request.method().clone();
     let native = request.uri().path().starts_with("/api/v1/admin/");
     let runner = request
@@ -36,21 +39,38 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
     let elapsed = started.elapsed();
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        let media_type = if native { "application/problem+json" } else { "application/json" };
+        let media_type = if native {
+            "application/problem+json"
+        } else {
+            "application/json"
+        };
         response = problem.render(&id, media_type);
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     let status = response.status();
-    api.metrics.http_seconds.with_label_values(&[&route]).observe(elapsed.as_secs_f64());
-    api.metrics.http_requests.with_label_values(&[route.as_str(), known_method(&method), status.as_str()]).inc();
+    api.metrics
+        .http_seconds
+        .with_label_values(&[&route])
+        .observe(elapsed.as_secs_f64());
+    api.metrics
+        .http_requests
+        .with_label_values(&[route.as_str(), known_method(&method), status.as_str()])
+        .inc();
     let _entered = span.enter();
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match problem {
         Some(problem) if status.is_server_error() => {
-            let cause = problem.cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
+            let cause = problem
+                .cause
+                .as_deref()
+                .map(|cause| chain(cause))
+                .unwrap_or_default();
             tracing::error!(%method, route, status = status.as_u16(), duration_ms, runner.id = runner,
                 code = problem.code.as_str(), cause, "request failed");
         }
@@ -67,9 +87,16 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
 
 /// The caller's own id if it is a sane one, so that its log and ours can be joined.
 fn request_id(request: &Request) -> Arc<str> {
-    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|value| {
-        (1..=64).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
-    });
+    let given = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| {
+            (1..=64).contains(&value.len())
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+        });
     match given {
         Some(given) => given.into(),
         None => uuid::Uuid::new_v4().to_string().into(),
@@ -92,7 +119,10 @@ fn known_method(method: &Method) -> &'static str {
 
 /// The whole chain, for the log.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Inside `observe`, so that a panic of ours becomes an ordinary answer and a log line with the request's id.
@@ -122,7 +152,10 @@ pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> 
         api.metrics.http_shed.inc();
         return Problem {
             retry_after: Some(Duration::from_secs(1)),
-            ..Problem::new(ErrorCode::Unavailable, "The server is working on as many requests as it may. Try again shortly.")
+            ..Problem::new(
+                ErrorCode::Unavailable,
+                "The server is working on as many requests as it may. Try again shortly.",
+            )
         }
         .into_response();
     };
@@ -132,7 +165,8 @@ pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> 
 
 /// Innermost: bounds body and work. A plan request may be parked on top of it, for as long as it asked.
 pub async fn limit_time(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let limit = api.settings.request_timeout + super::routes::plan::requested_wait(request.headers(), &api).unwrap_or_default();
+    let limit = api.settings.request_timeout
+        + super::routes::plan::requested_wait(request.headers(), &api).unwrap_or_default();
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem {

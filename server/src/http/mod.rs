@@ -63,9 +63,23 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(app: App, auth: Auth, metrics: Metrics, settings: ApiSettings, stopping: CancellationToken) -> Self {
+    pub fn new(
+        app: App,
+        auth: Auth,
+        metrics: Metrics,
+        settings: ApiSettings,
+        stopping: CancellationToken,
+    ) -> Self {
         let admission = Admission::new(settings.max_in_flight, metrics.http_in_flight.clone());
-        Self { app, auth, metrics, settings: Arc::new(settings), stopping, answers: Answers::new(), admission }
+        Self {
+            app,
+            auth,
+            metrics,
+            settings: Arc::new(settings),
+            stopping,
+            answers: Answers::new(),
+            admission,
+        }
     }
 }
 
@@ -132,12 +146,26 @@ fn secure(document: &mut utoipa::openapi::OpenApi) {
         HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some("The `jwt` of the token exchange; for history and issues an API token does as well."))
+            .description(Some(
+                "The `jwt` of the token exchange; for history and issues an API token does as well.",
+            ))
             .build(),
     );
-    document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", scheme);
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch].into_iter().flatten() {
+        for operation in [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+            &mut item.patch,
+        ]
+        .into_iter()
+        .flatten()
+        {
             let public = operation
                 .tags
                 .as_ref()
@@ -171,13 +199,19 @@ pub fn router(api: Api) -> Router {
         .fallback(|uri: Uri| async move {
             Problem::new(
                 ErrorCode::RouteNotFound,
-                format!("Nothing is served at {}. The API is described at /docs.", uri.path()),
+                format!(
+                    "Nothing is served at {}. The API is described at /docs.",
+                    uri.path()
+                ),
             )
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             Problem::new(
                 ErrorCode::MethodNotAllowed,
-                format!("{} does not answer to {method}. The API is described at /docs.", uri.path()),
+                format!(
+                    "{} does not answer to {method}. The API is described at /docs.",
+                    uri.path()
+                ),
             )
         })
         .layer(from_fn(layers::catch_panic))

@@ -24,7 +24,13 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), retry_after: None, cause: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     #[must_use]
@@ -64,7 +70,10 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.status() == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flamingock\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"flamingock\""),
+            );
         }
         response
     }
@@ -92,6 +101,10 @@ impl From<Fault> for Problem {
                 None,
             ),
         };
-        Self { retry_after, cause: Some(Arc::new(fault)), ..Self::new(code, message) }
+        Self {
+            retry_after,
+            cause: Some(Arc::new(fault)),
+            ..Self::new(code, message)
+        }
     }
 }

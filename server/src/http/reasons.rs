@@ -17,7 +17,11 @@ pub fn of(plan: &Plan) -> PlanReasons {
             .filter(|change| !matches!(change.reason, ChangeReason::Applied | ChangeReason::AppliedInRun))
             .map(|change| {
                 let (code, message) = of_change(change.reason);
-                ReasonView { id: change.id.to_string(), code: code.to_owned(), message: message.to_owned() }
+                ReasonView {
+                    id: change.id.to_string(),
+                    code: code.to_owned(),
+                    message: message.to_owned(),
+                }
             })
             .collect(),
     }
@@ -28,7 +32,9 @@ fn whole(plan: &Plan) -> (&'static str, String) {
         PlanReason::NothingToDo => ("NOTHING_TO_DO", "Every change is applied.".to_owned()),
         PlanReason::BlockFailed { block } => (
             "BLOCK_FAILED",
-            format!("A stage of block {block} failed in this run, and nothing else is left in it: later blocks wait."),
+            format!(
+                "A stage of block {block} failed in this run, and nothing else is left in it: later blocks wait."
+            ),
         ),
         PlanReason::WorkPending { block } => ("WORK_PENDING", format!("Block {block} has changes to apply.")),
         PlanReason::PersonNeeded { block } => (
@@ -36,9 +42,10 @@ fn whole(plan: &Plan) -> (&'static str, String) {
             format!("All that is left in block {block} waits for a person to decide what became of it."),
         ),
         PlanReason::HeldByOther => match &plan.action {
-            PlanAction::Await { holder } => {
-                ("HELD_BY_OTHER", format!("Runner {} holds the lock and may be working.", holder.owner))
-            }
+            PlanAction::Await { holder } => (
+                "HELD_BY_OTHER",
+                format!("Runner {} holds the lock and may be working.", holder.owner),
+            ),
             PlanAction::Continue | PlanAction::Execute { .. } | PlanAction::Abort => {
                 ("HELD_BY_OTHER", "Another runner holds the lock.".to_owned())
             }
@@ -51,46 +58,52 @@ fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
         ChangeReason::NeverRun => ("NEVER_RUN", "It has never been run here."),
         ChangeReason::Applied => ("APPLIED", "It is applied."),
         ChangeReason::PersonSaysApplied => ("PERSON_SAYS_APPLIED", "A person decided that it is applied."),
-        ChangeReason::PersonSaysRolledBack => {
-            ("PERSON_SAYS_ROLLED_BACK", "A person decided that it left nothing behind: it may run again.")
-        }
+        ChangeReason::PersonSaysRolledBack => (
+            "PERSON_SAYS_ROLLED_BACK",
+            "A person decided that it left nothing behind: it may run again.",
+        ),
         ChangeReason::OutcomeUnknown => (
             "OUTCOME_UNKNOWN",
             "It was started and its result was never recorded: it may have taken effect fully, partly or not at all. \
              Look at the target system and record what you find.",
         ),
-        ChangeReason::OutcomeUnknownRetry => {
-            ("OUTCOME_UNKNOWN_RETRY", "It was started without a recorded result, and declares that it may be repeated.")
-        }
+        ChangeReason::OutcomeUnknownRetry => (
+            "OUTCOME_UNKNOWN_RETRY",
+            "It was started without a recorded result, and declares that it may be repeated.",
+        ),
         ChangeReason::FailedHalfDone => (
             "FAILED_HALF_DONE",
             "It failed outside a transaction and was not rolled back: it may be half done. Look at the target system and \
              record what you find.",
         ),
         ChangeReason::FailedRetry => ("FAILED_RETRY", "It failed, and declares that it may be repeated."),
-        ChangeReason::FailedInTransaction => {
-            ("FAILED_IN_TRANSACTION", "It failed inside a transaction, which the target system rolled back.")
-        }
+        ChangeReason::FailedInTransaction => (
+            "FAILED_IN_TRANSACTION",
+            "It failed inside a transaction, which the target system rolled back.",
+        ),
         ChangeReason::RolledBack => ("ROLLED_BACK", "It failed and was rolled back."),
         ChangeReason::RollbackFailed => (
             "ROLLBACK_FAILED",
             "It failed and its rollback failed too: the target system is known to be dirty. Repair it by hand and record \
              the result.",
         ),
-        ChangeReason::RollbackFailedRetry => {
-            ("ROLLBACK_FAILED_RETRY", "Its rollback failed, and it declares that it may be repeated.")
-        }
+        ChangeReason::RollbackFailedRetry => (
+            "ROLLBACK_FAILED_RETRY",
+            "Its rollback failed, and it declares that it may be repeated.",
+        ),
         ChangeReason::StateUnknown => (
             "STATE_UNKNOWN",
             "Its latest entry has a state that this server does not know. Look at the target system and record what you \
              find.",
         ),
-        ChangeReason::StateUnknownRetry => {
-            ("STATE_UNKNOWN_RETRY", "Its latest state is not known to this server, and it declares that it may be repeated.")
-        }
-        ChangeReason::CommittedByMark => {
-            ("COMMITTED_BY_MARK", "The marker in the target system proves that it was committed.")
-        }
+        ChangeReason::StateUnknownRetry => (
+            "STATE_UNKNOWN_RETRY",
+            "Its latest state is not known to this server, and it declares that it may be repeated.",
+        ),
+        ChangeReason::CommittedByMark => (
+            "COMMITTED_BY_MARK",
+            "The marker in the target system proves that it was committed.",
+        ),
         ChangeReason::NotCommittedByMark => (
             "NOT_COMMITTED_BY_MARK",
             "There is no marker in the target system, and this environment trusts that as proof that it was not committed.",
@@ -105,19 +118,24 @@ fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
             "A person decided that it was not applied, and since then its marker in the target system was reported. Look \
              again and record what you find.",
         ),
-        ChangeReason::PersonOverridesMark => {
-            ("PERSON_OVERRIDES_MARK", "A person who knew of its marker decided that it is not applied: it may run again.")
-        }
-        ChangeReason::RolledBackByMark => {
-            ("ROLLED_BACK_BY_MARK", "The marker in the target system says that it was rolled back.")
-        }
+        ChangeReason::PersonOverridesMark => (
+            "PERSON_OVERRIDES_MARK",
+            "A person who knew of its marker decided that it is not applied: it may run again.",
+        ),
+        ChangeReason::RolledBackByMark => (
+            "ROLLED_BACK_BY_MARK",
+            "The marker in the target system says that it was rolled back.",
+        ),
         ChangeReason::AppliedInRun => ("APPLIED_IN_RUN", "It was applied in this run."),
         ChangeReason::ReportedButUnrecorded => (
             "REPORTED_BUT_UNRECORDED",
             "The runner reports it as applied, but the audit lacks the entry. It is not offered again in this run; the next \
              run is judged by the audit.",
         ),
-        ChangeReason::FailedInRun => ("FAILED_IN_RUN", "It failed in this run; the next run decides anew."),
+        ChangeReason::FailedInRun => (
+            "FAILED_IN_RUN",
+            "It failed in this run; the next run decides anew.",
+        ),
     }
 }
 
@@ -137,8 +155,16 @@ pub fn of_refusal(refusal: StartRefusal, change: &str) -> String {
 }
 
 /// What a person should check, for this state and this way of using transactions.
-pub fn guidance(change: &str, latest: &ChangeState, contradicted_by_mark: bool, target: Option<&str>) -> String {
-    let target = target.map_or_else(|| "its target system".to_owned(), |target| format!("target system {target}"));
+pub fn guidance(
+    change: &str,
+    latest: &ChangeState,
+    contradicted_by_mark: bool,
+    target: Option<&str>,
+) -> String {
+    let target = target.map_or_else(
+        || "its target system".to_owned(),
+        |target| format!("target system {target}"),
+    );
     let what = if contradicted_by_mark {
         "its marker there says that it was committed, while the audit says otherwise"
     } else {
@@ -150,7 +176,9 @@ pub fn guidance(change: &str, latest: &ChangeState, contradicted_by_mark: bool, 
                 "it was started in a transaction and no result was recorded: either all of it was committed, or nothing"
             }
             (AuditState::Failed, _) => "it failed and no rollback was recorded: it may be half done",
-            (AuditState::RollbackFailed, _) => "it failed, and undoing it failed too: parts of it are in place",
+            (AuditState::RollbackFailed, _) => {
+                "it failed, and undoing it failed too: parts of it are in place"
+            }
             (
                 AuditState::Applied
                 | AuditState::RolledBack

@@ -34,7 +34,9 @@ impl Server {
     pub async fn bind(config: &Config, pool: PgPool, auth: Auth, metrics: Metrics) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        metrics.pool_connections_max.set(config.database.max_connections.into());
+        metrics
+            .pool_connections_max
+            .set(config.database.max_connections.into());
         let app = App::new(
             pool,
             AppSettings {
@@ -53,7 +55,12 @@ impl Server {
             refuse_damaged_ids: config.compatibility.refuse_damaged_ids,
         };
         let api = Api::new(app, auth, metrics, settings, CancellationToken::new());
-        Ok(Self { listener, address, api, grace: config.http.shutdown_grace })
+        Ok(Self {
+            listener,
+            address,
+            api,
+            grace: config.http.shutdown_grace,
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -63,7 +70,9 @@ impl Server {
     /// Serves until `shutdown` is cancelled, then lets what is under way finish for the configured grace. Parked requests
     /// are answered with what is true at that moment. Dropping the future stops at once.
     pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
-        let Self { listener, api, grace, .. } = self;
+        let Self {
+            listener, api, grace, ..
+        } = self;
         let poll = tokio::spawn({
             let app = api.app.clone();
             async move { app.waiting.poll(&app.heads).await }

@@ -13,8 +13,8 @@ use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanActi
 
 use super::problem::Problem;
 use super::reasons;
-use crate::app::plans::Planned;
 use crate::app::Entry;
+use crate::app::plans::Planned;
 
 /// Most changes that one pipeline may have: the cost of a plan is theirs.
 pub const MAX_CHANGES: usize = 100_000;
@@ -217,7 +217,10 @@ pub fn recorded_plan(plan: &Plan) -> RecordedPlan {
         PlanAction::Execute { stages, .. } => offered(stages),
         PlanAction::Continue | PlanAction::Await { .. } | PlanAction::Abort => Vec::new(),
     };
-    RecordedPlan { stages, reasons: Some(reasons::of(plan)) }
+    RecordedPlan {
+        stages,
+        reasons: Some(reasons::of(plan)),
+    }
 }
 
 /// The JSON in `executions.plan`.
@@ -237,7 +240,10 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
             changes: stage
                 .changes
                 .iter()
-                .map(|(id, action)| wire::OfferedChange { id: id.to_string(), action: change_action(*action) })
+                .map(|(id, action)| wire::OfferedChange {
+                    id: id.to_string(),
+                    action: change_action(*action),
+                })
                 .collect(),
         })
         .collect()
@@ -299,7 +305,9 @@ pub fn audit_entry(entry: Entry) -> audit::AuditEntryView {
         received_at: entry.received_at,
         class_name: fact.class_name,
         method_name: fact.method_name,
-        metadata: fact.metadata.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
+        metadata: fact
+            .metadata
+            .map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
         execution_millis: fact.execution_millis,
         execution_hostname: fact.execution_hostname,
         error_trace: fact.error_trace,

@@ -234,7 +234,11 @@ pub async fn list(
 }
 
 /// Entries at positions.
-pub async fn load_at(conn: &mut PgConnection, stream_id: i64, seqs: &[i64]) -> Result<Vec<Entry>, StoreError> {
+pub async fn load_at(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    seqs: &[i64],
+) -> Result<Vec<Entry>, StoreError> {
     sqlx::query("SELECT a.* FROM audit_entries a WHERE a.stream_id = $1 AND a.seq = ANY($2) ORDER BY a.seq")
         .bind(stream_id)
         .bind(seqs)
@@ -278,7 +282,10 @@ pub async fn verify(conn: &mut PgConnection, scope: Scope) -> Result<Option<Veri
 fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
     Ok(Entry {
         stream_id: row.try_get("stream_id")?,
-        scope: Scope { environment_id: row.try_get("environment_id")?, service_id: row.try_get("service_id")? },
+        scope: Scope {
+            environment_id: row.try_get("environment_id")?,
+            service_id: row.try_get("service_id")?,
+        },
         seq: row.try_get("seq")?,
         source: super::states::source_of(row.try_get("source")?, "audit_entries")?,
         late: row.try_get("late")?,

@@ -46,7 +46,10 @@ impl From<sqlx::Error> for StoreError {
                     // read_only_sql_transaction, query_canceled (statement_timeout), too_many_connections and the
                     // classes connection, insufficient resources, operator intervention, system error
                     "25006" => Self::Unavailable(error),
-                    code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+                    code if ["08", "53", "57", "58"]
+                        .iter()
+                        .any(|class| code.starts_with(class)) =>
+                    {
                         Self::Unavailable(error)
                     }
                     code if code.starts_with("23") => match constraint {

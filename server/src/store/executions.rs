@@ -74,17 +74,22 @@ pub async fn insert(conn: &mut PgConnection, new: &NewExecution<'_>) -> Result<E
 
 /// Facts of some executions, whichever stream they belong to: the caller must compare the stream.
 pub async fn load_facts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ExecutionFacts>, StoreError> {
-    let rows = sqlx::query("SELECT id, stream_id, runner_id, fence, planned_at_seq FROM executions WHERE id = ANY($1)")
-        .bind(ids)
-        .fetch_all(conn)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT id, stream_id, runner_id, fence, planned_at_seq FROM executions WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(ExecutionFacts {
                 id: ExecutionId(row.try_get("id")?),
                 stream_id: row.try_get("stream_id")?,
                 runner: RunnerId::parse(row.try_get::<String, _>("runner_id")?).map_err(|error| {
-                    StoreError::Corrupt { table: "executions", detail: format!("runner_id {error}") }
+                    StoreError::Corrupt {
+                        table: "executions",
+                        detail: format!("runner_id {error}"),
+                    }
                 })?,
                 fence: row.try_get("fence")?,
                 planned_at: row.try_get("planned_at_seq")?,
@@ -147,7 +152,11 @@ pub async fn list(
     rows.iter().map(summary_of_row).collect()
 }
 
-pub async fn load(conn: &mut PgConnection, scope: Scope, id: i64) -> Result<Option<ExecutionDetail>, StoreError> {
+pub async fn load(
+    conn: &mut PgConnection,
+    scope: Scope,
+    id: i64,
+) -> Result<Option<ExecutionDetail>, StoreError> {
     let row = sqlx::query(
         "SELECT x.id, x.runner_id, x.started_at, x.fence, x.ended_at, x.submission, x.plan, x.runner_facts
            FROM executions x

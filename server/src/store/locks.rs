@@ -25,7 +25,10 @@ pub struct LockUpdate {
 }
 
 pub(super) fn lock_of_row(row: &PgRow) -> Result<LockRow, StoreError> {
-    let corrupt = |detail: String| StoreError::Corrupt { table: "locks", detail };
+    let corrupt = |detail: String| StoreError::Corrupt {
+        table: "locks",
+        detail,
+    };
     let key: String = row.try_get("key")?;
     let owner: Option<String> = row.try_get("owner")?;
     let lease = match owner {
@@ -62,7 +65,8 @@ pub async fn load(
     .bind(key.as_str())
     .fetch_optional(conn)
     .await?;
-    row.map(|row| Ok((lock_of_row(&row)?, timestamp(row.try_get("now")?)))).transpose()
+    row.map(|row| Ok((lock_of_row(&row)?, timestamp(row.try_get("now")?))))
+        .transpose()
 }
 
 /// How strongly the rows are held: `Look` not at all, `Share` keeps others from changing them, `Update` is for changing
@@ -109,17 +113,26 @@ pub async fn lock_rows(
                LEFT JOIN held ON true"
         }
     };
-    let rows = sqlx::query(sql).bind(environments).bind(keys).fetch_all(conn).await?;
+    let rows = sqlx::query(sql)
+        .bind(environments)
+        .bind(keys)
+        .fetch_all(conn)
+        .await?;
     let now = match rows.first() {
         Some(row) => timestamp(row.try_get("now")?),
-        None => return Err(StoreError::Corrupt { table: "locks", detail: "the clock gave no answer".to_owned() }),
+        None => {
+            return Err(StoreError::Corrupt {
+                table: "locks",
+                detail: "the clock gave no answer".to_owned(),
+            });
+        }
     };
-    let held = rows
+    let found = rows
         .iter()
         .filter(|row| !matches!(row.try_get::<Option<String>, _>("key"), Ok(None)))
         .map(|row| Ok((row.try_get("environment_id")?, lock_of_row(row)?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok((held, now))
+    Ok((found, now))
 }
 
 /// Makes sure that the rows exist: there is nothing to lock where there is no row.
@@ -167,25 +180,61 @@ pub async fn update(conn: &mut PgConnection, updates: &[LockUpdate]) -> Result<(
                 AS n (environment_id, key, fence, owner, acquisition_id, lease_ms, expires_at, execution_id)
           WHERE l.environment_id = n.environment_id AND l.key = n.key",
     )
-    .bind(updates.iter().map(|update| update.environment_id).collect::<Vec<_>>())
-    .bind(updates.iter().map(|update| update.lock.key.as_str()).collect::<Vec<_>>())
-    .bind(updates.iter().map(|update| update.lock.fence).collect::<Vec<_>>())
-    .bind(updates.iter().map(|update| lease(update).map(|lease| lease.owner.to_string())).collect::<Vec<_>>())
-    .bind(updates.iter().map(|update| lease(update).map(|lease| lease.acquisition_id.to_string())).collect::<Vec<_>>())
     .bind(
         updates
             .iter()
-            .map(|update| lease(update).map(|lease| i64::try_from(lease.length.as_millis()).unwrap_or(i64::MAX)))
+            .map(|update| update.environment_id)
             .collect::<Vec<_>>(),
     )
-    .bind(updates.iter().map(|update| lease(update).map(|lease| instant(lease.expires_at))).collect::<Vec<_>>())
-    .bind(updates.iter().map(|update| update.execution.map(|id| id.0)).collect::<Vec<_>>())
+    .bind(
+        updates
+            .iter()
+            .map(|update| update.lock.key.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(updates.iter().map(|update| update.lock.fence).collect::<Vec<_>>())
+    .bind(
+        updates
+            .iter()
+            .map(|update| lease(update).map(|lease| lease.owner.to_string()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        updates
+            .iter()
+            .map(|update| lease(update).map(|lease| lease.acquisition_id.to_string()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        updates
+            .iter()
+            .map(|update| {
+                lease(update).map(|lease| i64::try_from(lease.length.as_millis()).unwrap_or(i64::MAX))
+            })
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        updates
+            .iter()
+            .map(|update| lease(update).map(|lease| instant(lease.expires_at)))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        updates
+            .iter()
+            .map(|update| update.execution.map(|id| id.0))
+            .collect::<Vec<_>>(),
+    )
     .execute(conn)
     .await?;
     if done.rows_affected() != updates.len() as u64 {
         return Err(StoreError::Corrupt {
             table: "locks",
-            detail: format!("{} locks to write, {} written", updates.len(), done.rows_affected()),
+            detail: format!(
+                "{} locks to write, {} written",
+                updates.len(),
+                done.rows_affected()
+            ),
         });
     }
     Ok(())

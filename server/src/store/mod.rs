@@ -31,8 +31,16 @@ pub struct Scope {
 /// The migrations, compiled in: version, description, SQL.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
-    (2, "coordination", include_str!("../../../migrations/0002_coordination.sql")),
-    (3, "audit chain", include_str!("../../../migrations/0003_audit_chain.sql")),
+    (
+        2,
+        "coordination",
+        include_str!("../../../migrations/0002_coordination.sql"),
+    ),
+    (
+        3,
+        "audit chain",
+        include_str!("../../../migrations/0003_audit_chain.sql"),
+    ),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
@@ -49,7 +57,10 @@ pub fn migrator() -> Migrator {
             )
         })
         .collect::<Vec<_>>();
-    Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT }
+    Migrator {
+        migrations: Cow::Owned(migrations),
+        ..Migrator::DEFAULT
+    }
 }
 
 /// How to reach the database.
@@ -64,27 +75,32 @@ pub struct PoolSettings {
 
 /// A pool whose connections acknowledge only what is durable: `synchronous_commit` is set on each of them, so that a
 /// careless server default cannot lose an acknowledged record.
-pub async fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> {
+pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> {
     let options: PgConnectOptions = url.parse().map_err(StoreError::from)?;
     let options = options.application_name("flamingock-server").options([
         ("synchronous_commit", "on".to_owned()),
-        ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+        (
+            "statement_timeout",
+            settings.statement_timeout.as_millis().to_string(),
+        ),
         ("idle_in_transaction_session_timeout", "30000".to_owned()),
         ("TimeZone", "UTC".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
-        .max_lifetime(Duration::from_secs(30 * 60))
+        .max_lifetime(Duration::from_mins(30))
         .test_before_acquire(false)
         .connect_lazy_with(options))
 }
 
 /// Whether the database answers and has exactly the migrations of this binary.
 pub async fn load_schema_version(conn: &mut PgConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-        .fetch_one(conn)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+            .fetch_one(conn)
+            .await?,
+    )
 }
 
 /// The schema version that this binary works with.

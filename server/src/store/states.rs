@@ -22,8 +22,10 @@ pub struct NewState {
 
 pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), StoreError> {
     let id: String = row.try_get("change_id")?;
-    let id = ChangeId::parse(id)
-        .map_err(|error| StoreError::Corrupt { table: "change_states", detail: format!("change_id {error}") })?;
+    let id = ChangeId::parse(id).map_err(|error| StoreError::Corrupt {
+        table: "change_states",
+        detail: format!("change_id {error}"),
+    })?;
     let source: String = row.try_get("source")?;
     let source = source_of(&source, "change_states")?;
     Ok((
@@ -31,9 +33,12 @@ pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), Store
         ChangeState {
             seq: row.try_get("seq")?,
             state: AuditState::from_wire(row.try_get("state")?),
-            tx_strategy: TxStrategy::from_wire(row.try_get::<Option<&str>, _>("tx_strategy")?.unwrap_or_default()),
+            tx_strategy: TxStrategy::from_wire(
+                row.try_get::<Option<&str>, _>("tx_strategy")?.unwrap_or_default(),
+            ),
             recovery: RecoveryStrategy::from_wire(
-                row.try_get::<Option<&str>, _>("recovery_strategy")?.unwrap_or_default(),
+                row.try_get::<Option<&str>, _>("recovery_strategy")?
+                    .unwrap_or_default(),
             ),
             execution: row.try_get::<Option<i64>, _>("execution_id")?.map(ExecutionId),
             source,
@@ -45,7 +50,10 @@ pub(super) fn source_of(text: &str, table: &'static str) -> Result<Source, Store
     [Source::Runner, Source::Mark, Source::Person, Source::Import]
         .into_iter()
         .find(|source| source.as_wire() == text)
-        .ok_or_else(|| StoreError::Corrupt { table, detail: format!("source {text:?}") })
+        .ok_or_else(|| StoreError::Corrupt {
+            table,
+            detail: format!("source {text:?}"),
+        })
 }
 
 /// Latest states of some changes, each asked for by stream and id. Meant for locked streams.
@@ -89,24 +97,54 @@ pub async fn upsert(conn: &mut PgConnection, states: &[NewState]) -> Result<(), 
           WHERE c.seq < excluded.seq",
     )
     .bind(states.iter().map(|state| state.stream_id).collect::<Vec<_>>())
-    .bind(states.iter().map(|state| state.change_id.as_str()).collect::<Vec<_>>())
+    .bind(
+        states
+            .iter()
+            .map(|state| state.change_id.as_str())
+            .collect::<Vec<_>>(),
+    )
     .bind(states.iter().map(|state| state.seq).collect::<Vec<_>>())
-    .bind(states.iter().map(|state| state.state.as_str()).collect::<Vec<_>>())
-    .bind(states.iter().map(|state| state.tx_strategy.as_deref()).collect::<Vec<_>>())
-    .bind(states.iter().map(|state| state.recovery_strategy.as_deref()).collect::<Vec<_>>())
+    .bind(
+        states
+            .iter()
+            .map(|state| state.state.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        states
+            .iter()
+            .map(|state| state.tx_strategy.as_deref())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        states
+            .iter()
+            .map(|state| state.recovery_strategy.as_deref())
+            .collect::<Vec<_>>(),
+    )
     .bind(states.iter().map(|state| state.execution_id).collect::<Vec<_>>())
-    .bind(states.iter().map(|state| state.source.as_wire()).collect::<Vec<_>>())
+    .bind(
+        states
+            .iter()
+            .map(|state| state.source.as_wire())
+            .collect::<Vec<_>>(),
+    )
     .execute(conn)
     .await?;
     Ok(())
 }
 
 /// Positions at which `APPLIED` marks of a stream were first reported.
-pub async fn load_mark_reports(conn: &mut PgConnection, stream_id: i64) -> Result<Vec<(String, i64)>, StoreError> {
-    Ok(sqlx::query_as("SELECT change_id, head_seq FROM mark_reports WHERE stream_id = $1")
-        .bind(stream_id)
-        .fetch_all(conn)
-        .await?)
+pub async fn load_mark_reports(
+    conn: &mut PgConnection,
+    stream_id: i64,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    Ok(
+        sqlx::query_as("SELECT change_id, head_seq FROM mark_reports WHERE stream_id = $1")
+            .bind(stream_id)
+            .fetch_all(conn)
+            .await?,
+    )
 }
 
 /// Remembers the first report; a later one changes nothing.
@@ -131,6 +169,9 @@ pub async fn insert_mark_reports(
 
 /// The marks are accounted for, and their runner clears them.
 pub async fn delete_mark_reports(conn: &mut PgConnection, stream_id: i64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM mark_reports WHERE stream_id = $1").bind(stream_id).execute(conn).await?;
+    sqlx::query("DELETE FROM mark_reports WHERE stream_id = $1")
+        .bind(stream_id)
+        .execute(conn)
+        .await?;
     Ok(())
 }

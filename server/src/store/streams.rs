@@ -60,7 +60,10 @@ pub async fn load_heads(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec
 }
 
 fn head_of_row(row: &PgRow) -> Result<(Scope, Head), StoreError> {
-    let scope = Scope { environment_id: row.try_get("environment_id")?, service_id: row.try_get("service_id")? };
+    let scope = Scope {
+        environment_id: row.try_get("environment_id")?,
+        service_id: row.try_get("service_id")?,
+    };
     let key: Option<String> = row.try_get("key")?;
     let (lock, lock_execution) = match key {
         Some(_) => {
@@ -77,7 +80,9 @@ fn head_of_row(row: &PgRow) -> Result<(Scope, Head), StoreError> {
             lock,
             lock_execution,
             now: timestamp(row.try_get("now")?),
-            settings: Settings { trust_absent_marks: row.try_get("trust_absent_marks")? },
+            settings: Settings {
+                trust_absent_marks: row.try_get("trust_absent_marks")?,
+            },
         },
     ))
 }
@@ -125,7 +130,9 @@ pub async fn lock_existing(conn: &mut PgConnection, scopes: &[Scope]) -> Result<
                 },
                 head_seq: row.try_get("head_seq")?,
                 head_hash: hash_of(row.try_get("head_hash")?, "audit_streams")?,
-                settings: Settings { trust_absent_marks: row.try_get("trust_absent_marks")? },
+                settings: Settings {
+                    trust_absent_marks: row.try_get("trust_absent_marks")?,
+                },
             })
         })
         .collect()
@@ -134,8 +141,11 @@ pub async fn lock_existing(conn: &mut PgConnection, scopes: &[Scope]) -> Result<
 /// Locks the streams of the scopes, making those that are missing.
 pub async fn lock(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec<Stream>, StoreError> {
     let streams = lock_existing(conn, scopes).await?;
-    let missing: Vec<Scope> =
-        scopes.iter().copied().filter(|scope| !streams.iter().any(|stream| stream.scope == *scope)).collect();
+    let missing: Vec<Scope> = scopes
+        .iter()
+        .copied()
+        .filter(|scope| !streams.iter().any(|stream| stream.scope == *scope))
+        .collect();
     if missing.is_empty() {
         return Ok(streams);
     }
@@ -192,7 +202,9 @@ pub async fn update_heads(conn: &mut PgConnection, streams: &[Stream]) -> Result
 
 /// The database's clock. Statements of one transaction may see it move: it is not the transaction's start.
 pub async fn load_now(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
-    let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(conn).await?;
+    let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
+        .fetch_one(conn)
+        .await?;
     Ok(timestamp(now))
 }
 

@@ -22,8 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
 /// Route of the write. Everything between `/change/` and the final `/audit` is the change id, `/` included (W §4.7).
-pub const WRITE_ROUTE: &str =
-    "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
+pub const WRITE_ROUTE: &str = "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
 
 /// Longest texts that are kept. Longer ones are cut: a fact is never refused because it is wordy.
 const TRACE_MAX_BYTES: usize = 64 * 1024;
@@ -120,7 +119,15 @@ pub async fn audit_append(
         return Ok(status.into_response());
     }
     let lock = recorded.lock.as_ref().and_then(wire::lock_view);
-    Ok((status, Json(AuditWriteResponse { lock, late, seq: Some(seq) })).into_response())
+    Ok((
+        status,
+        Json(AuditWriteResponse {
+            lock,
+            late,
+            seq: Some(seq),
+        }),
+    )
+        .into_response())
 }
 
 struct WritePath {
@@ -145,10 +152,14 @@ impl WritePath {
         let (environment, rest) = rest.split_once("/service/").ok_or_else(not_found)?;
         let (service, rest) = rest.split_once("/execution/").ok_or_else(not_found)?;
         let (execution, rest) = rest.split_once("/change/").ok_or_else(not_found)?;
-        let change = rest.strip_suffix("/audit").filter(|change| !change.is_empty()).ok_or_else(not_found)?;
+        let change = rest
+            .strip_suffix("/audit")
+            .filter(|change| !change.is_empty())
+            .ok_or_else(not_found)?;
         let number = |name: &str, text: &str| {
-            text.parse::<i64>()
-                .map_err(|_| Problem::malformed(format!("The path's {name} must be a number, it is {text:?}.")))
+            text.parse::<i64>().map_err(|_| {
+                Problem::malformed(format!("The path's {name} must be a number, it is {text:?}."))
+            })
         };
         let change = ChangeId::parse(percent_decoded(change))
             .map_err(|error| Problem::malformed(format!("The change id in the path {error}.")))?;
@@ -173,7 +184,11 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let hex = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         match (*first, tail) {
             (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
                 bytes.push(hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0));
@@ -185,20 +200,30 @@ fn percent_decoded(text: &str) -> String {
             }
         }
     }
-    String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
 }
 
 fn state(told: &Map<String, Value>) -> Result<(AuditState, String), Problem> {
     let text = match told.get("state") {
         Some(Value::String(text)) if !text.trim().is_empty() => text.trim(),
         Some(Value::Null) | None => {
-            return Err(Problem::malformed("The field `state` is missing: without it there is nothing to record."));
+            return Err(Problem::malformed(
+                "The field `state` is missing: without it there is nothing to record.",
+            ));
         }
         Some(_) => return Err(Problem::malformed("The field `state` must be a non-empty text.")),
     };
     let state = AuditState::from_wire(text);
     let known = state != AuditState::Unknown && text.eq_ignore_ascii_case(state.as_wire());
-    Ok((state, if known { state.as_wire().to_owned() } else { cut(text, STATE_MAX_BYTES) }))
+    Ok((
+        state,
+        if known {
+            state.as_wire().to_owned()
+        } else {
+            cut(text, STATE_MAX_BYTES)
+        },
+    ))
 }
 
 /// Everything else is taken as it comes (W §4.7, item 43).
@@ -262,14 +287,21 @@ fn metadata(told: &Map<String, Value>) -> Option<String> {
     let value = told.get("metadata").filter(|value| !value.is_null())?;
     let text = value.to_string();
     if text.len() > METADATA_MAX_BYTES {
-        return Some(format!("{{\"flamingock.cut\":\"metadata of {} bytes was too large to keep\"}}", text.len()));
+        return Some(format!(
+            "{{\"flamingock.cut\":\"metadata of {} bytes was too large to keep\"}}",
+            text.len()
+        ));
     }
     Some(cut(&text, METADATA_MAX_BYTES))
 }
 
 /// PostgreSQL keeps no NUL; everything else stays. Cut at a character.
 fn cut(text: &str, max_bytes: usize) -> String {
-    let text = if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { Cow::Borrowed(text) };
+    let text = if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{FFFD}"))
+    } else {
+        Cow::Borrowed(text)
+    };
     if text.len() <= max_bytes {
         return text.into_owned();
     }
@@ -319,17 +351,34 @@ pub async fn audit_list(
     let scope = reader.scope(&api, environment_id, service_id).await?;
     let limit = page_limit(query.limit)?;
     if query.change_id.as_deref().is_some_and(|id| id.contains('\0')) {
-        return Err(Problem::malformed("The query parameter `changeId` must not contain NUL."));
+        return Err(Problem::malformed(
+            "The query parameter `changeId` must not contain NUL.",
+        ));
     }
-    let mut entries =
-        api.app.history.entries(scope, query.after.unwrap_or(0), query.change_id.as_deref(), limit + 1).await?;
+    let mut entries = api
+        .app
+        .history
+        .entries(
+            scope,
+            query.after.unwrap_or(0),
+            query.change_id.as_deref(),
+            limit + 1,
+        )
+        .await?;
     // One more than the page tells whether there is another.
     let more = i64::try_from(entries.len()).is_ok_and(|count| count > limit);
     if more {
         entries.pop();
     }
-    let next = if more { entries.last().map(|entry| entry.seq) } else { None };
-    Ok(Json(AuditPage { entries: entries.into_iter().map(wire::audit_entry).collect(), next }))
+    let next = if more {
+        entries.last().map(|entry| entry.seq)
+    } else {
+        None
+    };
+    Ok(Json(AuditPage {
+        entries: entries.into_iter().map(wire::audit_entry).collect(),
+        next,
+    }))
 }
 
 /// Verify the chain
@@ -384,7 +433,10 @@ mod tests {
     use super::*;
 
     fn change_of(path: &str) -> String {
-        WritePath::parse(path).map(|path| path.change.to_string()).unwrap_or_else(|problem| problem.message.into_owned())
+        WritePath::parse(path).map_or_else(
+            |problem| problem.message.into_owned(),
+            |path| path.change.to_string(),
+        )
     }
 
     #[test]
@@ -410,13 +462,18 @@ mod tests {
     #[test]
     fn a_number_has_one_spelling() {
         let execution = |id: &str| {
-            WritePath::parse(&format!("/api/v1/environment/1/service/2/execution/{id}/change/c/audit"))
-                .map(|path| path.execution)
-                .ok()
+            WritePath::parse(&format!(
+                "/api/v1/environment/1/service/2/execution/{id}/change/c/audit"
+            ))
+            .map(|path| path.execution)
+            .ok()
         };
         assert_eq!(execution("7"), Some(NamedExecution::Number(ExecutionId(7))));
         assert_eq!(execution("007"), Some(NamedExecution::Text("007".to_owned())));
-        assert_eq!(execution("2019-old"), Some(NamedExecution::Text("2019-old".to_owned())));
+        assert_eq!(
+            execution("2019-old"),
+            Some(NamedExecution::Text("2019-old".to_owned()))
+        );
     }
 
     #[test]
@@ -429,7 +486,10 @@ mod tests {
         assert_eq!(flag(&told, "transactionFlag"), Some(true));
         assert_eq!(text(&told, "author").as_deref(), Some("7"));
         assert_eq!(text(&told, "order"), None);
-        assert_eq!(cut(&text(&told, "className").unwrap_or_default(), 10), "a\u{FFFD}b");
+        assert_eq!(
+            cut(&text(&told, "className").unwrap_or_default(), 10),
+            "a\u{FFFD}b"
+        );
         assert_eq!(cut("ééé", 3), "é");
     }
 }

@@ -65,7 +65,12 @@ pub async fn execution_list(
     let scope = reader.scope(&api, environment_id, service_id).await?;
     let limit = page_limit(query.limit)?;
     let executions = api.app.history.executions(scope, query.before, limit).await?;
-    Ok(Json(executions.into_iter().map(|execution| summary(scope, execution)).collect()))
+    Ok(Json(
+        executions
+            .into_iter()
+            .map(|execution| summary(scope, execution))
+            .collect(),
+    ))
 }
 
 /// View an execution
@@ -92,12 +97,19 @@ pub async fn execution_view(
     ApiPath((environment_id, service_id, execution_id)): ApiPath<(i64, i64, i64)>,
 ) -> Result<Json<ExecutionDetail>, Problem> {
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    let execution = api.app.history.execution(scope, execution_id).await?.ok_or_else(|| {
-        Problem::new(
-            ErrorCode::ExecutionNotFound,
-            format!("No execution {execution_id} of service {service_id} in environment {environment_id}."),
-        )
-    })?;
+    let execution = api
+        .app
+        .history
+        .execution(scope, execution_id)
+        .await?
+        .ok_or_else(|| {
+            Problem::new(
+                ErrorCode::ExecutionNotFound,
+                format!(
+                    "No execution {execution_id} of service {service_id} in environment {environment_id}."
+                ),
+            )
+        })?;
     Ok(Json(detail(scope, execution)?))
 }
 
@@ -114,7 +126,10 @@ fn summary(scope: Scope, execution: app::ExecutionSummary) -> ExecutionSummary {
 fn detail(scope: Scope, execution: app::ExecutionDetail) -> Result<ExecutionDetail, Problem> {
     let unreadable = |error: serde_json::Error| Problem {
         cause: Some(std::sync::Arc::new(error)),
-        ..Problem::new(ErrorCode::Internal, "The record of this execution cannot be read by this version of the server.")
+        ..Problem::new(
+            ErrorCode::Internal,
+            "The record of this execution cannot be read by this version of the server.",
+        )
     };
     let plan: RecordedPlan = serde_json::from_str(&execution.plan).map_err(unreadable)?;
     Ok(ExecutionDetail {
@@ -124,6 +139,10 @@ fn detail(scope: Scope, execution: app::ExecutionDetail) -> Result<ExecutionDeta
         reasons: plan.reasons,
         fence: Some(execution.fence),
         ended_at: execution.ended_at,
-        runner: execution.runner_facts.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable)?,
+        runner: execution
+            .runner_facts
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(unreadable)?,
     })
 }

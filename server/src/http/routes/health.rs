@@ -52,9 +52,14 @@ pub async fn health_ready(State(api): State<Api>) -> Result<Json<Health>, Proble
         Err(error) => {
             let message = match &error {
                 NotReady::Database(_) => "The database does not answer.",
-                NotReady::Schema { .. } => "The database does not have the schema of this server: migrations are pending.",
+                NotReady::Schema { .. } => {
+                    "The database does not have the schema of this server: migrations are pending."
+                }
             };
-            Err(Problem { cause: Some(std::sync::Arc::new(error)), ..Problem::new(ErrorCode::Unavailable, message) })
+            Err(Problem {
+                cause: Some(std::sync::Arc::new(error)),
+                ..Problem::new(ErrorCode::Unavailable, message)
+            })
         }
     }
 }
@@ -71,7 +76,17 @@ pub async fn health_ready(State(api): State<Api>) -> Result<Json<Health>, Proble
 )]
 pub async fn metrics(State(api): State<Api>) -> Response {
     let (used, idle) = api.app.pool_state();
-    api.metrics.pool_connections.with_label_values(&["used"]).set(used.into());
-    api.metrics.pool_connections.with_label_values(&["idle"]).set(idle.into());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render()).into_response()
+    api.metrics
+        .pool_connections
+        .with_label_values(&["used"])
+        .set(used.into());
+    api.metrics
+        .pool_connections
+        .with_label_values(&["idle"])
+        .set(idle.into());
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        api.metrics.render(),
+    )
+        .into_response()
 }

@@ -43,7 +43,9 @@ pub async fn issue_list(
     ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
 ) -> Result<Json<Vec<IssueView>>, Problem> {
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    Ok(Json(api.app.issues.list(scope).await?.into_iter().map(view).collect()))
+    Ok(Json(
+        api.app.issues.list(scope).await?.into_iter().map(view).collect(),
+    ))
 }
 
 /// Resolve issues
@@ -92,7 +94,12 @@ pub async fn issue_resolve(
         )));
     }
     let decisions = decisions(&request)?;
-    let decided = api.app.issues.resolve(scope, &operator.actor(), reason, &decisions).await.map_err(problem)?;
+    let decided = api
+        .app
+        .issues
+        .resolve(scope, &operator.actor(), reason, &decisions)
+        .await
+        .map_err(problem)?;
     let recorded = decided
         .into_iter()
         .map(|one| RecordedResolution {
@@ -158,11 +165,16 @@ fn view(issue: Issue) -> IssueView {
 fn problem(error: ResolveError) -> Problem {
     match error {
         ResolveError::Fault(fault) => fault.into(),
-        ResolveError::Refused { change, refusal, latest } => {
+        ResolveError::Refused {
+            change,
+            refusal,
+            latest,
+        } => {
             let (code, why) = match refusal {
                 ResolveRefusal::InProgress => (
                     ErrorCode::ChangeInProgress,
-                    "its runner holds a live lease and is working on it. Wait until the lease has run out".to_owned(),
+                    "its runner holds a live lease and is working on it. Wait until the lease has run out"
+                        .to_owned(),
                 ),
                 ResolveRefusal::Outdated { actual } => (
                     ErrorCode::DecisionOutdated,
@@ -182,7 +194,10 @@ fn problem(error: ResolveError) -> Problem {
                     ),
                 ),
             };
-            Problem::new(code, format!("Nothing was recorded. The decision on change {change} is refused: {why}."))
+            Problem::new(
+                code,
+                format!("Nothing was recorded. The decision on change {change} is refused: {why}."),
+            )
         }
     }
 }

@@ -70,21 +70,32 @@ pub async fn lock_acquire(
         Some(id) => Some(Proof {
             acquisition_id: AcquisitionId::parse(id.as_str())
                 .map_err(|error| Problem::malformed(format!("The field `lastAcquisitionId` {error}.")))?,
-            elapsed: Duration::from_millis(u64::try_from(request.elapsed_millis.unwrap_or(0)).map_err(|_| {
-                Problem::malformed("The field `elapsedMillis` must not be negative.")
-            })?),
+            elapsed: Duration::from_millis(
+                u64::try_from(request.elapsed_millis.unwrap_or(0))
+                    .map_err(|_| Problem::malformed("The field `elapsedMillis` must not be negative."))?,
+            ),
         }),
         None => None,
     };
     let lease = wire::lease(Some(request.acquired_for_millis));
-    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Acquire { lease, proof }).await? {
-        Outcome::Held(lock) => Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?)),
+    match api
+        .app
+        .locks
+        .wish(
+            runner.own_scope(),
+            runner.id.clone(),
+            Wish::Acquire { lease, proof },
+        )
+        .await?
+    {
+        Outcome::Held(lock) | Outcome::Released(lock) => {
+            Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?))
+        }
         Outcome::HeldByOther { holder, retry_after } => Err(Problem {
             retry_after: Some(retry_after),
             ..held_by_other(&key, Some(&holder))
         }),
         Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
-        Outcome::Released(lock) => Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?)),
     }
 }
 
@@ -120,7 +131,12 @@ pub async fn lock_extend(
     if !is_own(&runner, &key) {
         return Err(held_by_other(&key, None));
     }
-    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Extend).await? {
+    match api
+        .app
+        .locks
+        .wish(runner.own_scope(), runner.id.clone(), Wish::Extend)
+        .await?
+    {
         Outcome::Held(lock) | Outcome::Released(lock) => answer(LockStatus::Extended, &lock),
         Outcome::HeldByOther { holder, .. } => Err(held_by_other(&key, Some(&holder))),
         Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
@@ -154,13 +170,21 @@ pub async fn lock_release(
     let not_held = || {
         Problem::new(
             ErrorCode::LockNotHeld,
-            format!("The lock {key} is not held by {}: there is nothing to release.", runner.id),
+            format!(
+                "The lock {key} is not held by {}: there is nothing to release.",
+                runner.id
+            ),
         )
     };
     if !is_own(&runner, &key) {
         return Err(not_held());
     }
-    match api.app.locks.wish(runner.own_scope(), runner.id.clone(), Wish::Release).await? {
+    match api
+        .app
+        .locks
+        .wish(runner.own_scope(), runner.id.clone(), Wish::Release)
+        .await?
+    {
         Outcome::Released(_) | Outcome::Held(_) if api.settings.empty_write_answers => {
             Ok(StatusCode::OK.into_response())
         }
@@ -191,15 +215,26 @@ pub async fn lock_view(
     ApiPath(key): ApiPath<String>,
 ) -> Result<Json<LockView>, Problem> {
     runner.refuse_expired_unless_holder(&api).await?;
-    let lock = if is_own(&runner, &key) { api.app.locks.view(runner.own_scope()).await? } else { None };
+    let lock = if is_own(&runner, &key) {
+        api.app.locks.view(runner.own_scope()).await?
+    } else {
+        None
+    };
     match lock {
         Some(lock) => Ok(Json(view(&lock)?)),
-        None => Err(Problem::new(ErrorCode::LockNotFound, format!("No lock {key} is held in this environment."))),
+        None => Err(Problem::new(
+            ErrorCode::LockNotFound,
+            format!("No lock {key} is held in this environment."),
+        )),
     }
 }
 
 fn answer(status: LockStatus, lock: &Lock) -> Result<Json<LockResponse>, Problem> {
-    Ok(Json(LockResponse { status, lock: view(lock)?, cancel: false }))
+    Ok(Json(LockResponse {
+        status,
+        lock: view(lock)?,
+        cancel: false,
+    }))
 }
 
 fn view(lock: &Lock) -> Result<LockView, Problem> {
@@ -213,9 +248,14 @@ fn held_by_other(key: &str, holder: Option<&Lease>) -> Problem {
             let until = chrono::DateTime::from_timestamp_micros(holder.expires_at.as_micros())
                 .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
                 .unwrap_or_default();
-            format!("The lock {key} is held by {} until {until}. Stop working under it; ask for a new plan.", holder.owner)
+            format!(
+                "The lock {key} is held by {} until {until}. Stop working under it; ask for a new plan.",
+                holder.owner
+            )
         }
-        None => format!("The lock {key} is not held by this runner. Stop working under it; ask for a new plan."),
+        None => {
+            format!("The lock {key} is not held by this runner. Stop working under it; ask for a new plan.")
+        }
     };
     Problem::new(ErrorCode::LockHeldByOther, message)
 }

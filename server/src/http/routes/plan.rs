@@ -87,7 +87,10 @@ pub async fn execution_plan(
     let scope = runner.scope(environment_id, service_id)?;
     let bytes = body::read(body, api.settings.max_body_bytes).await?;
     let head = api.app.heads.read(scope).await?.ok_or_else(|| {
-        Problem::new(ErrorCode::EnvironmentNotFound, "The environment of this session does not exist any more.")
+        Problem::new(
+            ErrorCode::EnvironmentNotFound,
+            "The environment of this session does not exist any more.",
+        )
     })?;
     let question = Question::body(&bytes, body::declared_charset(&headers).as_deref());
     if let Some(answer) = api.answers.get(scope, head.head_seq, question) {
@@ -116,7 +119,10 @@ pub async fn execution_plan(
     }
     let proof = proof(&query)?;
     let submission = serde_json::to_string(&request.client_submission).unwrap_or_default();
-    let runner_facts = request.runner.as_ref().and_then(|facts| serde_json::to_string(facts).ok());
+    let runner_facts = request
+        .runner
+        .as_ref()
+        .and_then(|facts| serde_json::to_string(facts).ok());
     let render = |plan: &Plan| serde_json::to_string(&wire::recorded_plan(plan)).unwrap_or_default();
     let ask = Ask {
         scope,
@@ -138,7 +144,8 @@ pub async fn execution_plan(
         ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
     })?);
     if response.action == PlanAction::Continue && !pipeline.has_marks() {
-        api.answers.keep(scope, planned.head_seq, question, answer.clone());
+        api.answers
+            .keep(scope, planned.head_seq, question, answer.clone());
         if pipeline.is_start_of_run() {
             keep_by_digest(&api, &request.client_submission, scope, planned.head_seq);
         }
@@ -160,23 +167,36 @@ fn keep_by_digest(api: &Api, submission: &Submission, scope: crate::app::Scope, 
         reasons: None,
     };
     if let Ok(answer) = serde_json::to_vec(&short) {
-        api.answers.keep(scope, head_seq, Question::digest(&digest), Bytes::from(answer));
+        api.answers
+            .keep(scope, head_seq, Question::digest(&digest), Bytes::from(answer));
     }
 }
 
 fn rendered(answer: Bytes) -> Response {
-    (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], answer).into_response()
+    (
+        StatusCode::CREATED,
+        [(header::CONTENT_TYPE, "application/json")],
+        answer,
+    )
+        .into_response()
 }
 
 fn proof(query: &PlanQuery) -> Result<Option<Proof>, Problem> {
-    let Some(id) = query.last_acquisition_id.as_deref() else { return Ok(None) };
+    let Some(id) = query.last_acquisition_id.as_deref() else {
+        return Ok(None);
+    };
     let acquisition_id = AcquisitionId::parse(id)
         .map_err(|error| Problem::malformed(format!("The query parameter `lastAcquisitionId` {error}.")))?;
     let elapsed = query.elapsed_millis.unwrap_or(0);
     let elapsed = u64::try_from(elapsed).map_err(|_| {
-        Problem::malformed(format!("The query parameter `elapsedMillis` must not be negative, it is {elapsed}."))
+        Problem::malformed(format!(
+            "The query parameter `elapsedMillis` must not be negative, it is {elapsed}."
+        ))
     })?;
-    Ok(Some(Proof { acquisition_id, elapsed: Duration::from_millis(elapsed) }))
+    Ok(Some(Proof {
+        acquisition_id,
+        elapsed: Duration::from_millis(elapsed),
+    }))
 }
 
 /// `Prefer: wait=N` (RFC 7240), bounded by the server's own limit. Whoever does not ask is never parked: the Java client
