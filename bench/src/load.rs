@@ -15,15 +15,15 @@ where
     F: Fn(C) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<C>> + Send,
 {
-    let stop = Arc::new(AtomicBool::new(false));
+    let over = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = callers
         .into_iter()
         .map(|mut caller| {
-            let (stop, count, step) = (Arc::clone(&stop), Arc::clone(&count), step.clone());
+            let (over, count, step) = (Arc::clone(&over), Arc::clone(&count), step.clone());
             tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
+                while !over.load(Ordering::Relaxed) {
                     caller = step(caller).await?;
                     count.fetch_add(1, Ordering::Relaxed);
                 }
@@ -34,7 +34,7 @@ where
     tokio::time::sleep(span).await;
     #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
     let rate = count.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
+    over.store(true, Ordering::Relaxed);
     let callers = try_join_all(tasks)
         .await?
         .into_iter()
