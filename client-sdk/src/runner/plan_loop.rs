@@ -174,7 +174,6 @@ impl Planner<'_> {
                 }
                 // A server that does not know digests has judged an empty pipeline.
                 Ok(plan) if plan.action == PlanAction::Continue => {}
-
                 Ok(plan) => {
                     return Err(protocol(&format!(
                         "it answers {:?} to a digest, without having seen the pipeline",

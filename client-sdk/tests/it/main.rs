@@ -10,6 +10,7 @@ mod lock;
 mod macros;
 mod non_transactional;
 mod run_loop;
+mod telemetry;
 mod transactional;
 mod validation;
 

@@ -3,8 +3,10 @@
 //! A report is either a request for permission (`STARTED`, which can be refused) or a fact (everything else, which
 //! never is). What a fact can lose is its say: it is appended late when a newer word on the change exists.
 
-use super::{AuditState, ChangeState, Judgement, Report, ReportedExecution, Source, StartRefusal};
-use crate::ids::{ExecutionId, Fence, RunnerId};
+use super::{
+    AuditState, ChangeState, Judgement, Report, ReportedExecution, Source, StartRefusal, TxStrategy,
+};
+use crate::ids::{ExecutionId, Fence, RunnerId, Seq};
 use crate::plan::{Action, base_action};
 
 /// Judges a report (design §5.2–5.4).
@@ -13,9 +15,12 @@ pub fn judge(report: &Report<'_>) -> Judgement {
         (
             AuditState::Started,
             ReportedExecution::Known {
-                id, runner, fence, ..
+                id,
+                runner,
+                fence,
+                planned_at,
             },
-        ) => match start(report, id, runner, fence) {
+        ) => match start(report, id, runner, fence, planned_at) {
             Ok(judgement) => judgement,
             Err(refusal) => Judgement::Refuse(refusal),
         },
@@ -34,6 +39,7 @@ fn start(
     id: ExecutionId,
     its_runner: &RunnerId,
     its_fence: Fence,
+    planned_at: Seq,
 ) -> Result<Judgement, StartRefusal> {
     if report.runner != its_runner {
         return Err(StartRefusal::NotItsRunner);
@@ -61,11 +67,22 @@ fn start(
         // One execution runs a change once. Its result is here already, so this `STARTED` was overtaken on its way:
         // counted, it would turn a known outcome into an unknown one.
         Some(latest) if latest.execution == Some(id) => Err(StartRefusal::StateForbids(latest.state)),
-        Some(latest) if base_action(Some(latest)).0 != Action::Apply => {
+        Some(latest) if !may_follow(latest, planned_at, report.trust_absent_marks) => {
             Err(StartRefusal::StateForbids(latest.state))
         }
         _ => Ok(Judgement::Append),
     }
+}
+
+/// Whether a start may follow the latest entry: table P1 says so, or the plan said so because of an absent mark (M3).
+/// The plan was decided under the lock; of what it saw, nothing newer than `planned_at` may be held against it.
+fn may_follow(latest: &ChangeState, planned_at: Seq, trust_absent_marks: bool) -> bool {
+    let by_table = base_action(Some(latest)).0 == Action::Apply;
+    let by_absent_mark = trust_absent_marks
+        && latest.state == AuditState::Started
+        && latest.tx_strategy == TxStrategy::WithMarker
+        && latest.seq <= planned_at;
+    by_table || by_absent_mark
 }
 
 /// Whether a fact becomes the change's latest state.

@@ -114,6 +114,9 @@ pub struct Report<'a> {
     pub same: Option<Seq>,
     pub lock: Option<&'a Lock>,
     pub now: Timestamp,
+    /// The environment takes an absent mark as proof that nothing was committed (M3): what the plan offered on these
+    /// grounds may be started on them.
+    pub trust_absent_marks: bool,
 }
 
 /// What becomes of a report.

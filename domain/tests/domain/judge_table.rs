@@ -158,6 +158,7 @@ fn every_row_of_the_start_table_holds() {
             same: same.parse().ok(),
             lock: lock.as_ref(),
             now: at(now.parse().expect("seconds")),
+            trust_absent_marks: false,
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
     }
@@ -193,6 +194,7 @@ fn every_row_of_the_result_table_holds() {
             same: same.parse().ok(),
             lock: None,
             now: at(0),
+            trust_absent_marks: false,
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
     }
@@ -226,6 +228,7 @@ fn a_start_with_always_retry_may_follow_an_unknown_or_dirty_state_of_another_exe
             same: None,
             lock: Some(&lock),
             now: at(0),
+            trust_absent_marks: false,
         };
         assert_eq!(judge(&report), Judgement::Append, "{state:?}");
     }
@@ -444,6 +447,7 @@ proptest! {
                 same: log.iter().find(is_same).map(|it| it.state.seq),
                 lock: Some(&lock),
                 now: at(0),
+                trust_absent_marks: false,
             });
             let seq = i64::try_from(log.len()).expect("few") + 1;
             let state = ChangeState { execution: recorded, source, ..state_of(seq, said.state) };
@@ -464,4 +468,42 @@ proptest! {
         }
         prop_assert_eq!(fold(&log), projection);
     }
+}
+
+/// M3: the plan offered the change because its mark is absent; the start that follows from it must be accepted.
+#[test]
+fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
+    let me = runner_id("me");
+    let lock = lock("me, fence 4").expect("held");
+    let answer = |trust_absent_marks, tx_strategy, planned_at| {
+        judge(&Report {
+            state: AuditState::Started,
+            execution: ReportedExecution::Known {
+                id: ExecutionId(5),
+                runner: &me,
+                fence: 4,
+                planned_at,
+            },
+            runner: &me,
+            fence: Some(4),
+            latest: Some(&ChangeState {
+                seq: 10,
+                state: AuditState::Started,
+                tx_strategy,
+                recovery: RecoveryStrategy::ManualIntervention,
+                execution: Some(ExecutionId(3)),
+                source: Source::Runner,
+            }),
+            same: None,
+            lock: Some(&lock),
+            now: at(0),
+            trust_absent_marks,
+        })
+    };
+    let refused = Judgement::Refuse(StartRefusal::StateForbids(AuditState::Started));
+    assert_eq!(answer(true, TxStrategy::WithMarker, 10), Judgement::Append);
+    assert_eq!(answer(false, TxStrategy::WithMarker, 10), refused);
+    assert_eq!(answer(true, TxStrategy::NonTx, 10), refused);
+    // Written after the plan was decided: the plan knows nothing of it.
+    assert_eq!(answer(true, TxStrategy::WithMarker, 9), refused);
 }

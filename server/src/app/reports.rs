@@ -314,6 +314,7 @@ impl Ledger {
             same: same.map(|(seq, _)| seq),
             lock,
             now: self.now,
+            trust_absent_marks: stream.settings.trust_absent_marks,
         });
         let lock = lock.filter(|lock| lock.lease.is_some()).cloned();
         let late = match judgement {

@@ -213,6 +213,7 @@ impl World {
             same: same.map(|it| it.state.seq),
             lock: self.lock.as_ref(),
             now: self.now,
+            trust_absent_marks: self.settings.trust_absent_marks,
         });
         if let Judgement::Append | Judgement::AppendLate = judgement {
             let state = self.entry_state(state, Some(execution), Source::Runner);
