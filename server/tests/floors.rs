@@ -7,11 +7,24 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     (
         "store",
-        &["flamingock_api_types", "axum", "crate::app", "crate::http", "crate::jobs", "crate::cli"],
+        &[
+            "flamingock_api_types",
+            "axum",
+            "crate::app",
+            "crate::http",
+            "crate::jobs",
+            "crate::cli",
+        ],
     ),
     (
         "app",
-        &["flamingock_api_types", "axum", "crate::http", "crate::jobs", "crate::cli"],
+        &[
+            "flamingock_api_types",
+            "axum",
+            "crate::http",
+            "crate::jobs",
+            "crate::cli",
+        ],
     ),
     ("http", &["crate::store", "crate::jobs", "crate::cli"]),
     ("jobs", &["crate::store", "crate::http", "crate::cli"]),
@@ -39,7 +52,10 @@ fn no_floor_imports_a_higher_one() {
         for file in files {
             read += 1;
             let text = fs::read_to_string(&file).expect("it can be read");
-            let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+            let code = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim_start().starts_with("//"));
             for (number, line) in code {
                 for name in forbidden.iter().filter(|name| line.contains(**name)) {
                     broken.push(format!("{}:{}: {floor} names {name}", file.display(), number + 1));
@@ -55,11 +71,21 @@ fn no_floor_imports_a_higher_one() {
 fn what_does_no_io_depends_on_nothing_that_does() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for (member, forbidden) in [
-        ("domain", ["tokio", "sqlx", "axum", "serde_json", "api-types"].as_slice()),
-        ("api-types", ["tokio", "sqlx", "axum", "flamingock-domain", "reqwest"].as_slice()),
-        ("client-sdk", ["flamingock-domain", "flamingock-server"].as_slice()),
+        (
+            "domain",
+            ["tokio", "sqlx", "axum", "serde_json", "api-types"].as_slice(),
+        ),
+        (
+            "api-types",
+            ["tokio", "sqlx", "axum", "flamingock-domain", "reqwest"].as_slice(),
+        ),
+        (
+            "client-sdk",
+            ["flamingock-domain", "flamingock-server"].as_slice(),
+        ),
     ] {
-        let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).expect("the manifest is there");
+        let manifest =
+            fs::read_to_string(root.join(member).join("Cargo.toml")).expect("the manifest is there");
         let dependencies = manifest.split("[dev-dependencies]").next().unwrap_or_default();
         for name in forbidden {
             assert!(

@@ -69,7 +69,10 @@ fn bare(change: &str) -> Fact {
 
 async fn append(pool: &PgPool, scope: Scope, facts: Vec<Fact>) {
     let mut tx = pool.begin().await.expect("it begins");
-    let mut stream = streams::lock(&mut tx, &[scope]).await.expect("it is locked").remove(0);
+    let mut stream = streams::lock(&mut tx, &[scope])
+        .await
+        .expect("it is locked")
+        .remove(0);
     let now = Timestamp::from_micros(1_789_374_067_512_345);
     let entries: Vec<_> = facts
         .into_iter()
@@ -77,14 +80,19 @@ async fn append(pool: &PgPool, scope: Scope, facts: Vec<Fact>) {
         .map(|(at, fact)| stream.link(fact, Source::Runner, at % 2 == 1, now))
         .collect();
     audit::append(&mut tx, &entries).await.expect("it is appended");
-    streams::update_heads(&mut tx, &[stream]).await.expect("the head moves");
+    streams::update_heads(&mut tx, &[stream])
+        .await
+        .expect("the head moves");
     tx.commit().await.expect("it commits");
 }
 
 async fn broken(pool: &PgPool, scope: Scope) -> Option<i64> {
     let mut conn = pool.acquire().await.expect("a connection");
     let verification = audit::verify(&mut conn, scope).await.expect("it is verified");
-    verification.expect("the stream is there").broken.map(|(seq, _)| seq)
+    verification
+        .expect("the stream is there")
+        .broken
+        .map(|(seq, _)| seq)
 }
 
 /// As somebody who owns the database and switches its guards off.
@@ -92,7 +100,10 @@ async fn tamper(conn: &mut PgConnection, statement: &str) {
     let script = format!(
         "SET session_replication_role = replica; {statement}; SET session_replication_role = origin;"
     );
-    sqlx::raw_sql(AssertSqlSafe(script)).execute(conn).await.expect(statement);
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(conn)
+        .await
+        .expect(statement);
 }
 
 /// Invariant 8. The chain is linked in Rust and recomputed in SQL: both must mean the same bytes.
@@ -171,7 +182,10 @@ async fn an_entry_taken_out_and_a_tail_cut_off_are_both_seen() {
 }
 
 async fn refusal(pool: &PgPool, statement: &str) -> String {
-    match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(pool).await {
+    match sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(pool)
+        .await
+    {
         Err(error) => match StoreError::from(error) {
             StoreError::Constraint { name, .. } => name,
             other => panic!("{statement}: {other:?}"),
@@ -198,7 +212,11 @@ async fn audit_entries_cannot_be_updated_deleted_or_truncated() {
         format!("DELETE FROM {partition}"),
         format!("TRUNCATE {partition}"),
     ] {
-        assert_eq!(refusal(&pool, &statement).await, "audit_entries_append_only", "{statement}");
+        assert_eq!(
+            refusal(&pool, &statement).await,
+            "audit_entries_append_only",
+            "{statement}"
+        );
     }
     assert_eq!(broken(&pool, scope).await, None);
 }
@@ -221,7 +239,11 @@ async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
         "UPDATE locks SET owner = 'b'",
         "DELETE FROM locks",
     ] {
-        assert_eq!(refusal(&pool, statement).await, "locks_fence_guard", "{statement}");
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "locks_fence_guard",
+            "{statement}"
+        );
     }
     for statement in [
         "UPDATE locks SET expires_at = clock_timestamp(), acquisition_id = 'a-2'",

@@ -8,7 +8,7 @@ use flamingock::{
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{FakeServer, Kind, Log, Reply, step};
+use crate::support::{FakeServer, IMPATIENT, Kind, Log, Reply, step};
 
 #[change(id = "patient", order = "0001", target = "shell", recovery = "always_retry")]
 async fn patient(stop: Cancellation) -> Result<(), ChangeError> {
@@ -87,6 +87,7 @@ async fn a_lease_that_runs_out_unanswered_is_lost_too() {
     let app = server
         .app()
         .lease(Duration::from_secs(1))
+        .request_timeout(IMPATIENT)
         .target(Target::non_transactional("shell", log));
     let error = app
         .stage(Stage::new("one").change(patient))
@@ -220,6 +221,7 @@ async fn an_extension_that_fails_once_is_no_loss() {
     });
     let app = server
         .app()
+        .request_timeout(IMPATIENT)
         .target(Target::non_transactional("shell", log))
         .stage(Stage::new("s").change(slow));
     app.build().unwrap().run().await.unwrap();

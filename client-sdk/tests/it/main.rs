@@ -10,7 +10,6 @@ mod lock;
 mod macros;
 mod non_transactional;
 mod run_loop;
-mod telemetry;
 mod transactional;
 mod validation;
 

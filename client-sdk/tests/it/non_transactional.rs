@@ -3,7 +3,7 @@
 use flamingock::{Builder, ChangeStatus, Recovery, Stage, StageState, Target};
 use serde_json::Value;
 
-use crate::support::{FakeServer, Kind, Log, Reply, Step, step};
+use crate::support::{FakeServer, IMPATIENT, Kind, Log, Reply, Step, step};
 
 fn app(server: &FakeServer, log: &Log, change: Step) -> Builder {
     server
@@ -163,7 +163,8 @@ async fn without_an_acknowledged_start_nothing_is_applied() {
         let (server, log) = (FakeServer::start().await, Log::default());
         server.always(Kind::Audit("STARTED".into()), reply);
         let app = app(&server, &log, step("load", "0001").rollback(Ok(())))
-            .lease(std::time::Duration::from_secs(1));
+            .lease(std::time::Duration::from_secs(1))
+            .request_timeout(IMPATIENT);
         // The heartbeat must not keep the start waiting for its full patience here.
         server.always(Kind::Extend, Reply::problem(409, "R_LOCK_01"));
         let error = app.build().unwrap().run().await.unwrap_err();
@@ -191,6 +192,7 @@ async fn an_unanswered_start_is_repeated_and_then_applied_once() {
         [Reply::Swallow, Reply::Text(503, "busy"), Reply::Text(502, "")],
     );
     app(&server, &log, step("load", "0001"))
+        .request_timeout(IMPATIENT)
         .build()
         .unwrap()
         .run()
@@ -226,6 +228,7 @@ async fn a_refused_or_unanswered_result_is_repeated_and_never_undone() {
     ];
     server.next(Kind::Audit("APPLIED".into()), replies);
     let report = app(&server, &log, step("load", "0001").rollback(Ok(())))
+        .request_timeout(IMPATIENT)
         .build()
         .unwrap()
         .run()
@@ -254,6 +257,7 @@ async fn a_result_that_cannot_be_recorded_leaves_the_change_in_place() {
     server.always(Kind::Extend, Reply::problem(503, "R_GEN_08"));
     let error = app(&server, &log, step("load", "0001").rollback(Ok(())))
         .lease(std::time::Duration::from_secs(1))
+        .request_timeout(IMPATIENT)
         .build()
         .unwrap()
         .run()

@@ -17,7 +17,7 @@ use flamingock_embedded_postgres::{EmbeddedPostgres, Options};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 
-use crate::support::{FakeServer, Kind, Reply};
+use crate::support::{FakeServer, IMPATIENT, Kind, Reply};
 
 mod proxy;
 
@@ -140,7 +140,9 @@ async fn after_a_crash_before_the_result_the_mark_tells() {
     // As good as dead: what it says does not arrive any more.
     server.next(Kind::Audit("APPLIED".into()), vec![Reply::Hang; 100]);
     server.always(Kind::Extend, Reply::Hang);
-    let short = app(&server, &database.pool).lease(Duration::from_secs(1));
+    let short = app(&server, &database.pool)
+        .lease(Duration::from_secs(1))
+        .request_timeout(IMPATIENT);
     short
         .stage(Stage::new("schema").change(create_orders))
         .build()
@@ -329,6 +331,7 @@ async fn two_runners_that_both_believe_in_their_lock_apply_it_once() {
             server.always(Kind::Extend, Reply::Hang);
             let app = app(&server, &pool)
                 .lease(Duration::from_secs(1))
+                .request_timeout(IMPATIENT)
                 .stage(Stage::new("s").change(add_row));
             app.build().unwrap().run().await.unwrap_err();
             server.audit().iter().any(|entry| entry == "add-row APPLIED")
@@ -500,9 +503,10 @@ async fn a_script_that_empties_the_search_path_does_not_hide_the_marks() {
     server.always(Kind::Extend, Reply::Hang);
     let app = app(&server, &database.pool)
         .lease(Duration::from_secs(1))
+        .request_timeout(IMPATIENT)
         .stage(Stage::new("s").change(dump));
     app.build().unwrap().run().await.unwrap_err();
-    let plans = server.calls_of(&Kind::Plan);
-    let stage = &plans[1].body["clientSubmission"]["blocks"][0]["stages"][0];
+    let last = server.calls_of(&Kind::Plan).pop().unwrap();
+    let stage = &last.body["clientSubmission"]["blocks"][0]["stages"][0];
     assert_eq!(stage["changes"][0]["ongoingStatus"], "APPLIED");
 }

@@ -7,7 +7,7 @@ use flamingock::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Commit, FakeDatabase, FakeServer, Kind, Reply, Step, step};
+use crate::support::{Commit, FakeDatabase, FakeServer, IMPATIENT, Kind, Reply, Step, step};
 
 async fn run(server: &FakeServer, database: &FakeDatabase, change: Step) -> Result<Report, StartError> {
     run_with_lease(server, database, change, Duration::from_secs(3)).await
@@ -22,6 +22,11 @@ async fn run_with_lease(
     server
         .app()
         .lease(lease)
+        .request_timeout(if lease < Duration::from_secs(3) {
+            IMPATIENT
+        } else {
+            lease
+        })
         .target(Target::transactional("db", database.clone()))
         .stage(Stage::new("schema").change(change.on("db")))
         .build()
@@ -142,7 +147,7 @@ async fn an_unrecorded_success_stays_committed_with_its_mark() {
             .all(|entry| entry == "add-column APPLIED")
     );
     assert_eq!(
-        mark_sent(&server, 1),
+        mark_sent(&server, server.calls_of(&Kind::Plan).len() - 1),
         "APPLIED",
         "the next plan request of the same run tells it"
     );

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use flamingock_domain::ids::{ExecutionId, LockKey, RunnerId};
-use flamingock_domain::lock::{self, Acquire, Claim, Extend, Lease, Lock, Proof, Release};
+use flamingock_domain::lock::{self, Acquire, Claim, Extend, GrantKind, Lease, Lock, Proof, Release};
 use sqlx::{Acquire as _, PgPool};
 
 use super::combine::Combiner;
@@ -38,8 +38,10 @@ struct Call {
 /// What became of it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The caller holds the lock.
-    Held(Lock),
+    /// The caller acquired the lock.
+    Granted { kind: GrantKind, lock: Lock },
+    /// The caller holds the lock for its full lease again.
+    Extended(Lock),
     /// The lock as it was before it was given back.
     Released(Lock),
     /// Another runner holds it, for at least this long.
@@ -47,6 +49,18 @@ pub enum Outcome {
     /// To extend or release: the caller does not hold it.
     NotHeld { holder: Option<Lease> },
 }
+
+/// What is counted of locks, those inside plans included.
+pub const EVENTS: &[&str] = &[
+    "granted",
+    "renewed",
+    "taken_over",
+    "extended",
+    "released",
+    "acquisition_refused",
+    "extension_refused",
+    "release_refused",
+];
 
 #[derive(Clone)]
 pub struct Locks {
@@ -90,12 +104,10 @@ impl Locks {
             Wish::Extend => "extension_refused",
             Wish::Release => "release_refused",
         };
-        let extending = matches!(wish, Wish::Extend);
         let outcome = self.calls.submit(Call { scope, runner, wish }).await?;
         match &outcome {
-            Outcome::Held(_) if extending => event("extended"),
-            // Counted by kind where it was decided.
-            Outcome::Held(_) => {}
+            Outcome::Granted { kind, .. } => event(grant_label(*kind)),
+            Outcome::Extended(_) => event("extended"),
             Outcome::Released(_) => {
                 event("released");
                 self.waiting.wake(scope);
@@ -199,7 +211,10 @@ fn decide(
                     // A grant voids the one before it: an execution under the old fence may start nothing more.
                     row.execution = None;
                     *changed = true;
-                    Outcome::Held(row.lock.clone())
+                    Outcome::Granted {
+                        kind,
+                        lock: row.lock.clone(),
+                    }
                 }
                 Acquire::HeldByOther { holder, retry_after } => Outcome::HeldByOther { holder, retry_after },
             }
@@ -208,7 +223,7 @@ fn decide(
             (Extend::Extended, Some(lease)) => {
                 *lease = lease_from(&call.runner, lease.length, now);
                 *changed = true;
-                Outcome::Held(row.lock.clone())
+                Outcome::Extended(row.lock.clone())
             }
             _ => not_held(row),
         },

@@ -58,6 +58,7 @@ pub struct App {
 impl App {
     /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
     pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
+        metrics.declare(reports::RESULTS, reports::REFUSALS, locks::EVENTS);
         let heads = Heads::new(pool.clone(), settings.batch_limit);
         let waiting = Waiting::new(
             metrics.waiters.clone(),

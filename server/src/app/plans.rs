@@ -172,6 +172,7 @@ impl Plans {
             drop(guard);
             let planned = planned?;
             self.count(&planned.plan, "locked");
+            self.count_written(&planned.plan);
             self.waiting.wake(ask.scope);
             return Ok(planned);
         }
@@ -289,10 +290,6 @@ impl Plans {
                     execution: Some(execution),
                 };
                 locks::update(&mut tx, &[update]).await?;
-                self.metrics
-                    .lock_events
-                    .with_label_values(&[grant_label(*kind)])
-                    .inc();
                 tracing::info!(
                     execution.id = execution.0, lock.key = %lock.key, lock.fence = fence, grant = grant_label(*kind),
                     runner.id = %ask.runner, planned_at, "plan granted"
@@ -363,10 +360,6 @@ impl Plans {
                 execution_id: derived.execution.map(|id| id.0),
                 source: Source::Mark,
             });
-            self.metrics
-                .audit_appends
-                .with_label_values(&[derived.state.as_wire(), Source::Mark.as_wire()])
-                .inc();
             entries.push(entry);
         }
         audit::append(tx, &entries).await?;
@@ -384,6 +377,20 @@ impl Plans {
             states::insert_mark_reports(tx, stream.id, reported_at, &applied).await?;
         }
         Ok(())
+    }
+
+    /// After the commit: what was rolled back has not happened.
+    fn count_written(&self, plan: &Plan) {
+        if let PlanAction::Execute { kind, .. } = &plan.action {
+            self.metrics
+                .lock_events
+                .with_label_values(&[grant_label(*kind)])
+                .inc();
+        }
+        for derived in &plan.derived {
+            let labels = [derived.state.as_wire(), Source::Mark.as_wire()];
+            self.metrics.audit_appends.with_label_values(&labels).inc();
+        }
     }
 
     /// Counts an answer that was found without planning.

