@@ -27,6 +27,9 @@ struct Arguments {
     /// Seconds of each turn; every side of every row has three.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Only these rows, for example `3,4`.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_u8, 2, 3, 4, 5, 6, 7])]
+    rows: Vec<u8>,
     /// Requests parked at once in the last row.
     #[arg(long, default_value_t = 1_000)]
     waiters: usize,
@@ -46,51 +49,72 @@ async fn main() -> Result<()> {
     let span = Duration::from_secs_f64(arguments.seconds);
     say("starting PostgreSQL and the server");
     let stand = Stand::start(&binary, &data).await?;
-    let result = measure(&stand, span, arguments.waiters).await;
+    let result = measure(&stand, span, arguments.waiters, &arguments.rows).await;
     stand.stop().await?;
     result
 }
 
-async fn measure(stand: &Stand, span: Duration, waiters: usize) -> Result<()> {
+async fn measure(stand: &Stand, span: Duration, waiters: usize, rows: &[u8]) -> Result<()> {
     let idle_mb = stand.server_rss_mb()?;
     let pool = stand.pool(2).await?;
-    say("row 7: parked waiters");
-    let crowd = rows::waiters(stand, &pool, waiters).await?;
-    say("rows 1 and 2: no-op starts");
-    let mut figures: Vec<Figure> = rows::no_op(stand, span).await?.into();
-    say("row 3: audit appends");
-    figures.push(rows::append(stand, span).await?);
-    say("row 4: locks");
-    figures.push(rows::lock_cycle(stand, span).await?);
-    say("row 5: length of the pipeline");
-    figures.push(rows::pipeline_size(stand, span).await?);
-    say("row 6: length of the history (a million entries are written first)");
-    figures.push(rows::history_size(stand, &pool, span).await?);
-
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "{:<62} {:>12} {:>12} {:>7}  goal",
         "measured | reference", "ours", "reference", "ratio"
     )?;
-    for figure in &figures {
+    let wanted = |row: u8| rows.contains(&row);
+    // First, while the server's memory is its own.
+    let crowd = if wanted(7) {
+        say("row 7: parked waiters");
+        Some(rows::waiters(stand, &pool, waiters).await?)
+    } else {
+        None
+    };
+    if wanted(1) || wanted(2) {
+        say("rows 1 and 2: no-op starts");
+        for figure in rows::no_op(stand, span).await? {
+            print(&mut out, &figure)?;
+        }
+    }
+    if wanted(3) {
+        say("row 3: audit appends");
+        print(&mut out, &rows::append(stand, span).await?)?;
+    }
+    if wanted(4) {
+        say("row 4: locks");
+        print(&mut out, &rows::lock_cycle(stand, span).await?)?;
+    }
+    if wanted(5) {
+        say("row 5: length of the pipeline (10,000 changes are applied first)");
+        print(&mut out, &rows::pipeline_size(stand, span).await?)?;
+    }
+    if wanted(6) {
+        say("row 6: length of the history (a million entries are written first)");
+        print(&mut out, &rows::history_size(stand, &pool, span).await?)?;
+    }
+    if let Some(crowd) = crowd {
         writeln!(
             out,
-            "{:<62} {:>12} {:>12} {:>7.2}  {} {} {}",
-            figure.name,
-            format!("{:.0} {}", figure.ours, figure.unit),
-            format!("{:.0} {}", figure.reference, figure.unit),
-            figure.ratio,
-            if figure.at_most { "<=" } else { ">=" },
-            figure.goal,
-            if figure.met() { "met" } else { "MISSED" },
+            "7 {} parked waiters released: all answered in {:.0} ms (goal <= 1000), {} database connections \
+             (goal <= 20), server memory {:.0} MB (goal < 100); idle {:.0} MB (goal < 40)",
+            crowd.parked, crowd.answered_ms, crowd.connections, crowd.rss_mb, idle_mb
         )?;
     }
+    Ok(())
+}
+
+fn print(out: &mut impl std::io::Write, figure: &Figure) -> Result<()> {
     writeln!(
         out,
-        "7 {} parked waiters released: all answered in {:.0} ms (goal <= 1000), {} database connections (goal <= 20), \
-         server memory {:.0} MB (goal < 100); idle {:.0} MB (goal < 40)",
-        crowd.parked, crowd.answered_ms, crowd.connections, crowd.rss_mb, idle_mb
+        "{:<62} {:>12} {:>12} {:>7.2}  {} {} {}",
+        figure.name,
+        format!("{:.0} {}", figure.ours, figure.unit),
+        format!("{:.0} {}", figure.reference, figure.unit),
+        figure.ratio,
+        if figure.at_most { "<=" } else { ">=" },
+        figure.goal,
+        if figure.met() { "met" } else { "MISSED" },
     )?;
     Ok(())
 }

@@ -47,19 +47,19 @@ impl Stand {
         std::fs::write(&bootstrap, bootstrap_file())?;
         let ready = data.join("ready.json");
         let _ = std::fs::remove_file(&ready);
-        let server = Command::new(binary)
+        let mut server = Command::new(binary)
             .args(["serve", "--migrate", "--ready-file"])
             .arg(&ready)
             .env("DATABASE_URL", &database_url)
             .env("FLAMINGOCK_LISTEN", "127.0.0.1:0")
             .env("FLAMINGOCK_BOOTSTRAP", &bootstrap)
-            .env("FLAMINGOCK_LOG", "warn")
+            .env("FLAMINGOCK_LOG_FILTER", "warn")
             .env(TOKEN_VARIABLE, &token)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .context("starting the server")?;
-        let url = wait_for(&ready).await?;
+        let url = wait_for(&ready, &mut server).await?;
         let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         Ok(Self {
             address,
@@ -155,13 +155,16 @@ value_env = "{TOKEN_VARIABLE}"
     )
 }
 
-async fn wait_for(ready: &Path) -> Result<String> {
+async fn wait_for(ready: &Path, server: &mut Child) -> Result<String> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_mins(1) {
         if let Ok(text) = std::fs::read_to_string(ready)
             && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
         {
             return Ok(json["url"].as_str().context("url")?.to_owned());
+        }
+        if let Some(status) = server.try_wait()? {
+            bail!("the server ended: {status}");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

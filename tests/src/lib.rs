@@ -1,1 +1,37 @@
-//! x
+//! What the black-box tests stand on: the server's binary as a process, a real PostgreSQL, callers as types, an
+//! application that uses the SDK, and proxies that stop the world at an exact message.
+//!
+//! Nothing here knows the inside of the server. What is asserted is what a client, an operator or the database sees.
+//!
+//! * [`TestServer`]: one replica, on a database of its own or shared with others.
+//! * [`Runner`], [`Person`], [`Call`]: who calls, and how; a runner speaks like the Java client.
+//! * [`Pipeline`]: what a runner submits.
+//! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
+//! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s.
+//! * [`eventually`]: waits for a state, never for a duration.
+
+mod application;
+mod callers;
+mod changes;
+mod files;
+mod http;
+mod pipeline;
+mod postgres;
+mod process;
+mod proxy;
+mod scenario;
+mod server;
+mod tenants;
+mod waiting;
+
+pub use application::{Outcome, RunnerProcess, start_from_environment};
+pub use callers::{Person, Runner, exchange, report_body};
+pub use changes::{BareTransactions, Effect, Effects};
+pub use http::{Answer, Call, read_answer};
+pub use pipeline::Pipeline;
+pub use postgres::{Cluster, Database};
+pub use proxy::{HttpProxy, PostgresProxy, Side, Trap};
+pub use scenario::{Ending, Kind, Scenario, Undo};
+pub use server::TestServer;
+pub use tenants::{Tokens, generate as new_token, tokens};
+pub use waiting::{eventually, repeatedly};

@@ -2,13 +2,22 @@
 //! answer; what is parked does not count.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// How long a request queues for a place. Many instances that start at the same moment are the ordinary case, and a Java
+/// runner that is turned away does not start: a burst is worth waiting for, a standing overload is not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests that queue at once, for each place.
+const QUEUE_PER_PLACE: usize = 16;
+
 #[derive(Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     in_flight: IntGauge,
 }
 
@@ -16,13 +25,22 @@ impl Admission {
     pub fn new(max_in_flight: usize, in_flight: IntGauge) -> Self {
         Self {
             places: Arc::new(Semaphore::new(max_in_flight)),
+            queue: Arc::new(Semaphore::new(
+                max_in_flight.saturating_mul(QUEUE_PER_PLACE).min(100_000),
+            )),
             in_flight,
         }
     }
 
-    /// A place, or `None` when all are taken.
-    pub fn enter(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+    /// A place, or `None` when none came free in time or too many queue already.
+    pub async fn enter(&self) -> Option<Place> {
+        let permit = if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            permit
+        } else {
+            let _queued = self.queue.try_acquire().ok()?;
+            let free = Arc::clone(&self.places).acquire_owned();
+            tokio::time::timeout(PATIENCE, free).await.ok()?.ok()?
+        };
         self.in_flight.inc();
         Some(Place(Arc::new(Held {
             admission: self.clone(),

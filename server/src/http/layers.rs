@@ -2,10 +2,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flamingock_api_types::{ErrorCode, headers};
@@ -20,7 +21,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 /// Outermost: whatever happens inside, the request is named, timed, counted and logged once, and a problem gets its body.
 pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = request_id(&request);
+    let id = request_id(&request).unwrap_or_else(|| api.request_ids.next());
     // Routes are a closed set; what matched none shares one label.
     let route = request
         .extensions()
@@ -65,6 +66,16 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
     let _entered = span.enter();
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match problem {
+        Some(problem) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            // The load's doing or the database's, not a bug of ours; and under overload there are many.
+            let cause = problem
+                .cause
+                .as_deref()
+                .map(|cause| chain(cause))
+                .unwrap_or_default();
+            tracing::warn!(%method, route, status = status.as_u16(), duration_ms, runner.id = runner,
+                code = problem.code.as_str(), cause, "request turned away");
+        }
         Some(problem) if status.is_server_error() => {
             let cause = problem
                 .cause
@@ -86,20 +97,36 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
 }
 
 /// The caller's own id if it is a sane one, so that its log and ours can be joined.
-fn request_id(request: &Request) -> Arc<str> {
-    let given = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|value| {
-            (1..=64).contains(&value.len())
-                && value
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
-        });
-    match given {
-        Some(given) => given.into(),
-        None => uuid::Uuid::new_v4().to_string().into(),
+fn request_id(request: &Request) -> Option<Arc<str>> {
+    let given = request.headers().get(&REQUEST_ID)?.to_str().ok()?;
+    let sane = (1..=64).contains(&given.len())
+        && given
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+    sane.then(|| given.into())
+}
+
+/// Names requests: what names this process, and a count. Unique without asking the system for randomness each time.
+pub struct RequestIds {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub fn new() -> Self {
+        Self {
+            process: uuid::Uuid::new_v4().as_u64_pair().0,
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> Arc<str> {
+        format!(
+            "{:016x}-{:x}",
+            self.process,
+            self.count.fetch_add(1, Ordering::Relaxed)
+        )
+        .into()
     }
 }
 
@@ -148,7 +175,7 @@ pub async fn catch_panic(request: Request, next: Next) -> Response {
 /// Before anything is read or parsed: an overloaded server must stay able to say so. 503 and never 429, which would end a
 /// Java runner's start just the same and make its lock refresher loop (W §4.5).
 pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let Some(place) = api.admission.enter() else {
+    let Some(place) = api.admission.enter().await else {
         api.metrics.http_shed.inc();
         return Problem {
             retry_after: Some(Duration::from_secs(1)),

@@ -10,6 +10,7 @@ mod routes;
 mod serve;
 mod wire;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::app::admission::Admission;
 use crate::app::auth::Auth;
 use crate::metrics::Metrics;
 use answers::Answers;
+use layers::RequestIds;
 use problem::Problem;
 use routes::{audit, auth, execution, health, issue, lock, plan};
 
@@ -50,17 +52,20 @@ pub struct ApiSettings {
     pub refuse_damaged_ids: bool,
 }
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with. One pointer: axum clones it for every layer and extractor of every request.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+pub struct Parts {
     pub app: App,
     pub auth: Auth,
     pub metrics: Metrics,
-    pub settings: Arc<ApiSettings>,
+    pub settings: ApiSettings,
     /// Cancelled when the server begins to stop: it is not ready any more.
     pub stopping: CancellationToken,
     answers: Answers,
     admission: Admission,
+    request_ids: RequestIds,
 }
 
 impl Api {
@@ -71,16 +76,24 @@ impl Api {
         settings: ApiSettings,
         stopping: CancellationToken,
     ) -> Self {
-        let admission = Admission::new(settings.max_in_flight, metrics.http_in_flight.clone());
-        Self {
+        Self(Arc::new(Parts {
+            admission: Admission::new(settings.max_in_flight, metrics.http_in_flight.clone()),
+            answers: Answers::new(),
+            request_ids: RequestIds::new(),
             app,
             auth,
             metrics,
-            settings: Arc::new(settings),
+            settings,
             stopping,
-            answers: Answers::new(),
-            admission,
-        }
+        }))
+    }
+}
+
+impl Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 

@@ -18,8 +18,10 @@ use crate::app::{App, AppSettings};
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-/// Time for a request's head to arrive: longer and the connection only takes up room.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a request's head to arrive, counted from the end of the answer before it: a connection that says nothing for
+/// longer only takes up room. Generous, because runners keep their connections through long changes, and one that is closed
+/// just as a result is sent costs the Java client that result, which it never repeats (W §1.3).
+const HEAD_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Our own accept loop instead of `axum::serve`, which has no limit on how slowly a head may arrive.
 pub struct Server {

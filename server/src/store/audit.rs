@@ -192,10 +192,14 @@ pub async fn load_recorded(
         "SELECT a.stream_id, a.change_id, a.execution_ref, a.state, a.seq, a.late
            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
                 AS q (stream_id, change_id, execution_ref, state)
-           JOIN audit_entries a
-             ON a.stream_id = q.stream_id AND a.change_id = q.change_id
-            AND a.execution_ref = q.execution_ref AND a.state = q.state
-          WHERE a.source IN ('RUNNER', 'IMPORT')",
+          -- At most one each, by audit_entries_report_key. LIMIT keeps the planner from turning this into a join of
+          -- everything, which it does while the table is small, and would then stay with.
+          CROSS JOIN LATERAL (
+                SELECT e.* FROM audit_entries e
+                 WHERE e.stream_id = q.stream_id AND e.change_id = q.change_id
+                   AND e.execution_ref = q.execution_ref AND e.state = q.state
+                   AND e.source IN ('RUNNER', 'IMPORT')
+                 LIMIT 1) AS a",
     )
     .bind(keys.iter().map(|key| key.stream_id).collect::<Vec<_>>())
     .bind(keys.iter().map(|key| key.change_id).collect::<Vec<_>>())

@@ -85,6 +85,13 @@ pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> 
         ),
         ("idle_in_transaction_session_timeout", "30000".to_owned()),
         ("TimeZone", "UTC".to_owned()),
+        // Every statement is a look-up by key for a handful of values: one plan fits all, and planning anew each time costs
+        // more than the statement, above all over the partitions of the audit. A plan that is kept must not be one that was
+        // made for a nearly empty table, though: scanning and hashing whole tables is never what we want.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)

@@ -66,7 +66,9 @@ pub async fn load_some(
     let rows = sqlx::query(
         "SELECT c.stream_id, c.change_id, c.seq, c.state, c.tx_strategy, c.recovery_strategy, c.execution_id, c.source
            FROM unnest($1::bigint[], $2::text[]) AS q (stream_id, change_id)
-           JOIN change_states c ON c.stream_id = q.stream_id AND c.change_id = q.change_id",
+          CROSS JOIN LATERAL (
+                SELECT * FROM change_states c
+                 WHERE c.stream_id = q.stream_id AND c.change_id = q.change_id LIMIT 1) AS c",
     )
     .bind(streams)
     .bind(changes)

@@ -46,11 +46,13 @@ pub async fn load_heads(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec
                 l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms, l.expires_at, l.execution_id,
                 clock_timestamp() AS now
            FROM unnest($1::bigint[], $2::bigint[]) AS q (environment_id, service_id)
-           JOIN environments e ON e.id = q.environment_id
-           LEFT JOIN audit_streams s
-                  ON s.environment_id = q.environment_id AND s.service_id = q.service_id
-           LEFT JOIN locks l
-                  ON l.environment_id = q.environment_id AND l.key = q.service_id::text",
+          CROSS JOIN LATERAL (SELECT * FROM environments WHERE id = q.environment_id LIMIT 1) AS e
+           LEFT JOIN LATERAL (
+                SELECT * FROM audit_streams
+                 WHERE environment_id = q.environment_id AND service_id = q.service_id LIMIT 1) AS s ON true
+           LEFT JOIN LATERAL (
+                SELECT * FROM locks
+                 WHERE environment_id = q.environment_id AND key = q.service_id::text LIMIT 1) AS l ON true",
     )
     .bind(environments)
     .bind(services)

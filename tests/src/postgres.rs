@@ -1,0 +1,236 @@
+//! A database for each test, on one PostgreSQL for each test program.
+//!
+//! With `DATABASE_URL` set, that server is used (its user must be allowed to create databases); else an embedded one is
+//! started. Tests that kill the database start a [`Cluster`] of their own.
+
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use flamingock_embedded_postgres::{EmbeddedPostgres, Options};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool};
+
+use crate::files;
+use crate::process::Process;
+
+/// Enough for every server and every runner of the tests that run at the same time.
+const MAX_CONNECTIONS: u32 = 400;
+
+/// A PostgreSQL.
+pub struct Cluster {
+    source: Source,
+}
+
+enum Source {
+    Embedded(Box<Mutex<EmbeddedPostgres>>),
+    /// By its URL.
+    Given(String),
+}
+
+/// One database on it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub url: String,
+    name: String,
+    /// Scheme, user and password, for reaching it by another address.
+    credentials: String,
+}
+
+impl Cluster {
+    /// One of this test's own, for tests that kill it; what was committed must survive that.
+    pub async fn of_its_own() -> Self {
+        blocking(|| Self {
+            source: Source::Embedded(Box::new(Mutex::new(start(&files::unique("postgres"), &[])))),
+        })
+        .await
+    }
+
+    /// The one that all other tests share. Never dropped: an embedded PostgreSQL ends with the process.
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Self {
+            source: match std::env::var("DATABASE_URL") {
+                Ok(url) => Source::Given(url),
+                // Nobody pulls the plug of this one.
+                Err(_) => Source::Embedded(Box::new(Mutex::new(start(
+                    "postgres",
+                    &[("fsync", "off"), ("full_page_writes", "off")],
+                )))),
+            },
+        })
+    }
+
+    /// A database with nothing in it.
+    pub async fn create(&self, template: &str) -> Database {
+        let name = format!("fl_black_box_{}_{}", std::process::id(), files::unique("db"));
+        let mut admin = self.connect("postgres").await;
+        let statement = format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\"");
+        for _ in 0..200 {
+            match sqlx::query(AssertSqlSafe(statement.clone()))
+                .execute(&mut admin)
+                .await
+            {
+                Ok(_) => return self.database(&name),
+                // A template admits one copy at a time.
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("database {name} cannot be created: {error}"),
+            }
+        }
+        panic!("database {name} cannot be created: {template} is in use");
+    }
+
+    /// Kills it as a crash would, and starts it again on what it left.
+    pub fn kill_and_restart(&self) {
+        let Source::Embedded(postgres) = &self.source else {
+            panic!("only a cluster of its own may be killed");
+        };
+        let mut postgres = postgres.lock().unwrap_or_else(PoisonError::into_inner);
+        postgres.kill();
+        postgres.restart().expect("PostgreSQL recovers from a crash");
+    }
+
+    async fn connect(&self, database: &str) -> PgConnection {
+        let options: PgConnectOptions = self.database(database).url.parse().expect("a URL of PostgreSQL");
+        options.connect().await.expect("PostgreSQL answers")
+    }
+
+    fn database(&self, name: &str) -> Database {
+        match &self.source {
+            Source::Embedded(postgres) => Database {
+                url: postgres.lock().unwrap_or_else(PoisonError::into_inner).url(name),
+                name: name.to_owned(),
+                credentials: "postgres://postgres".to_owned(),
+            },
+            Source::Given(url) => {
+                let (base, query) = url.split_once('?').unwrap_or((url, ""));
+                let authority = base.find("://").map_or(0, |at| at + 3);
+                let end = base[authority..]
+                    .find('/')
+                    .map_or(base.len(), |at| authority + at);
+                let separator = if query.is_empty() { "" } else { "?" };
+                Database {
+                    url: format!("{}/{name}{separator}{query}", &base[..end]),
+                    name: name.to_owned(),
+                    credentials: base[..end]
+                        .rsplit_once('@')
+                        .map_or(&base[..authority], |(left, _)| left)
+                        .to_owned(),
+                }
+            }
+        }
+    }
+}
+
+impl Database {
+    /// With the server's schema.
+    pub async fn migrated() -> Self {
+        let template = blocking(|| {
+            static TEMPLATE: OnceLock<String> = OnceLock::new();
+            TEMPLATE.get_or_init(make_template).clone()
+        })
+        .await;
+        Cluster::shared().create(&template).await
+    }
+
+    /// With nothing in it.
+    pub async fn empty() -> Self {
+        blocking(Cluster::shared).await.create("template0").await
+    }
+
+    /// A small pool, to look at what is there or to break it. Goes back to the server as superuser.
+    pub async fn pool(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect(&self.url)
+            .await
+            .expect("the database answers")
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        let options: PgConnectOptions = self.url.parse().expect("a URL of PostgreSQL");
+        let mut connection = options.connect().await.expect("the database answers");
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let options: PgConnectOptions = self.url.parse().expect("a URL of PostgreSQL");
+        let mut connection = options.connect().await.expect("the database answers");
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same database, reached by a proxy.
+    #[must_use]
+    pub fn at(&self, address: &str) -> Self {
+        let Self {
+            name, credentials, ..
+        } = self;
+        let at = if credentials.ends_with('/') { "" } else { "@" };
+        Self {
+            url: format!("{credentials}{at}{address}/{name}?sslmode=disable"),
+            ..self.clone()
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn start(directory: &str, more: &[(&str, &str)]) -> EmbeddedPostgres {
+    let mut options = Options::new(files::scratch().join(directory));
+    options.max_connections = MAX_CONNECTIONS;
+    options.extra_settings = more
+        .iter()
+        .chain(&[("shared_buffers", "64MB")])
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    EmbeddedPostgres::start(options).expect("an embedded PostgreSQL starts; or set DATABASE_URL")
+}
+
+/// Migrated once, by the server's own command, and copied for each test. In a runtime of its own: that of the first test
+/// ends with it.
+fn make_template() -> String {
+    let database = std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+            .block_on(Cluster::shared().create("template0"))
+    })
+    .join()
+    .expect("the template is created");
+    let mut command = Command::new(files::server_program());
+    let mut migrate = Process::start(
+        "migrate",
+        command.arg("migrate").env("DATABASE_URL", &database.url),
+    );
+    let status = loop {
+        match migrate.ended() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    assert!(
+        status.success(),
+        "the migrations do not apply:\n{}",
+        migrate.log()
+    );
+    database.name
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("it does not panic")
+}

@@ -1,0 +1,157 @@
+//! Between runners and replicas. Understands requests, so that a trap can name one; spreads them over replicas, like any
+//! load balancer, and passes by a replica that refuses connections.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::{Side, Trap, Traps};
+use crate::http::{Answer, read_answer, read_headers, read_line};
+
+pub struct HttpProxy {
+    /// `127.0.0.1:PORT`
+    pub address: String,
+    traps: Traps,
+    accepting: JoinHandle<()>,
+}
+
+struct Upstreams {
+    addresses: Vec<String>,
+    next: AtomicUsize,
+}
+
+struct Request {
+    /// Method, path and, of a report, its state.
+    label: String,
+    bytes: Vec<u8>,
+}
+
+impl HttpProxy {
+    pub async fn to(addresses: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let traps = Traps::default();
+        let upstreams = Arc::new(Upstreams {
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+            next: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn({
+            let traps = traps.clone();
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (traps, upstreams) = (traps.clone(), Arc::clone(&upstreams));
+                    // A connection that breaks is what these tests are about.
+                    tokio::spawn(async move { serve(stream, &traps, &upstreams).await });
+                }
+            }
+        });
+        Self {
+            address,
+            traps,
+            accepting,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Catches the next request whose line, of the form `METHOD /path?query STATE`, holds all parts.
+    pub fn trap(&self, side: Side, parts: &[&str]) -> Trap {
+        self.traps.set(&[], side, parts)
+    }
+
+    /// The lines of all requests so far.
+    pub fn seen(&self) -> Vec<String> {
+        self.traps.seen()
+    }
+}
+
+impl Drop for HttpProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(mut client: TcpStream, traps: &Traps, upstreams: &Upstreams) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let (read, mut write) = client.split();
+    let mut read = BufReader::new(read);
+    loop {
+        let request = read_request(&mut read).await?;
+        traps.note(&request.label);
+        if let Some(snare) = traps.spring(Side::Message, &request.label) {
+            snare.hold().await?;
+        }
+        let mut upstream = BufReader::new(upstreams.connect().await?);
+        upstream.get_mut().write_all(&request.bytes).await?;
+        let answer = read_answer(&mut upstream).await?;
+        if let Some(snare) = traps.spring(Side::Answer, &request.label) {
+            snare.hold().await?;
+        }
+        write.write_all(&rendered(&answer)).await?;
+    }
+}
+
+impl Upstreams {
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let mut refused = io::ErrorKind::NotConnected.into();
+        for _ in &self.addresses {
+            let at = self.next.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
+            match TcpStream::connect(&self.addresses[at]).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+}
+
+async fn read_request(read: &mut BufReader<impl tokio::io::AsyncRead + Unpin>) -> io::Result<Request> {
+    let line = read_line(read).await?;
+    let headers = read_headers(read).await?;
+    let length = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    read.read_exact(&mut body).await?;
+    let mut head = format!("{line}\r\n");
+    for (name, value) in &headers {
+        let _ = write!(head, "{name}: {value}\r\n"); // writing to a string cannot fail
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&body);
+    let told: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let state = told
+        .as_ref()
+        .and_then(|told| told["state"].as_str())
+        .unwrap_or_default();
+    let label = format!("{} {state}", line.trim_end_matches(" HTTP/1.1"));
+    Ok(Request { label, bytes })
+}
+
+fn rendered(answer: &Answer) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} .\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        if !["content-length", "transfer-encoding", "connection"]
+            .contains(&name.to_ascii_lowercase().as_str())
+        {
+            let _ = write!(head, "{name}: {value}\r\n"); // writing to a string cannot fail
+        }
+    }
+    let _ = write!(head, "content-length: {}\r\n\r\n", answer.body.len());
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&answer.body);
+    bytes
+}

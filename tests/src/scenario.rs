@@ -1,0 +1,102 @@
+//! What an application of the tests does: said by the test, read by the process.
+
+use serde::{Deserialize, Serialize};
+
+/// How the change under test uses its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// No transaction.
+    NonTx,
+    /// A transaction with a mark in it.
+    Marker,
+    /// A transaction without a mark.
+    NoMarker,
+}
+
+/// How its `apply` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    Works,
+    /// Half way through.
+    Fails,
+}
+
+/// Whether it can be undone outside a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Undo {
+    None,
+    Works,
+    /// Half way through.
+    Fails,
+}
+
+/// An application with three changes in one stage: `before`, `tested`, `after`. All of them write rows into the table
+/// `effects` of their target, one for each step: what really happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scenario {
+    pub kind: Kind,
+    pub ending: Ending,
+    pub undo: Undo,
+    pub always_retry: bool,
+    pub environment: String,
+    pub service: String,
+    pub lease_ms: u64,
+}
+
+impl Scenario {
+    /// Works, needs a person after a crash.
+    pub fn new(kind: Kind, service: &str) -> Self {
+        Self {
+            kind,
+            ending: Ending::Works,
+            undo: Undo::None,
+            always_retry: false,
+            environment: "production".to_owned(),
+            service: service.to_owned(),
+            lease_ms: 2_000,
+        }
+    }
+
+    #[must_use]
+    pub fn failing(self) -> Self {
+        Self {
+            ending: Ending::Fails,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn undo(self, undo: Undo) -> Self {
+        Self { undo, ..self }
+    }
+
+    #[must_use]
+    pub fn always_retry(self) -> Self {
+        Self {
+            always_retry: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn environment(self, environment: &str) -> Self {
+        Self {
+            environment: environment.to_owned(),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn lease_ms(self, lease_ms: u64) -> Self {
+        Self { lease_ms, ..self }
+    }
+
+    /// After the deployment of a corrected version.
+    #[must_use]
+    pub fn corrected(self) -> Self {
+        Self {
+            ending: Ending::Works,
+            ..self
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One program for all subjects, so that they share a PostgreSQL and are linked once. Tests whose name begins with
+//! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
+
+mod crash_table;
+mod late_reports;
+mod locks_and_takeover;
+mod replicas;
+mod resolution;
+mod starts;
+mod waiting;
