@@ -1,7 +1,7 @@
 //! Reports of runners become audit entries: judged under the stream's lock, linked, projected, and acknowledged only
 //! once they are committed. Many reports share a commit; each is judged on its own, in the order of arrival.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,8 +247,14 @@ impl Ledger {
             .map(|told| (stream_of(told), told.change.as_str()))
             .collect();
         let latest = states::load_some(tx, &asked).await?;
+        // A change without a latest state has no entry at all: its first one always counts.
+        let seen: HashSet<(i64, &str)> = latest
+            .iter()
+            .map(|(stream, id, _)| (*stream, id.as_str()))
+            .collect();
         let keys: Vec<ReportKey<'_>> = told
             .iter()
+            .filter(|told| seen.contains(&(stream_of(told), told.change.as_str())))
             .map(|told| ReportKey {
                 stream_id: stream_of(told),
                 change_id: told.change.as_str(),

@@ -36,7 +36,7 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
         .unwrap_or_default()
         .to_owned();
     let span = tracing::info_span!("request", request.id = %id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = run_catching(request, next).instrument(span.clone()).await;
     let elapsed = started.elapsed();
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -152,8 +152,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         .join(": ")
 }
 
-/// Inside `observe`, so that a panic of ours becomes an ordinary answer and a log line with the request's id.
-pub async fn catch_panic(request: Request, next: Next) -> Response {
+/// A panic of ours becomes an ordinary answer, and a log line with the request's id.
+async fn run_catching(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
@@ -172,37 +172,28 @@ pub async fn catch_panic(request: Request, next: Next) -> Response {
     }
 }
 
-/// Before anything is read or parsed: an overloaded server must stay able to say so. 503 and never 429, which would end a
-/// Java runner's start just the same and make its lock refresher loop (W §4.5).
+/// Inside [`observe`], before anything is read or parsed: an overloaded server must stay able to say so. 503 and never 429,
+/// which would end a Java runner's start just the same and make its lock refresher loop (W §4.5). Then the work is bounded;
+/// a plan request may be parked on top of it, for as long as it asked.
 pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let Some(place) = api.admission.enter().await else {
         api.metrics.http_shed.inc();
-        return Problem {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Problem::new(
-                ErrorCode::Unavailable,
-                "The server is working on as many requests as it may. Try again shortly.",
-            )
-        }
-        .into_response();
+        return turned_away("The server is working on as many requests as it may. Try again shortly.");
     };
     request.extensions_mut().insert(place);
-    next.run(request).await
+    let wait = super::routes::plan::requested_wait(request.headers(), &api).unwrap_or_default();
+    match tokio::time::timeout(api.settings.request_timeout + wait, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => turned_away(
+            "The request took longer than the server allows. It may or may not have been carried out: repeat it.",
+        ),
+    }
 }
 
-/// Innermost: bounds body and work. A plan request may be parked on top of it, for as long as it asked.
-pub async fn limit_time(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let limit = api.settings.request_timeout
-        + super::routes::plan::requested_wait(request.headers(), &api).unwrap_or_default();
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Problem::new(
-                ErrorCode::Unavailable,
-                "The request took longer than the server allows. It may or may not have been carried out: repeat it.",
-            )
-        }
-        .into_response(),
+fn turned_away(message: &'static str) -> Response {
+    Problem {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Problem::new(ErrorCode::Unavailable, message)
     }
+    .into_response()
 }

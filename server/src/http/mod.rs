@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use flamingock_api_types::ErrorCode;
@@ -203,9 +203,7 @@ pub fn openapi() -> String {
 pub fn router(api: Api) -> Router {
     let (runner_api, document) = documented();
     let (platform, _) = platform();
-    let limited = runner_api
-        .layer(from_fn_with_state(api.clone(), layers::limit_time))
-        .layer(from_fn_with_state(api.clone(), layers::admit));
+    let limited = runner_api.layer(from_fn_with_state(api.clone(), layers::admit));
     let docs: Router<Api> = SwaggerUi::new("/docs").url("/api/openapi.json", document).into();
     limited
         .merge(platform)
@@ -230,7 +228,6 @@ pub fn router(api: Api) -> Router {
                 ),
             )
         })
-        .layer(from_fn(layers::catch_panic))
         .layer(from_fn_with_state(api.clone(), layers::observe))
         .with_state(api)
 }

@@ -188,6 +188,9 @@ pub async fn load_recorded(
     conn: &mut PgConnection,
     keys: &[ReportKey<'_>],
 ) -> Result<Vec<(i64, String, String, String, i64, bool)>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     Ok(sqlx::query_as(
         "SELECT a.stream_id, a.change_id, a.execution_ref, a.state, a.seq, a.late
            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
