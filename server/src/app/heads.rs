@@ -45,7 +45,7 @@ pub struct Heads {
 impl Heads {
     pub fn new(pool: PgPool, limit: Duration) -> Self {
         let reader = pool.clone();
-        let reads = Combiner::spawn("heads", 512, limit, move |scopes: Vec<Scope>| {
+        let reads = Combiner::spawn("heads", 512, 1, limit, move |scopes: Vec<Scope>| {
             let pool = reader.clone();
             async move {
                 match read(&pool, &scopes).await {

@@ -78,7 +78,7 @@ impl Locks {
         settings: AppSettings,
         metrics: &Metrics,
     ) -> Self {
-        let calls = Combiner::spawn("locks", 256, settings.batch_limit, move |calls: Vec<Call>| {
+        let calls = Combiner::spawn("locks", 256, 1, settings.batch_limit, move |calls: Vec<Call>| {
             let pool = pool.clone();
             async move {
                 let done =

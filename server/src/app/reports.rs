@@ -2,8 +2,6 @@
 //! once they are committed. Many reports share a commit; each is judged on its own, in the order of arrival.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
 use flamingock_domain::audit::{
@@ -71,43 +69,36 @@ pub enum Outcome {
     Refused(StartRefusal),
 }
 
-/// Workers that append side by side. A stream always goes to the same one, so that they do not wait for each other.
-const WORKERS: usize = 2;
+/// Batches at once: while one commit waits for the disk, another is written.
+const LANES: usize = 4;
 
 #[derive(Clone)]
 pub struct Reports {
-    workers: Arc<[Combiner<Told, Recorded>]>,
-    hasher: RandomState,
+    told: Combiner<Told, Recorded>,
     metrics: Metrics,
 }
 
 impl Reports {
     pub(super) fn new(pool: &PgPool, limit: Duration, metrics: &Metrics) -> Self {
-        let workers = (0..WORKERS)
-            .map(|_| {
-                let (pool, batches) = (pool.clone(), metrics.audit_batch.clone());
-                Combiner::spawn("reports", 128, limit, move |told: Vec<Told>| {
-                    let (pool, batches) = (pool.clone(), batches.clone());
-                    async move {
-                        #[expect(clippy::cast_precision_loss, reason = "a batch has at most 128 reports")]
-                        batches.observe(told.len() as f64);
-                        write_all(&pool, &told).await
-                    }
-                })
-            })
-            .collect();
+        let (pool, batches) = (pool.clone(), metrics.audit_batch.clone());
+        let told = Combiner::spawn("reports", 128, LANES, limit, move |told: Vec<Told>| {
+            let (pool, batches) = (pool.clone(), batches.clone());
+            async move {
+                #[expect(clippy::cast_precision_loss, reason = "a batch has at most 128 reports")]
+                batches.observe(told.len() as f64);
+                write_all(&pool, &told).await
+            }
+        });
         Self {
-            workers,
-            hasher: RandomState::new(),
+            told,
             metrics: metrics.clone(),
         }
     }
 
     pub async fn tell(&self, told: Told) -> Result<Recorded, Fault> {
-        let worker = usize::try_from(self.hasher.hash_one(told.scope) % WORKERS as u64).unwrap_or(0);
         let (state, change, runner) = (told.state, told.change.clone(), told.runner.clone());
         let import = matches!(told.execution, NamedExecution::Text(_));
-        let recorded = self.workers[worker].submit(told).await?;
+        let recorded = self.told.submit(told).await?;
         let source = if import { Source::Import } else { Source::Runner };
         match recorded.outcome {
             Outcome::Appended { late, .. } => {
