@@ -65,6 +65,16 @@ impl<'a> Fact<'a> {
         }
     }
 
+    /// There was nothing to undo.
+    pub(super) fn never_begun() -> Self {
+        Self {
+            state: AuditState::RolledBack,
+            method: "never_begun",
+            took: Duration::ZERO,
+            error: None,
+        }
+    }
+
     /// By the change's own rollback.
     pub(super) fn rollback(took: Duration, result: &'a Result<(), ChangeError>) -> Self {
         let state = if result.is_ok() {

@@ -1,6 +1,7 @@
 //! Executing one change: outside a transaction, or inside one.
 //!
-//! Three rules hold for both. Nothing is applied whose start the server has not acknowledged. A change that worked is
+//! Three rules hold for both. Nothing is applied whose start the server has not acknowledged, or under a lease that has
+//! run out. A change that worked is
 //! never undone because its result could not be reported: then the log says less than the target, and a person or the
 //! mark settles it. And whatever the change throws, panics included, is a failure of the change and not of the run.
 
@@ -40,6 +41,9 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     if let Err(error) = job.report_start().await {
         return job.not_started(&error);
     }
+    if let Some(outcome) = job.lost_before_it_began().await {
+        return outcome;
+    }
     let mut context = job.context(None);
     let (result, took) = run(|| job.change.code.apply(&mut context)).await;
     let error = match result {
@@ -76,6 +80,9 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
     }
     if let Err(error) = job.report_start().await {
         return job.not_started(&error);
+    }
+    if let Some(outcome) = job.lost_before_it_began().await {
+        return outcome;
     }
     let transaction = match target.begin().await {
         Ok(transaction) => transaction,
@@ -120,6 +127,12 @@ async fn commit(
             }
             MarkError::Failed(error) => job.rolled_back(took, &error.into()).await,
         };
+    }
+    // As late as it can be: until here nothing has taken effect, and another runner may have done the work meanwhile.
+    if job.execution.lease.is_lost() {
+        undo(target, transaction).await;
+        let error = ChangeError::from("the lock was lost before the change was committed".to_owned());
+        return job.rolled_back(took, &error).await;
     }
     match target.commit(transaction).await {
         Ok(()) => committed(job, target, took).await,
@@ -229,6 +242,19 @@ impl Job<'_> {
             error.type_name(),
             trace::one_line(error),
         )
+    }
+
+    /// The answer to `STARTED` may have come late, to a process that stood still: by now the change may be another
+    /// runner's, and done. It was permitted and never begun, which is what is reported.
+    async fn lost_before_it_began(&self) -> Option<Outcome> {
+        if !self.execution.lease.is_lost() {
+            return None;
+        }
+        let error = ChangeError::from("the lock was lost before the change was begun".to_owned());
+        tracing::error!(error = %trace::one_line(&error), "not applied");
+        let _ = self.report(&Fact::failed(Duration::ZERO, &error)).await;
+        let _ = self.report(&Fact::never_begun()).await;
+        Some(self.failure(ChangeStatus::RolledBack, "LOCK_LOST", trace::one_line(&error)))
     }
 
     fn not_started(&self, error: &Error) -> Outcome {

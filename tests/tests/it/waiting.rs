@@ -29,7 +29,7 @@ fn park(runner: &Runner) -> JoinHandle<Answer> {
 
 async fn parked(server: &TestServer, count: u32) {
     eventually(&format!("{count} requests are parked"), async || {
-        ((server.metric("flamingock_waiters ").await - f64::from(count)).abs() < 0.5).then_some(())
+        ((server.metric("flamingock_plan_waiters ").await - f64::from(count)).abs() < 0.5).then_some(())
     })
     .await;
 }
