@@ -1,10 +1,15 @@
 //! One program for all subjects, so that they share a PostgreSQL and are linked once. Tests whose name begins with
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
+mod audit_chain;
 mod crash_table;
+mod durability;
+mod hostile;
+mod isolation;
 mod late_reports;
 mod locks_and_takeover;
 mod replicas;
 mod resolution;
 mod starts;
 mod waiting;
+mod wire_rules;
