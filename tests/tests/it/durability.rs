@@ -171,7 +171,7 @@ async fn a_database_that_refuses_writes_is_answered_503_and_what_needs_none_stil
     let more = Pipeline::of("schema", &["a", "b"]);
     let read_only = |on: &str| {
         format!(
-            "ALTER DATABASE \"{}\" SET default_transaction_read_only = {on};
+            "BEGIN READ WRITE; ALTER DATABASE \"{}\" SET default_transaction_read_only = {on}; COMMIT;
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity
               WHERE datname = current_database() AND pid <> pg_backend_pid()",
             server.database.name()
@@ -193,13 +193,7 @@ async fn a_database_that_refuses_writes_is_answered_503_and_what_needs_none_stil
         .report(1, "a", AuditState::Applied)
         .await
         .expect_problem(503, "R_GEN_08");
-    server
-        .database
-        .execute(&format!(
-            "SET default_transaction_read_only = off; {}",
-            read_only("off")
-        ))
-        .await;
+    server.database.execute(&read_only("off")).await;
     eventually("a grant is possible again", async || {
         let answer = runner.ask("elapsedMillis=0", &more.body()).await;
         (answer.status == 201).then_some(())
