@@ -28,6 +28,37 @@ pub struct IssueView {
     pub error_trace: Option<String>,
     /// Why a person is needed, and what to check in the target system.
     pub guidance: String,
+    /// What was reported of the change too late to count, because somebody else had written since: evidence for the person
+    /// who decides. At most the newest ten, oldest first.
+    #[serde(default)]
+    pub late_reports: Vec<LateReport>,
+}
+
+/// A result that changed no state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LateReport {
+    pub seq: i64,
+    pub state: String,
+    pub received_at: DateTime<Utc>,
+    /// The execution as reported.
+    pub execution_ref: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runner_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_trace: Option<String>,
+}
+
+/// A page of issues, by change id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IssuePage {
+    pub issues: Vec<IssueView>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// `POST …/resolution`: one or more decisions, recorded together or not at all.

@@ -8,7 +8,6 @@ macro_rules! codes {
         ///
         /// The contract's spelling is kept on the wire; inside, the variants have names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[non_exhaustive]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -81,12 +80,32 @@ codes! {
     LockNotFound = "R_LOCK_03", 404, true, "No such lock";
     /// The server has not judged this digest at the current head: send the whole pipeline.
     DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
+    /// Something failed in this run, and the client does not know: told `ABORT`, it would start its application.
+    RunFailed = "R_PLAN_02", 409, false, "The run has failed";
     StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
     ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
 }
+
+// By hand: the derive does not see the texts that the macro renames the variants to, and would document names that are
+// never sent.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ErrorCode {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::schema::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some(
+                "Why a request was refused: the part that a program may match on. New codes may come.",
+            ))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ErrorCode {}
 
 /// One body for two readers: the runner API's error, and RFC 9457 problem details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

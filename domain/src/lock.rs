@@ -160,14 +160,39 @@ pub enum Release {
     Released,
     /// Absent, released before, or somebody else's.
     NotHeld,
+    /// The caller holds it by a grant that is newer than the one it gives back.
+    Overtaken,
 }
 
-/// Decides a release.
-pub fn release(lock: Option<&Lock>, runner: &RunnerId) -> Release {
-    if is_recorded_for(lock, runner) {
-        Release::Released
+/// Everything that releasing depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct GivingBack<'a> {
+    pub lock: Option<&'a Lock>,
+    pub runner: &'a RunnerId,
+    /// When the lock was granted last.
+    pub granted_at: Option<Timestamp>,
+    /// When the request arrived.
+    pub asked_at: Timestamp,
+    /// Fence of the grant that is given back, where the caller says so.
+    pub fence: Option<Fence>,
+}
+
+/// Decides a release. It frees the grant that the caller had when it asked, and no later one: a request that was held up
+/// on its way, while its runner gave up waiting and asked for the next plan, would free a lock that is being worked under.
+pub fn release(asked: &GivingBack<'_>) -> Release {
+    if !is_recorded_for(asked.lock, asked.runner) {
+        return Release::NotHeld;
+    }
+    let is_of_another_grant = asked
+        .fence
+        .is_some_and(|fence| asked.lock.is_some_and(|lock| lock.fence != fence));
+    let was_granted_since = asked
+        .granted_at
+        .is_some_and(|granted_at| granted_at > asked.asked_at);
+    if is_of_another_grant || was_granted_since {
+        Release::Overtaken
     } else {
-        Release::NotHeld
+        Release::Released
     }
 }
 

@@ -238,6 +238,7 @@ async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
         "UPDATE locks SET fence = 4",
         "UPDATE locks SET owner = 'b'",
         "DELETE FROM locks",
+        "TRUNCATE locks",
     ] {
         assert_eq!(
             refusal(&pool, statement).await,
@@ -252,6 +253,28 @@ async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
     ] {
         sqlx::query(statement).execute(&pool).await.expect(statement);
     }
+}
+
+/// A stream that changed hands would let a service plan on another's history.
+#[tokio::test]
+async fn a_stream_keeps_its_service_and_its_head_never_goes_back() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, vec![bare("a")]).await;
+    for statement in [
+        "UPDATE audit_streams SET service_id = service_id + 1",
+        "UPDATE audit_streams SET environment_id = environment_id + 1",
+        "UPDATE audit_streams SET head_seq = 0",
+        "DELETE FROM audit_streams",
+        "TRUNCATE audit_streams CASCADE",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "audit_streams_guard",
+            "{statement}"
+        );
+    }
+    assert_eq!(broken(&pool, scope).await, None);
 }
 
 /// Rules for every table, those not yet written included.

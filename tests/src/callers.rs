@@ -6,7 +6,7 @@ use flamingock_api_types::audit::{
     AuditEntryView, AuditPage, AuditState, AuditWriteResponse, ChainVerification,
 };
 use flamingock_api_types::execution::{ChangeAction, PlanAction, PlanResponse};
-use flamingock_api_types::issue::{IssueView, ResolutionKind};
+use flamingock_api_types::issue::{IssuePage, IssueView, ResolutionKind};
 use flamingock_api_types::lock::LockResponse;
 use serde_json::{Value, json};
 
@@ -231,6 +231,12 @@ impl Runner {
         self.send(call.header("Content-Type", "application/json")).await
     }
 
+    /// Gives back the grant with this fence and no other.
+    pub async fn release_of(&self, fence: i64) -> Answer {
+        let path = format!("/api/v1/{}/lock?fence={fence}", self.key());
+        self.with_headers(Call::delete(path)).send(&self.address).await
+    }
+
     pub async fn lock(&self) -> Answer {
         self.send(Call::get(format!("/api/v1/{}/lock", self.key()))).await
     }
@@ -299,10 +305,12 @@ impl Person {
     }
 
     pub async fn issues(&self, of: &Runner) -> Vec<IssueView> {
-        self.get(&format!("{}/issue", Self::scope(of)))
+        let page: IssuePage = self
+            .get(&format!("{}/issue?limit=500", Self::scope(of)))
             .await
             .expect(200)
-            .read()
+            .read();
+        page.issues
     }
 
     /// Decides; each about the entry of that sequence.
@@ -329,7 +337,8 @@ pub fn report_body(change: &str, state: AuditState) -> Value {
     })
 }
 
-fn percent_encoded(text: &str) -> String {
+/// As a segment of a path or a value of a query.
+pub fn percent_encoded(text: &str) -> String {
     encoded(
         text,
         |byte| byte.is_ascii_alphanumeric() || b"-._~&+:@=;$,".contains(&byte),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flamingock::{
     Change, ChangeError, ChangeFuture, ChangeInfo, CommitError, Context, Mark, MarkError, MarkScope, PgTx,
-    Recovery, Requirement, TargetClient, TargetError, TargetFuture, TransactionalTarget,
+    Recovery, Requirement, RollbackError, TargetClient, TargetError, TargetFuture, TransactionalTarget,
 };
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
@@ -216,10 +216,13 @@ impl TransactionalTarget for BareTransactions {
         })
     }
 
-    fn rollback(&self, transaction: PgTx) -> TargetFuture<'_, ()> {
+    fn rollback(
+        &self,
+        transaction: PgTx,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>> {
         Box::pin(async move {
             let undone = transaction.into_inner().rollback().await;
-            undone.map_err(|error| TargetError::new("rolling back", error))
+            undone.map_err(|error| RollbackError::Unknown(TargetError::new("rolling back", error)))
         })
     }
 

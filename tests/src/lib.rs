@@ -25,7 +25,7 @@ mod tenants;
 mod waiting;
 
 pub use application::{Outcome, RunnerProcess, start_from_environment};
-pub use callers::{Person, Runner, exchange, report_body};
+pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
 pub use http::{Answer, Call, read_answer};
 pub use pipeline::Pipeline;

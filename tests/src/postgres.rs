@@ -169,6 +169,36 @@ impl Database {
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// A copy of it as it is now. Whoever is connected to it is thrown out.
+    pub async fn copy(&self) -> Self {
+        self.disconnect_all().await;
+        Cluster::shared().create(&self.name).await
+    }
+
+    /// Puts another database in its place, as a fail-over does. Whoever is connected to it is thrown out.
+    pub async fn replace_by(&self, other: &Self) {
+        let mut admin = Cluster::shared().connect("postgres").await;
+        let aside = format!("{}_aside", self.name);
+        for (from, to) in [(&self.name, &aside), (&other.name, &self.name)] {
+            self.disconnect_all().await;
+            sqlx::query(AssertSqlSafe(format!(
+                "ALTER DATABASE \"{from}\" RENAME TO \"{to}\""
+            )))
+            .execute(&mut admin)
+            .await
+            .unwrap_or_else(|error| panic!("{from} cannot become {to}: {error}"));
+        }
+    }
+
+    async fn disconnect_all(&self) {
+        let mut admin = Cluster::shared().connect("postgres").await;
+        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+            .bind(&self.name)
+            .execute(&mut admin)
+            .await
+            .expect("they are thrown out");
+    }
+
     /// The same database, reached by a proxy.
     #[must_use]
     pub fn at(&self, address: &str) -> Self {

@@ -87,6 +87,12 @@ fn may_follow(latest: &ChangeState, planned_at: Seq, trust_absent_marks: bool) -
 
 /// Whether a fact becomes the change's latest state.
 fn counts(report: &Report<'_>) -> bool {
+    if let ReportedExecution::Known { runner, .. } = report.execution
+        && runner != report.runner
+    {
+        // Whoever is not the execution's runner may have seen something, but cannot know what became of the change.
+        return false;
+    }
     let Some(latest) = report.latest else { return true };
     match report.execution {
         ReportedExecution::Known { id, planned_at, .. } => {

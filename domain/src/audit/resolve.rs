@@ -1,7 +1,7 @@
 //! What becomes of a person's decision on a change.
 
 use super::{AuditState, ChangeState};
-use crate::ids::{ExecutionId, Seq};
+use crate::ids::{RunnerId, Seq};
 use crate::lock::Lock;
 use crate::plan::{Action, base_action};
 use crate::time::Timestamp;
@@ -56,17 +56,19 @@ pub fn contradicts_mark(latest: &ChangeState, seen: Option<Seq>) -> bool {
 
 /// Whether the change's runner is working on it under a live lease: `STARTED`, or `FAILED` and on its way to undo.
 ///
-/// `lock_execution`: the execution for which the lock was granted last.
+/// `its_runner`: whose execution wrote the latest entry. Not the execution is compared but the runner: the same process may
+/// have renewed the lock while it works.
 pub fn in_progress(
     latest: &ChangeState,
+    its_runner: Option<&RunnerId>,
     lock: Option<&Lock>,
-    lock_execution: Option<ExecutionId>,
     now: Timestamp,
 ) -> bool {
     let unfinished = matches!(latest.state, AuditState::Started | AuditState::Failed);
-    let is_the_holders = latest.execution.is_some() && latest.execution == lock_execution;
     let lease = lock.and_then(|lock| lock.lease.as_ref());
-    unfinished && is_the_holders && lease.is_some_and(|lease| now < lease.expires_at)
+    unfinished
+        && lease
+            .is_some_and(|lease| now < lease.expires_at && its_runner.is_some_and(|it| *it == lease.owner))
 }
 
 /// Decides a resolution where no contradicting mark is known. Gives the state to record.

@@ -102,6 +102,18 @@ pub struct Plan {
     pub repeated_stages: Vec<StageName>,
 }
 
+impl Plan {
+    /// Changes that are neither applied nor reported so in this run, in the order of the pipeline; one that stands in two
+    /// stages comes twice.
+    pub fn open_changes(&self) -> impl Iterator<Item = &ChangeId> {
+        self.findings
+            .iter()
+            .flat_map(|stage| &stage.changes)
+            .filter(|change| change.action != Action::Skip)
+            .map(|change| &change.id)
+    }
+}
+
 /// Why the plan as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlanReason {

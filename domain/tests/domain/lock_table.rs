@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use flamingock_domain::ids::{AcquisitionId, Fence, LockKey, RunnerId};
 use flamingock_domain::lock::{
-    Acquire, Claim, Extend, GrantKind, LEASE_MAX, LEASE_MIN, Lease, Lock, Proof, Release, Standing, acquire,
-    clamp_lease, extend, release, standing,
+    Acquire, Claim, Extend, GivingBack, GrantKind, LEASE_MAX, LEASE_MIN, Lease, Lock, Proof, Release,
+    Standing, acquire, clamp_lease, extend, release, standing,
 };
 use flamingock_domain::time::Timestamp;
 use proptest::prelude::*;
@@ -113,14 +113,49 @@ fn extending_and_releasing_are_for_the_recorded_owner_run_out_or_not() {
     };
     // Neither looks at the clock, so the end of the lease cannot matter.
     assert_eq!(
-        (extend(Some(&mine), &me), release(Some(&mine), &me)),
+        (extend(Some(&mine), &me), give_back(Some(&mine), &me)),
         (Extend::Extended, Release::Released)
     );
     for (lock, runner) in [(Some(&mine), &other), (Some(&released), &me), (None, &me)] {
         assert_eq!(
-            (extend(lock, runner), release(lock, runner)),
+            (extend(lock, runner), give_back(lock, runner)),
             (Extend::NotHeld, Release::NotHeld)
         );
+    }
+}
+
+fn give_back(lock: Option<&Lock>, runner: &RunnerId) -> Release {
+    release(&GivingBack {
+        lock,
+        runner,
+        granted_at: Some(at(0)),
+        asked_at: at(0),
+        fence: None,
+    })
+}
+
+#[test]
+fn a_release_frees_the_grant_that_the_caller_had_when_it_asked_and_no_later_one() {
+    let me = runner_id("me");
+    let mine = held_by("me", 4, at(60));
+    // (granted at, asked at, fence, answer)
+    let cases = [
+        (None, 0, None, Release::Released),
+        (Some(5), 5, None, Release::Released),
+        (Some(5), 6, Some(4), Release::Released),
+        (Some(5), 4, None, Release::Overtaken),
+        (Some(5), 4, Some(4), Release::Overtaken),
+        (Some(5), 6, Some(3), Release::Overtaken),
+    ];
+    for (granted, asked, fence, answer) in cases {
+        let asked = GivingBack {
+            lock: Some(&mine),
+            runner: &me,
+            granted_at: granted.map(at),
+            asked_at: at(asked),
+            fence,
+        };
+        assert_eq!(release(&asked), answer, "{asked:?}");
     }
 }
 
@@ -246,7 +281,7 @@ proptest! {
                     }
                 }
                 Step::Release { runner } => {
-                    if release(life.lock.as_ref(), &life.runners[runner]) == Release::Released {
+                    if give_back(life.lock.as_ref(), &life.runners[runner]) == Release::Released {
                         life.lock.as_mut().expect("held").lease = None;
                     }
                 }

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flamingock_domain::audit::States;
-use flamingock_domain::ids::Seq;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sqlx::{PgConnection, PgPool};
 
 use super::combine::Combiner;
 use super::fault::Fault;
-use crate::store::streams::{self, Head};
-use crate::store::{Scope, StoreError};
+use crate::store::streams::{self, Head, Position};
+use crate::store::{self, Scope, StoreError};
 
 /// The latest state of every change of a scope, as of one head. Immutable, so a cached one cannot be stale: it is looked
 /// up by the head that was just read.
 #[derive(Debug)]
 pub struct Fold {
-    pub head_seq: Seq,
+    pub position: Position,
     pub states: States,
 }
 
@@ -73,11 +72,11 @@ impl Heads {
     pub async fn fold(&self, scope: Scope, head: &Head) -> Result<Arc<Fold>, Fault> {
         let Some(stream_id) = head.stream_id else {
             return Ok(Arc::new(Fold {
-                head_seq: 0,
+                position: Position::ORIGIN,
                 states: States::new(),
             }));
         };
-        if let Some(fold) = self.cached(scope, head.head_seq) {
+        if let Some(fold) = self.cached(scope, head.position) {
             return Ok(fold);
         }
         let mut conn = self.pool.acquire().await?;
@@ -90,21 +89,21 @@ impl Heads {
         conn: &mut PgConnection,
         scope: Scope,
         stream_id: i64,
-        head_seq: Seq,
+        position: Position,
     ) -> Result<Arc<Fold>, Fault> {
-        match self.cached(scope, head_seq) {
+        match self.cached(scope, position) {
             Some(fold) => Ok(fold),
             None => self.load(conn, scope, stream_id).await,
         }
     }
 
-    fn cached(&self, scope: Scope, head_seq: Seq) -> Option<Arc<Fold>> {
-        self.folds.get(&scope).filter(|fold| fold.head_seq == head_seq)
+    fn cached(&self, scope: Scope, position: Position) -> Option<Arc<Fold>> {
+        self.folds.get(&scope).filter(|fold| fold.position == position)
     }
 
     async fn load(&self, conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Arc<Fold>, Fault> {
-        let (head_seq, states) = streams::load_fold(conn, stream_id).await?;
-        let fold = Arc::new(Fold { head_seq, states });
+        let (position, states) = streams::load_fold(conn, stream_id).await?;
+        let fold = Arc::new(Fold { position, states });
         self.folds.insert(scope, Arc::clone(&fold));
         Ok(fold)
     }
@@ -114,9 +113,13 @@ async fn read(pool: &PgPool, scopes: &[Scope]) -> Result<HashMap<Scope, Head>, S
     let mut distinct = scopes.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    let mut conn = pool.acquire().await?;
-    Ok(streams::load_heads(&mut conn, &distinct)
-        .await?
-        .into_iter()
-        .collect())
+    let mut dead = 0;
+    loop {
+        let mut conn = pool.acquire().await?;
+        match streams::load_heads(&mut conn, &distinct).await {
+            // A look may be repeated; those that share it should not all fail for one connection.
+            Err(error) if error.is_dead_connection() && dead < store::DEAD_CONNECTIONS_MAX => dead += 1,
+            heads => return Ok(heads?.into_iter().collect()),
+        }
+    }
 }

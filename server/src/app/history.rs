@@ -1,20 +1,38 @@
 //! Reading what happened: executions, audit entries, the chain.
 
+use std::sync::Arc;
+
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
 use super::fault::Fault;
-use crate::store::Scope;
 use crate::store::audit::{self, Entry, Verification};
 use crate::store::executions::{self, ExecutionDetail, ExecutionSummary};
+use crate::store::{Scope, StoreError};
+
+/// Chains verified at once. Each reads a whole history: more of them would take the connections that runners need.
+const VERIFICATIONS_MAX: usize = 2;
 
 #[derive(Clone)]
 pub struct History {
     pool: PgPool,
+    verifications: Arc<Semaphore>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("{VERIFICATIONS_MAX} chains are being verified already")]
+    TooMany,
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 impl History {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+        }
     }
 
     /// Newest first; `before` is the last id of the page before.
@@ -46,8 +64,20 @@ impl History {
     }
 
     /// The chain recomputed by the database; `None` where nothing was ever recorded.
-    pub async fn verify(&self, scope: Scope) -> Result<Option<Verification>, Fault> {
-        let mut conn = self.pool.acquire().await?;
-        Ok(audit::verify(&mut conn, scope).await?)
+    pub async fn verify(&self, scope: Scope) -> Result<Option<Verification>, VerifyError> {
+        let permit = Arc::clone(&self.verifications)
+            .try_acquire_owned()
+            .map_err(|_| VerifyError::TooMany)?;
+        let pool = self.pool.clone();
+        // A task of its own: when the asker hangs up the statement goes on, and so does its claim on a place.
+        let verified = tokio::spawn(async move {
+            let _permit = permit;
+            let mut conn = pool.acquire().await?;
+            Ok::<_, Fault>(audit::verify(&mut conn, scope).await?)
+        });
+        let verified = verified
+            .await
+            .map_err(|_| Fault::from(StoreError::Query(sqlx::Error::WorkerCrashed)))?;
+        Ok(verified?)
     }
 }

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use flamingock_domain::audit::{self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source};
-use flamingock_domain::ids::{ChangeId, LockKey, Seq};
-use sqlx::{Acquire as _, PgConnection, PgPool};
+use flamingock_domain::ids::{ChangeId, ExecutionId, LockKey, RunnerId, Seq};
+use sqlx::{PgConnection, PgPool};
 
 use super::fault::Fault;
 use super::retry;
 use crate::metrics::Metrics;
-use crate::store::audit::{self, Fact};
+use crate::store::audit::{self, Entry, Fact};
+use crate::store::executions;
 use crate::store::locks::{self, Hold, LockRow};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Stream};
-use crate::store::{Scope, StoreError};
+use crate::store::{self, Scope, StoreError};
 
 /// A change that stops its service until a person decides.
 #[derive(Clone, Debug)]
@@ -26,7 +27,12 @@ pub struct Issue {
     pub since: DateTime<Utc>,
     /// The latest entry as reported.
     pub fact: Fact,
+    /// The newest of what was reported of it too late to count: evidence, oldest first.
+    pub late_reports: Vec<Entry>,
 }
+
+/// Late reports shown with an issue; all of them are in the audit.
+const LATE_REPORTS_MAX: i64 = 10;
 
 /// What a person decides about one change.
 #[derive(Clone, Debug)]
@@ -68,6 +74,8 @@ struct Situation {
     states: flamingock_domain::audit::States,
     marks: HashMap<String, Seq>,
     lock: Option<LockRow>,
+    /// Whose execution wrote what is unfinished; read only while somebody holds the lock.
+    runners: HashMap<ExecutionId, RunnerId>,
     now: flamingock_domain::time::Timestamp,
 }
 
@@ -79,21 +87,36 @@ impl Situation {
             .into_iter()
             .collect();
         let key = LockKey::of_service(scope.service_id);
-        let (rows, now) = locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
+        let (rows, clock) =
+            locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
+        let lock = rows.into_iter().next().map(|(_, row)| row);
+        let is_held = lock.as_ref().is_some_and(|row| row.lock.lease.is_some());
+        let unfinished: Vec<i64> = states
+            .values()
+            .filter(|latest| is_held && matches!(latest.state, AuditState::Started | AuditState::Failed))
+            .filter_map(|latest| latest.execution.map(|id| id.0))
+            .collect();
+        let runners = executions::load_facts(conn, &unfinished)
+            .await?
+            .into_iter()
+            .filter(|execution| execution.stream_id == stream_id)
+            .map(|execution| (execution.id, execution.runner))
+            .collect();
         Ok(Self {
             states,
             marks,
-            lock: rows.into_iter().next().map(|(_, row)| row),
-            now,
+            lock,
+            runners,
+            now: clock.now,
         })
     }
 
     fn in_progress(&self, latest: &ChangeState) -> bool {
-        let lock = self.lock.as_ref();
+        let its_runner = latest.execution.and_then(|id| self.runners.get(&id));
         rules::in_progress(
             latest,
-            lock.map(|row| &row.lock),
-            lock.and_then(|row| row.execution),
+            its_runner,
+            self.lock.as_ref().map(|row| &row.lock),
             self.now,
         )
     }
@@ -112,8 +135,9 @@ impl Issues {
         }
     }
 
-    /// Changes that wait for a person, by id. One that its runner is working on this moment is not among them.
-    pub async fn list(&self, scope: Scope) -> Result<Vec<Issue>, Fault> {
+    /// Changes that wait for a person, by id, at most `limit` after a position. One that its runner is working on this moment
+    /// is not among them.
+    pub async fn list(&self, scope: Scope, after: Option<&str>, limit: usize) -> Result<Vec<Issue>, Fault> {
         let mut conn = self.pool.acquire().await?;
         let heads = streams::load_heads(&mut conn, &[scope]).await?;
         let Some(stream_id) = heads.into_iter().next().and_then(|(_, head)| head.stream_id) else {
@@ -123,22 +147,30 @@ impl Issues {
         let mut found: Vec<(ChangeId, ChangeState, bool)> = situation
             .states
             .iter()
+            .filter(|(change, _)| after.is_none_or(|after| change.as_str() > after))
             .filter(|(_, latest)| !situation.in_progress(latest))
             .map(|(change, latest)| (change.clone(), *latest, situation.contradicted(change, latest)))
             .filter(|(_, latest, contradicted)| rules::is_issue(latest) || *contradicted)
             .collect();
-        found.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        found.sort_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
+        found.truncate(limit);
         let seqs: Vec<i64> = found.iter().map(|(_, latest, _)| latest.seq).collect();
-        let mut entries: HashMap<Seq, audit::Entry> = audit::load_at(&mut conn, stream_id, &seqs)
+        let mut entries: HashMap<Seq, Entry> = audit::load_at(&mut conn, stream_id, &seqs)
             .await?
             .into_iter()
             .map(|entry| (entry.seq, entry))
             .collect();
+        let changes: Vec<&str> = found.iter().map(|(change, ..)| change.as_str()).collect();
+        let mut late: HashMap<String, Vec<Entry>> = HashMap::new();
+        for entry in audit::list_late(&mut conn, stream_id, &changes, LATE_REPORTS_MAX).await? {
+            late.entry(entry.fact.change_id.clone()).or_default().push(entry);
+        }
         Ok(found
             .into_iter()
             .filter_map(|(change, latest, contradicted_by_mark)| {
                 let entry = entries.remove(&latest.seq)?;
                 Some(Issue {
+                    late_reports: late.remove(change.as_str()).unwrap_or_default(),
                     change,
                     latest,
                     contradicted_by_mark,
@@ -181,8 +213,7 @@ impl Issues {
         reason: &str,
         decisions: &[Decision],
     ) -> Result<Result<Vec<Decided>, ResolveError>, Fault> {
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut tx = store::begin(&self.pool).await?;
         let Some(mut stream) = streams::lock_existing(&mut tx, &[scope])
             .await?
             .into_iter()
@@ -255,7 +286,7 @@ fn person_entry(
     actor: &str,
     reason: &str,
     decision: &Decision,
-) -> (audit::Entry, ChangeState, NewState) {
+) -> (Entry, ChangeState, NewState) {
     let fact = Fact {
         execution_ref: String::new(),
         change_id: decision.change.to_string(),

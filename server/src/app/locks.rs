@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use flamingock_domain::ids::{ExecutionId, LockKey, RunnerId};
-use flamingock_domain::lock::{self, Acquire, Claim, Extend, GrantKind, Lease, Lock, Proof, Release};
-use sqlx::{Acquire as _, PgPool};
+use flamingock_domain::ids::{ExecutionId, Fence, LockKey, RunnerId};
+use flamingock_domain::lock::{
+    self, Acquire, Claim, Extend, GivingBack, GrantKind, Lease, Lock, Proof, Release,
+};
+use flamingock_domain::time::Timestamp;
+use sqlx::PgPool;
+use tokio::time::Instant;
 
 use super::combine::Combiner;
 use super::fault::Fault;
@@ -14,7 +18,7 @@ use super::waiting::Waiting;
 use super::{AppSettings, Heads, retry};
 use crate::metrics::Metrics;
 use crate::store::locks::{self, LockRow, LockUpdate};
-use crate::store::{Scope, executions};
+use crate::store::{self, Scope, StoreError, executions};
 
 /// What a runner wants of its service's lock.
 #[derive(Clone, Debug)]
@@ -25,7 +29,10 @@ pub enum Wish {
         proof: Option<Proof>,
     },
     Extend,
-    Release,
+    /// Of the grant with this fence, where the caller says so.
+    Release {
+        fence: Option<Fence>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ struct Call {
     scope: Scope,
     runner: RunnerId,
     wish: Wish,
+    /// When it arrived, on this process's own clock.
+    arrived: Instant,
 }
 
 /// What became of it.
@@ -81,8 +90,7 @@ impl Locks {
         let calls = Combiner::spawn("locks", 256, 1, settings.batch_limit, move |calls: Vec<Call>| {
             let pool = pool.clone();
             async move {
-                let done =
-                    retry::on_contention("locks", || write(&pool, settings.takeover_grace, &calls)).await;
+                let done = retry::until_done("locks", || write(&pool, settings.takeover_grace, &calls)).await;
                 match done {
                     Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
                     Err(fault) => calls.iter().map(|_| Err(fault.clone())).collect(),
@@ -102,9 +110,17 @@ impl Locks {
         let asked = match wish {
             Wish::Acquire { .. } => "acquisition_refused",
             Wish::Extend => "extension_refused",
-            Wish::Release => "release_refused",
+            Wish::Release { .. } => "release_refused",
         };
-        let outcome = self.calls.submit(Call { scope, runner, wish }).await?;
+        let outcome = self
+            .calls
+            .submit(Call {
+                scope,
+                runner,
+                wish,
+                arrived: Instant::now(),
+            })
+            .await?;
         match &outcome {
             Outcome::Granted { kind, .. } => event(grant_label(*kind)),
             Outcome::Extended(_) => event("extended"),
@@ -138,32 +154,41 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
         .collect();
     asked.sort_unstable();
     asked.dedup();
-    let mut conn = pool.acquire().await?;
-    let mut tx = conn.begin().await?;
+    let mut tx = store::begin(pool).await?;
     let keys: Vec<(i64, &str)> = asked
         .iter()
         .map(|(environment, key)| (*environment, key.as_str()))
         .collect();
-    let (rows, now) = locks::lock_for_update(&mut tx, &keys).await?;
+    // Before the wait for the rows, and so is the database's clock that it is taken from: what arrived before another call
+    // was granted may only be worked on after it.
+    let waited: Vec<Duration> = calls.iter().map(|call| call.arrived.elapsed()).collect();
+    let (rows, clock) = locks::lock_for_update(&mut tx, &keys).await?;
     let mut held: HashMap<(i64, LockKey), (LockRow, bool)> = rows
         .into_iter()
         .map(|(environment, row)| ((environment, row.lock.key.clone()), (row, false)))
         .collect();
     let mut ended: Vec<i64> = Vec::new();
     let mut outcomes = Vec::with_capacity(calls.len());
-    for call in calls {
+    for (call, waited) in calls.iter().zip(waited) {
         let at = (
             call.scope.environment_id,
             LockKey::of_service(call.scope.service_id),
         );
         let (row, changed) = held.get_mut(&at).ok_or_else(|| {
-            Fault::from(crate::store::StoreError::Corrupt {
+            Fault::from(StoreError::Corrupt {
                 table: "locks",
                 detail: "a row to lock is missing".to_owned(),
             })
         })?;
         let before = row.execution;
-        outcomes.push(decide(row, changed, call, grace, now));
+        outcomes.push(decide(
+            row,
+            changed,
+            call,
+            grace,
+            clock.now,
+            clock.asked.minus(waited),
+        ));
         if before != row.execution {
             ended.extend(before.map(|ExecutionId(id)| id));
         }
@@ -189,7 +214,8 @@ fn decide(
     changed: &mut bool,
     call: &Call,
     grace: Duration,
-    now: flamingock_domain::time::Timestamp,
+    now: Timestamp,
+    asked_at: Timestamp,
 ) -> Outcome {
     let not_held = |row: &LockRow| Outcome::NotHeld {
         holder: row.lock.lease.clone(),
@@ -210,6 +236,7 @@ fn decide(
                     row.lock.lease = Some(lease_from(&call.runner, *lease, now));
                     // A grant voids the one before it: an execution under the old fence may start nothing more.
                     row.execution = None;
+                    row.granted_at = Some(now);
                     *changed = true;
                     Outcome::Granted {
                         kind,
@@ -227,20 +254,36 @@ fn decide(
             }
             _ => not_held(row),
         },
-        Wish::Release => match lock::release(Some(&row.lock), &call.runner) {
-            Release::Released => {
-                let before = row.lock.clone();
-                row.lock.lease = None;
-                row.execution = None;
-                *changed = true;
-                Outcome::Released(before)
+        Wish::Release { fence } => {
+            let asked = GivingBack {
+                lock: Some(&row.lock),
+                runner: &call.runner,
+                granted_at: row.granted_at,
+                asked_at,
+                fence: *fence,
+            };
+            match lock::release(&asked) {
+                Release::Released => {
+                    let before = row.lock.clone();
+                    row.lock.lease = None;
+                    row.execution = None;
+                    *changed = true;
+                    Outcome::Released(before)
+                }
+                Release::NotHeld => not_held(row),
+                Release::Overtaken => {
+                    tracing::warn!(
+                        lock.key = %row.lock.key, lock.fence = row.lock.fence, runner.id = %call.runner,
+                        "a release arrived after its runner was granted the lock anew: the lock stays"
+                    );
+                    not_held(row)
+                }
             }
-            Release::NotHeld => not_held(row),
-        },
+        }
     }
 }
 
-fn lease_from(owner: &RunnerId, length: Duration, now: flamingock_domain::time::Timestamp) -> Lease {
+fn lease_from(owner: &RunnerId, length: Duration, now: Timestamp) -> Lease {
     Lease {
         owner: owner.clone(),
         acquisition_id: new_acquisition_id(owner),

@@ -29,7 +29,7 @@ use crate::store::{self, PoolSettings};
 pub use crate::store::Scope;
 pub use crate::store::audit::{Entry, Fact};
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
-pub use crate::store::streams::Head;
+pub use crate::store::streams::{Head, Position};
 
 /// Settings of the use cases.
 #[derive(Clone, Copy, Debug)]

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use flamingock_domain::audit::{AuditState, Source};
 use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey, RunnerId};
-use flamingock_domain::lock::{Claim, GrantKind, Lease, Lock, Proof};
-use flamingock_domain::pipeline::{Mark, Pipeline};
+use flamingock_domain::lock::{self, Claim, GrantKind, Lease, Lock, Proof, Standing};
+use flamingock_domain::pipeline::{Change, Mark, Pipeline};
 use flamingock_domain::plan::{self, ChangeReason, Derived, Plan, PlanAction, PlanInput};
-use sqlx::{Acquire as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -29,8 +29,8 @@ use crate::store::audit::{self, Fact};
 use crate::store::executions::{self, NewExecution};
 use crate::store::locks::{self, LockUpdate};
 use crate::store::states::{self, NewState};
-use crate::store::streams::{self, Head, Stream};
-use crate::store::{Scope, StoreError};
+use crate::store::streams::{self, Head, Position, Stream};
+use crate::store::{self, Scope, StoreError};
 
 /// A runner's request, as the planner needs it and as it is recorded.
 pub struct Ask<'a> {
@@ -61,7 +61,9 @@ pub struct Planned {
     /// With `EXECUTE` the caller's, with `AWAIT` the holder's.
     pub lock: Option<Lock>,
     /// Head that the plan was decided at.
-    pub head_seq: i64,
+    pub position: Position,
+    /// What this runner did earlier in its run had a say: for another runner the answer may be another.
+    pub depends_on_run: bool,
 }
 
 #[derive(Clone)]
@@ -140,7 +142,8 @@ impl Plans {
         let gate = self.gates.of(ask.scope);
         loop {
             let fold = self.heads.fold(ask.scope, &head).await?;
-            let plan = self.look(ask, &head, &fold);
+            let of_run = self.executions_of_run(ask, &head, &fold).await?;
+            let plan = self.look(ask, &head, &fold, &of_run);
             let writes = match &plan.action {
                 PlanAction::Execute { .. } => true,
                 PlanAction::Await { .. } => false,
@@ -155,7 +158,8 @@ impl Plans {
                     plan,
                     execution: None,
                     lock,
-                    head_seq: fold.head_seq,
+                    position: fold.position,
+                    depends_on_run: !of_run.is_empty(),
                 });
             }
             // Of many runners that see the lock free at once, one goes to the database; the others then look again,
@@ -167,7 +171,7 @@ impl Plans {
                 head = std::borrow::Cow::Owned(self.read_head(ask.scope).await?);
                 continue;
             }
-            let planned = retry::on_contention("plan", || self.decide_locked(ask)).await;
+            let planned = retry::until_done("plan", || self.decide_locked(ask)).await;
             gate.turns.fetch_add(1, Ordering::Release);
             drop(guard);
             let planned = planned?;
@@ -178,12 +182,35 @@ impl Plans {
         }
     }
 
-    fn look(&self, ask: &Ask<'_>, head: &Head, fold: &Fold) -> Plan {
+    /// What this runner was granted in its run: read only where it can matter, which is where the log holds something other
+    /// than success of a change that the runner asks for in the middle of a run (W item 9).
+    async fn executions_of_run(
+        &self,
+        ask: &Ask<'_>,
+        head: &Head,
+        fold: &Fold,
+    ) -> Result<Vec<ExecutionId>, Fault> {
+        let Some(stream_id) = head.stream_id.filter(|_| !ask.pipeline.is_start_of_run()) else {
+            return Ok(Vec::new());
+        };
+        let has_failed = |change: &Change| {
+            fold.states.get(&change.id).is_some_and(|latest| {
+                !matches!(latest.state, AuditState::Applied | AuditState::MarkedApplied)
+            })
+        };
+        if !ask.pipeline.changes().any(has_failed) {
+            return Ok(Vec::new());
+        }
+        let mut conn = self.pool.acquire().await?;
+        Ok(executions::list_of_run(&mut conn, stream_id, ask.runner).await?)
+    }
+
+    fn look(&self, ask: &Ask<'_>, head: &Head, fold: &Fold, executions_of_run: &[ExecutionId]) -> Plan {
         plan::plan(&PlanInput {
             pipeline: ask.pipeline,
             states: &fold.states,
             claim: self.claim(ask, head.lock.as_ref(), head.now),
-            executions_of_run: &[],
+            executions_of_run,
             marks_seen: &HashMap::new(),
             settings: head.settings,
         })
@@ -206,16 +233,16 @@ impl Plans {
 
     /// Decides in the transaction that holds the stream and the lock, and writes what was decided.
     async fn decide_locked(&self, ask: &Ask<'_>) -> Result<Planned, Fault> {
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut tx = store::begin(&self.pool).await?;
         let mut stream = one(streams::lock(&mut tx, &[ask.scope]).await?, "audit_streams")?;
         let key = LockKey::of_service(ask.scope.service_id);
-        let (rows, now) =
+        let (rows, clock) =
             locks::lock_for_update(&mut tx, &[(ask.scope.environment_id, key.as_str())]).await?;
+        let now = clock.now;
         let (_, row) = one(rows, "locks")?;
         let fold = self
             .heads
-            .fold_locked(&mut tx, ask.scope, stream.id, stream.head_seq)
+            .fold_locked(&mut tx, ask.scope, stream.id, stream.position())
             .await?;
         let executions_of_run = if ask.pipeline.is_start_of_run() {
             Vec::new()
@@ -244,9 +271,14 @@ impl Plans {
         );
 
         let planned_at = stream.head_seq;
-        if has_marks && !matches!(plan.action, PlanAction::Await { .. }) {
+        // Marks that another runner's lock kept out of the plan may be its work of this very second: they come again.
+        if has_marks && lock::standing(&input.claim) != Standing::Other {
             self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now)
                 .await?;
+        }
+        if matches!(plan.action, PlanAction::Execute { .. }) {
+            let without: Vec<&str> = ids_of(ask.pipeline, |mark| mark != Mark::Applied);
+            states::delete_mark_reports(&mut tx, stream.id, &without).await?;
         }
         let planned = match &plan.action {
             PlanAction::Execute { kind, fence, .. } => {
@@ -297,20 +329,23 @@ impl Plans {
                 Planned {
                     execution: Some(execution),
                     lock: Some(lock),
-                    head_seq: stream.head_seq,
+                    position: stream.position(),
+                    depends_on_run: !executions_of_run.is_empty(),
                     plan,
                 }
             }
             PlanAction::Await { .. } => Planned {
                 execution: None,
                 lock: Some(row.lock),
-                head_seq: stream.head_seq,
+                position: stream.position(),
+                depends_on_run: !executions_of_run.is_empty(),
                 plan,
             },
             PlanAction::Continue | PlanAction::Abort => Planned {
                 execution: None,
                 lock: None,
-                head_seq: stream.head_seq,
+                position: stream.position(),
+                depends_on_run: !executions_of_run.is_empty(),
                 plan,
             },
         };
@@ -366,14 +401,9 @@ impl Plans {
         states::upsert(tx, &projected).await?;
         streams::update_heads(tx, std::slice::from_ref(stream)).await?;
         if plan.synchronized_marks {
-            states::delete_mark_reports(tx, stream.id).await?;
+            states::delete_all_mark_reports(tx, stream.id).await?;
         } else {
-            let applied: Vec<&str> = ask
-                .pipeline
-                .changes()
-                .filter(|change| change.mark == Mark::Applied)
-                .map(|change| change.id.as_str())
-                .collect();
+            let applied = ids_of(ask.pipeline, |mark| mark == Mark::Applied);
             states::insert_mark_reports(tx, stream.id, reported_at, &applied).await?;
         }
         Ok(())
@@ -425,6 +455,14 @@ impl Plans {
             tracing::warn!(change.id = %change.id, "reported as applied in this run, but the audit lacks the entry");
         }
     }
+}
+
+fn ids_of(pipeline: &Pipeline, wanted: impl Fn(Mark) -> bool) -> Vec<&str> {
+    pipeline
+        .changes()
+        .filter(|change| wanted(change.mark))
+        .map(|change| change.id.as_str())
+        .collect()
 }
 
 async fn load_marks_seen(tx: &mut PgConnection, stream_id: i64) -> Result<HashMap<ChangeId, i64>, Fault> {

@@ -11,7 +11,7 @@ use flamingock_domain::audit::{
 use flamingock_domain::ids::{ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq};
 use flamingock_domain::lock::Lock;
 use flamingock_domain::time::Timestamp;
-use sqlx::{Acquire as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use super::combine::Combiner;
 use super::fault::Fault;
@@ -22,7 +22,7 @@ use crate::store::executions::{self, ExecutionFacts};
 use crate::store::locks::{self, Hold};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Stream};
-use crate::store::{Scope, StoreError};
+use crate::store::{self, Scope, StoreError};
 
 /// The execution that a report names in its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ pub fn refusal_label(refusal: StartRefusal) -> &'static str {
 /// A batch in one commit; if something about it cannot be written, each report on its own, so that one that is odd
 /// beyond what anybody foresaw cannot hold up the others.
 async fn write_all(pool: &PgPool, told: &[Told]) -> Vec<Result<Recorded, Fault>> {
-    let together = retry::on_contention("reports", || write(pool, told)).await;
+    let together = retry::until_done("reports", || write(pool, told)).await;
     match together {
         Ok(recorded) => recorded.into_iter().map(Ok).collect(),
         Err(fault @ Fault::Busy(_)) => told.iter().map(|_| Err(fault.clone())).collect(),
@@ -170,7 +170,7 @@ async fn write_all(pool: &PgPool, told: &[Told]) -> Vec<Result<Recorded, Fault>>
             tracing::warn!(error = ?fault, "a batch of reports failed: writing them one by one");
             let mut results = Vec::with_capacity(told.len());
             for one in told {
-                let alone = retry::on_contention("report", || write(pool, std::slice::from_ref(one))).await;
+                let alone = retry::until_done("report", || write(pool, std::slice::from_ref(one))).await;
                 results.push(alone.and_then(|recorded| {
                     recorded.into_iter().next().ok_or_else(|| {
                         Fault::from(StoreError::Corrupt {
@@ -189,8 +189,7 @@ async fn write(pool: &PgPool, told: &[Told]) -> Result<Vec<Recorded>, Fault> {
     let mut scopes: Vec<Scope> = told.iter().map(|told| told.scope).collect();
     scopes.sort_unstable();
     scopes.dedup();
-    let mut conn = pool.acquire().await?;
-    let mut tx = conn.begin().await?;
+    let mut tx = store::begin(pool).await?;
     let streams = streams::lock(&mut tx, &scopes).await?;
     let mut ledger = Ledger::load(&mut tx, streams, told).await?;
     let outcomes: Vec<Recorded> = told
@@ -387,8 +386,26 @@ impl Ledger {
         })
     }
 
+    /// A change that is started anew: a mark that was reported for it belongs to an attempt before.
+    async fn forget_marks(&self, tx: &mut PgConnection) -> Result<(), Fault> {
+        let mut started: HashMap<i64, Vec<&str>> = HashMap::new();
+        for entry in &self.entries {
+            if entry.source == Source::Runner && entry.fact.state == AuditState::Started.as_wire() {
+                started
+                    .entry(entry.stream_id)
+                    .or_default()
+                    .push(&entry.fact.change_id);
+            }
+        }
+        for (stream_id, changes) in started {
+            states::delete_mark_reports(tx, stream_id, &changes).await?;
+        }
+        Ok(())
+    }
+
     async fn save(self, tx: &mut PgConnection) -> Result<(), Fault> {
         audit::append(tx, &self.entries).await?;
+        self.forget_marks(tx).await?;
         let projected: Vec<NewState> = self.projected.into_values().collect();
         states::upsert(tx, &projected).await?;
         let moved: Vec<Stream> = self
@@ -427,11 +444,11 @@ async fn load_locks(
     } else {
         Hold::Look
     };
-    let (rows, now) = locks::lock_rows(tx, &asked, hold).await?;
+    let (rows, clock) = locks::lock_rows(tx, &asked, hold).await?;
     Ok((
         rows.into_iter()
             .map(|(environment, row)| ((environment, row.lock.key.clone()), row.lock))
             .collect(),
-        now,
+        clock.now,
     ))
 }

@@ -1,8 +1,8 @@
 //! Answers that need no planning: the same question at the same head has the same answer.
 //!
-//! `CONTINUE` without marks depends on nothing but the pipeline and the audit's head, so its bytes are kept under (scope,
-//! head, question): an entry cannot be stale, it is only never asked for again once the head has moved. The question is
-//! either a body, byte for byte, or a pipeline's digest.
+//! `CONTINUE` without marks depends on nothing but the pipeline and the audit up to its head, so its bytes are kept under
+//! (scope, head's position, question): one cannot be stale, it is only never asked for again once the head has moved. The
+//! question is either a body, byte for byte, or a pipeline's digest.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::app::Scope;
+use crate::app::{Position, Scope};
 
 /// Names a question without keeping it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ impl Question {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     scope: Scope,
-    head_seq: i64,
+    position: Position,
     question: Question,
 }
 
@@ -62,19 +62,19 @@ impl Answers {
         Self(Arc::new(Cache::with_weighter(2_000, CAPACITY_BYTES, ByBytes)))
     }
 
-    pub fn get(&self, scope: Scope, head_seq: i64, question: Question) -> Option<Bytes> {
+    pub fn get(&self, scope: Scope, position: Position, question: Question) -> Option<Bytes> {
         self.0.get(&Key {
             scope,
-            head_seq,
+            position,
             question,
         })
     }
 
-    pub fn keep(&self, scope: Scope, head_seq: i64, question: Question, answer: Bytes) {
+    pub fn keep(&self, scope: Scope, position: Position, question: Question, answer: Bytes) {
         self.0.insert(
             Key {
                 scope,
-                head_seq,
+                position,
                 question,
             },
             answer,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -187,6 +188,28 @@ pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> 
         Err(_) => turned_away(
             "The request took longer than the server allows. It may or may not have been carried out: repeat it.",
         ),
+    }
+}
+
+/// Most of a body that is read from somebody who has shown no token, and how long it may take.
+pub const SESSION_BODY_MAX: usize = 64 * 1024;
+const SESSION_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Outside [`admit`], for calls that anybody can make: a place is taken only once the body is here. Otherwise a few hundred
+/// connections that dribble their bodies would hold every place, with no token and for as long as they like.
+pub async fn read_before_admission(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(SESSION_BODY_TIMEOUT, super::body::read(body, SESSION_BODY_MAX)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => Problem::new(
+            ErrorCode::RequestTimedOut,
+            format!(
+                "The body did not arrive within {} s. Send it in one go.",
+                SESSION_BODY_TIMEOUT.as_secs()
+            ),
+        )
+        .into_response(),
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use flamingock_api_types::ErrorCode;
@@ -122,8 +122,6 @@ struct Document;
 /// The API with its document: a table of contents, grouped by who calls.
 fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
-        // Anybody with an API token.
-        .routes(routes!(auth::token_exchange))
         // Runners.
         .routes(routes!(plan::execution_plan, execution::execution_list))
         .routes(routes!(lock::lock_acquire))
@@ -139,9 +137,17 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();
+    document.merge(session().1);
     document.merge(platform);
     secure(&mut document);
     (router, document)
+}
+
+/// For anybody with an API token, which nobody has shown yet.
+fn session() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::new()
+        .routes(routes!(auth::token_exchange))
+        .split_for_parts()
 }
 
 /// For the platform: no token, and no admission either, so that an overloaded server can still be asked how it is.
@@ -204,8 +210,13 @@ pub fn router(api: Api) -> Router {
     let (runner_api, document) = documented();
     let (platform, _) = platform();
     let limited = runner_api.layer(from_fn_with_state(api.clone(), layers::admit));
+    let (session, _) = session();
+    let session = session
+        .layer(from_fn_with_state(api.clone(), layers::admit))
+        .layer(from_fn(layers::read_before_admission));
     let docs: Router<Api> = SwaggerUi::new("/docs").url("/api/openapi.json", document).into();
     limited
+        .merge(session)
         .merge(platform)
         .merge(docs)
         // A person who opens the bare address wants to know what this is.

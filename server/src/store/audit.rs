@@ -256,6 +256,31 @@ pub async fn load_at(
         .collect()
 }
 
+/// The newest late entries of each of some changes, oldest first.
+pub async fn list_late(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    changes: &[&str],
+    per_change: i64,
+) -> Result<Vec<Entry>, StoreError> {
+    sqlx::query(
+        "SELECT a.* FROM unnest($2::text[]) AS q (change_id)
+          CROSS JOIN LATERAL (
+                SELECT * FROM audit_entries e
+                 WHERE e.stream_id = $1 AND e.change_id = q.change_id AND e.late
+                 ORDER BY e.seq DESC LIMIT $3) AS a
+          ORDER BY a.change_id, a.seq",
+    )
+    .bind(stream_id)
+    .bind(changes)
+    .bind(per_change)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(entry_of_row)
+    .collect()
+}
+
 /// The chain as the database recomputes it, with the head that it was checked against.
 pub struct Verification {
     pub head_seq: Seq,

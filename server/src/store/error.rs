@@ -25,6 +25,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The connection died, as opposed to: the database said no, or cannot be reached at all.
+    pub fn is_dead_connection(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        match error {
+            sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::ConnectionRefused,
+            // admin_shutdown, crash_shutdown: the last words that a connection hears.
+            sqlx::Error::Database(database) => {
+                matches!(database.code().as_deref(), Some("57P01" | "57P02"))
+            }
+            _ => false,
+        }
+    }
+
     pub fn is_constraint(&self, constraint: &str) -> bool {
         matches!(self, Self::Constraint { name, .. } if name == constraint)
     }

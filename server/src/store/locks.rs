@@ -1,5 +1,6 @@
 //! Lock rows. Leases are judged and written on the database's clock alone.
 
+use chrono::{DateTime, Utc};
 use flamingock_domain::ids::{AcquisitionId, ExecutionId, LockKey, RunnerId};
 use flamingock_domain::lock::{Lease, Lock};
 use flamingock_domain::time::Timestamp;
@@ -14,6 +15,17 @@ use super::streams::{duration_ms, instant, timestamp};
 pub struct LockRow {
     pub lock: Lock,
     pub execution: Option<ExecutionId>,
+    /// When it was granted last; extensions do not move it.
+    pub granted_at: Option<Timestamp>,
+}
+
+/// The database's clock around the wait for rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When the statement arrived, before the wait.
+    pub asked: Timestamp,
+    /// When the rows were held, after it.
+    pub now: Timestamp,
 }
 
 /// What a decision makes of a lock's row.
@@ -48,6 +60,9 @@ pub(super) fn lock_of_row(row: &PgRow) -> Result<LockRow, StoreError> {
             lease,
         },
         execution: row.try_get::<Option<i64>, _>("execution_id")?.map(ExecutionId),
+        granted_at: row
+            .try_get::<Option<DateTime<Utc>>, _>("acquired_at")?
+            .map(timestamp),
     })
 }
 
@@ -58,7 +73,8 @@ pub async fn load(
     key: &LockKey,
 ) -> Result<Option<(LockRow, Timestamp)>, StoreError> {
     let row = sqlx::query(
-        "SELECT key, fence, owner, acquisition_id, lease_ms, expires_at, execution_id, clock_timestamp() AS now
+        "SELECT key, fence, owner, acquisition_id, lease_ms, expires_at, execution_id, acquired_at,
+                clock_timestamp() AS now
            FROM locks WHERE environment_id = $1 AND key = $2",
     )
     .bind(environment_id)
@@ -84,7 +100,7 @@ pub async fn lock_rows(
     conn: &mut PgConnection,
     asked: &[(i64, &str)],
     hold: Hold,
-) -> Result<(Vec<(i64, LockRow)>, Timestamp), StoreError> {
+) -> Result<(Vec<(i64, LockRow)>, Clock), StoreError> {
     let environments: Vec<i64> = asked.iter().map(|(environment, _)| *environment).collect();
     let keys: Vec<&str> = asked.iter().map(|(_, key)| *key).collect();
     let sql = match hold {
@@ -92,14 +108,14 @@ pub async fn lock_rows(
             "WITH held AS MATERIALIZED (
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[])))
-             SELECT held.*, clock.now FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN held ON true"
+             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN held ON true"
         }
         Hold::Update => {
             "WITH held AS MATERIALIZED (
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR UPDATE)
-             SELECT held.*, clock.now FROM (SELECT count(*) FROM held) AS n (n)
+             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
         }
@@ -108,7 +124,7 @@ pub async fn lock_rows(
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR SHARE)
-             SELECT held.*, clock.now FROM (SELECT count(*) FROM held) AS n (n)
+             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
         }
@@ -118,8 +134,11 @@ pub async fn lock_rows(
         .bind(keys)
         .fetch_all(conn)
         .await?;
-    let now = match rows.first() {
-        Some(row) => timestamp(row.try_get("now")?),
+    let clock = match rows.first() {
+        Some(row) => Clock {
+            asked: timestamp(row.try_get("asked")?),
+            now: timestamp(row.try_get("now")?),
+        },
         None => {
             return Err(StoreError::Corrupt {
                 table: "locks",
@@ -132,7 +151,7 @@ pub async fn lock_rows(
         .filter(|row| !matches!(row.try_get::<Option<String>, _>("key"), Ok(None)))
         .map(|row| Ok((row.try_get("environment_id")?, lock_of_row(row)?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok((found, now))
+    Ok((found, clock))
 }
 
 /// Makes sure that the rows exist: there is nothing to lock where there is no row.
@@ -154,10 +173,10 @@ pub async fn insert_absent(conn: &mut PgConnection, asked: &[(i64, &str)]) -> Re
 pub async fn lock_for_update(
     conn: &mut PgConnection,
     asked: &[(i64, &str)],
-) -> Result<(Vec<(i64, LockRow)>, Timestamp), StoreError> {
-    let (rows, now) = lock_rows(conn, asked, Hold::Update).await?;
+) -> Result<(Vec<(i64, LockRow)>, Clock), StoreError> {
+    let (rows, clock) = lock_rows(conn, asked, Hold::Update).await?;
     if rows.len() == asked.len() {
-        return Ok((rows, now));
+        return Ok((rows, clock));
     }
     insert_absent(conn, asked).await?;
     lock_rows(conn, asked, Hold::Update).await

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 pub use error::StoreError;
 
@@ -41,6 +41,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "audit chain",
         include_str!("../../../migrations/0003_audit_chain.sql"),
     ),
+    (4, "guards", include_str!("../../../migrations/0004_guards.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
@@ -97,8 +98,47 @@ pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> 
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
         .max_lifetime(Duration::from_mins(30))
+        // A ping for every statement would cost as much as the statement. A connection that has rested is asked first: a
+        // restarted database or an impatient firewall kills just those, and each would cost a whole batch its answer.
         .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > RESTED {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options))
+}
+
+/// How long a connection may rest without being asked whether it lives.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// Dead connections that may be met one after the other: as many as a pool usually has.
+pub const DEAD_CONNECTIONS_MAX: usize = 32;
+
+/// Begins a transaction. A connection that turns out to be dead is thrown away and the next one tried: nothing was sent yet
+/// that could happen twice.
+///
+/// In a task of its own, because the caller may be dropped (its client hung up) while the database has already begun: the
+/// connection would go back to the pool inside a transaction that nobody knows of, and take the next caller's work with it
+/// when it is rolled back.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move {
+        let mut dead = 0;
+        loop {
+            match pool.begin().await.map_err(StoreError::from) {
+                Err(error) if error.is_dead_connection() && dead < DEAD_CONNECTIONS_MAX => dead += 1,
+                begun => return begun,
+            }
+        }
+    });
+    match begun.await {
+        Ok(begun) => begun,
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+    }
 }
 
 /// Whether the database answers and has exactly the migrations of this binary.

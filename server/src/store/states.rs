@@ -169,8 +169,26 @@ pub async fn insert_mark_reports(
     Ok(())
 }
 
+/// The mark is gone from the target system, or a new attempt begins that may leave a new one: what is reported from now on
+/// is a first report, which nobody who decided before can have known of.
+pub async fn delete_mark_reports(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    changes: &[&str],
+) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("DELETE FROM mark_reports WHERE stream_id = $1 AND change_id = ANY($2)")
+        .bind(stream_id)
+        .bind(changes)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// The marks are accounted for, and their runner clears them.
-pub async fn delete_mark_reports(conn: &mut PgConnection, stream_id: i64) -> Result<(), StoreError> {
+pub async fn delete_all_mark_reports(conn: &mut PgConnection, stream_id: i64) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM mark_reports WHERE stream_id = $1")
         .bind(stream_id)
         .execute(conn)

@@ -23,12 +23,37 @@ pub struct Stream {
     pub settings: Settings,
 }
 
+/// The end of a stream. The hash covers all that came before, so two equal positions stand for the same history, also after
+/// a fail-over to a standby that had not everything, where a sequence number alone is given out a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    pub seq: Seq,
+    pub hash: [u8; 32],
+}
+
+impl Stream {
+    pub fn position(&self) -> Position {
+        Position {
+            seq: self.head_seq,
+            hash: self.head_hash,
+        }
+    }
+}
+
+impl Position {
+    /// Before the first entry.
+    pub const ORIGIN: Self = Self {
+        seq: 0,
+        hash: [0; 32],
+    };
+}
+
 /// Where a scope stands: enough to decide whether there is anything to do.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// `None` while the service has never planned here.
     pub stream_id: Option<i64>,
-    pub head_seq: Seq,
+    pub position: Position,
     pub lock: Option<Lock>,
     pub lock_execution: Option<ExecutionId>,
     /// The database's clock when it was read.
@@ -42,8 +67,9 @@ pub async fn load_heads(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec
     let services: Vec<i64> = scopes.iter().map(|scope| scope.service_id).collect();
     let rows = sqlx::query(
         "SELECT q.environment_id, q.service_id, e.trust_absent_marks,
-                s.id AS stream_id, s.head_seq,
+                s.id AS stream_id, s.head_seq, s.head_hash,
                 l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms, l.expires_at, l.execution_id,
+                l.acquired_at,
                 clock_timestamp() AS now
            FROM unnest($1::bigint[], $2::bigint[]) AS q (environment_id, service_id)
           CROSS JOIN LATERAL (SELECT * FROM environments WHERE id = q.environment_id LIMIT 1) AS e
@@ -74,11 +100,16 @@ fn head_of_row(row: &PgRow) -> Result<(Scope, Head), StoreError> {
         }
         None => (None, None),
     };
+    let stream_id = row.try_get("stream_id")?;
+    let position = match stream_id {
+        Some(_) => position_of_row(row)?,
+        None => Position::ORIGIN,
+    };
     Ok((
         scope,
         Head {
-            stream_id: row.try_get("stream_id")?,
-            head_seq: row.try_get::<Option<i64>, _>("head_seq")?.unwrap_or(0),
+            stream_id,
+            position,
             lock,
             lock_execution,
             now: timestamp(row.try_get("now")?),
@@ -87,6 +118,13 @@ fn head_of_row(row: &PgRow) -> Result<(Scope, Head), StoreError> {
             },
         },
     ))
+}
+
+fn position_of_row(row: &PgRow) -> Result<Position, StoreError> {
+    Ok(Position {
+        seq: row.try_get("head_seq")?,
+        hash: hash_of(row.try_get("head_hash")?, "audit_streams")?,
+    })
 }
 
 /// Makes sure that the streams exist: there is nothing to lock where there is no row.
@@ -156,9 +194,9 @@ pub async fn lock(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec<Strea
 }
 
 /// All latest states of a stream with the head that they belong to, in one snapshot.
-pub async fn load_fold(conn: &mut PgConnection, stream_id: i64) -> Result<(Seq, States), StoreError> {
+pub async fn load_fold(conn: &mut PgConnection, stream_id: i64) -> Result<(Position, States), StoreError> {
     let rows = sqlx::query(
-        "SELECT s.head_seq, c.change_id, c.seq, c.state, c.tx_strategy, c.recovery_strategy, c.execution_id, c.source
+        "SELECT s.head_seq, s.head_hash, c.change_id, c.seq, c.state, c.tx_strategy, c.recovery_strategy, c.execution_id, c.source
            FROM audit_streams s
            LEFT JOIN change_states c ON c.stream_id = s.id
           WHERE s.id = $1",
@@ -166,16 +204,18 @@ pub async fn load_fold(conn: &mut PgConnection, stream_id: i64) -> Result<(Seq, 
     .bind(stream_id)
     .fetch_all(conn)
     .await?;
-    let mut head_seq = 0;
+    let mut position = Position::ORIGIN;
+    if let Some(row) = rows.first() {
+        position = position_of_row(row)?;
+    }
     let mut folded = States::with_capacity(rows.len());
     for row in &rows {
-        head_seq = row.try_get("head_seq")?;
         if row.try_get::<Option<String>, _>("change_id")?.is_some() {
             let (id, state): (ChangeId, ChangeState) = states::state_of_row(row)?;
             folded.insert(id, state);
         }
     }
-    Ok((head_seq, folded))
+    Ok((position, folded))
 }
 
 /// Moves the heads of locked streams to where the appends of this transaction left them.

@@ -1,7 +1,5 @@
 //! API tokens: found by the digest of their text, never by their text.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -93,12 +91,13 @@ pub async fn update_last_used(conn: &mut PgConnection, token_id: i64) -> Result<
     Ok(())
 }
 
-/// Tokens that were revoked not longer ago than a session can be of use.
-pub async fn list_revoked(conn: &mut PgConnection, within: Duration) -> Result<Vec<i64>, StoreError> {
+/// Tokens whose sessions a key that is still kept may have signed. A token that was revoked before the oldest of those keys
+/// was made opened none of them. Whatever the lifetimes are set to today, a revocation is so not forgotten too early.
+pub async fn list_revoked(conn: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT id FROM api_tokens WHERE revoked_at > clock_timestamp() - make_interval(secs => $1)",
+        "SELECT id FROM api_tokens
+          WHERE revoked_at >= (SELECT min(created_at) FROM signing_keys) - interval '1 hour'",
     )
-    .bind(within.as_secs_f64())
     .fetch_all(conn)
     .await?)
 }

@@ -9,6 +9,7 @@ use flamingock_api_types::execution::PlanAction;
 use flamingock_tests::{
     Call, Cluster, Database, Pipeline, PostgresProxy, Runner, TestServer, eventually, report_body,
 };
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -199,4 +200,62 @@ async fn a_database_that_refuses_writes_is_answered_503_and_what_needs_none_stil
         (answer.status == 201).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn connections_that_die_cost_no_request() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let execution = runner
+        .granted(&Pipeline::of("schema", &["a"]))
+        .await
+        .execution_id
+        .expect("an id");
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE application_name = 'flamingock-server' AND datname = current_database()";
+    for round in 0..12 {
+        // Many at once, so that there are many connections to lose.
+        let reports = join_all((0..16).map(|at| {
+            let runner = &runner;
+            async move {
+                let id = format!("change-{round}-{at}");
+                runner.told(execution, &id, AuditState::Applied).await
+            }
+        }));
+        reports.await;
+        assert!(server.database.number(kill).await > 0);
+        runner
+            .told(execution, &format!("after-{round}"), AuditState::Applied)
+            .await;
+        runner
+            .plan(&Pipeline::of("schema", &[&format!("after-{round}")]))
+            .await;
+        runner.granted(&Pipeline::of("schema", &["never"])).await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_fail_over_that_lost_entries_nothing_of_what_was_lost_is_believed() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let pipeline = Pipeline::of("schema", &["a", "b"]);
+    let execution = runner.granted(&pipeline).await.execution_id.expect("an id");
+    runner.apply(execution, "a").await;
+    // What the standby has when the primary dies.
+    let standby = server.database.copy().await;
+    runner.apply(execution, "b").await;
+    assert_eq!(runner.plan(&pipeline).await.action, PlanAction::Continue);
+    // The standby takes over, and as many other entries come about.
+    server.database.replace_by(&standby).await;
+    let elsewhere = server.replica().await;
+    let there = runner.at(&elsewhere.address);
+    for state in [AuditState::Started, AuditState::Failed] {
+        there.told(execution, "b", state).await;
+    }
+    let plan = runner.another().plan(&pipeline).await;
+    assert_eq!(
+        plan.action,
+        PlanAction::Await,
+        "b is not applied, and somebody holds the lock"
+    );
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use flamingock_api_types::audit::AuditState;
-use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer, read_answer, tokens};
+use flamingock_api_types::execution::PlanAction;
+use flamingock_tests::{Answer, Call, Person, Pipeline, Runner, TestServer, read_answer, tokens};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -370,4 +371,53 @@ async fn no_order_of_reports_makes_the_server_fail() {
         }
     }
     assert!(server.operator().verification(&runner).await.intact);
+}
+
+#[tokio::test]
+async fn bodies_that_never_arrive_keep_nobody_else_out() {
+    let server = TestServer::with(&[("FLAMINGOCK_HTTP_MAX_IN_FLIGHT", "8")]).await;
+    let mut dribblers = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(&server.address).await.expect("connected");
+        let head = "POST /api/v1/auth/exchange-token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        dribblers.push(stream);
+    }
+    // Every one of them would hold a place, if places were given to those who have shown no token.
+    let runner = server.runner("billing").await;
+    runner.plan(&Pipeline::of("schema", &["a"])).await;
+    let answer = read_answer(&mut BufReader::new(dribblers.remove(0)))
+        .await
+        .expect("an answer");
+    answer.expect_problem(408, "R_GEN_07");
+}
+
+#[tokio::test]
+async fn chains_are_verified_two_at_a_time_and_runners_do_not_wait_for_them() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    runner.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
+    let pool = server.database.pool().await;
+    let mut sitter = pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE audit_entries IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *sitter)
+        .await
+        .expect("held");
+    let operator = server.operator();
+    let path = format!("{}/audit/verification", Person::scope(&runner));
+    let call = async |pause| {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        operator.get(&path).await
+    };
+    let ((first, second), (third, continued)) =
+        tokio::join!(async { tokio::join!(call(0), call(0)) }, async {
+            let third = call(300).await;
+            let continued = runner.plan(&Pipeline::of("schema", &["a"])).await.action;
+            sitter.rollback().await.expect("let go");
+            (third, continued)
+        });
+    first.expect(200);
+    second.expect(200);
+    third.expect_problem(503, "R_GEN_08");
+    assert_eq!(continued, PlanAction::Continue);
 }

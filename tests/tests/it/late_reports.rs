@@ -386,3 +386,29 @@ async fn a_runner_that_was_frozen_between_its_start_and_its_change_does_not_appl
     );
     assert_eq!(effects.of("tested").await, ["one", "two"]);
 }
+
+#[tokio::test]
+async fn invariant_3_a_result_from_anybody_but_the_executions_runner_is_evidence_and_no_more() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let execution = runner
+        .granted(&Pipeline::of("schema", &["a", "b"]))
+        .await
+        .execution_id
+        .expect("an id");
+    runner.told(execution, "a", AuditState::Started).await;
+    let stranger = runner.another();
+    for change in ["a", "b"] {
+        let told = stranger.told(execution, change, AuditState::Applied).await;
+        assert!(told.late, "{change}");
+    }
+    let told = runner.told(execution, "a", AuditState::Failed).await;
+    assert!(!told.late);
+    runner.release().await.expect(200);
+    let issues = server.operator().issues(&runner).await;
+    assert_eq!(issues.len(), 1);
+    assert_eq!(
+        (issues[0].change_id.as_str(), issues[0].state.as_str()),
+        ("a", "FAILED")
+    );
+}

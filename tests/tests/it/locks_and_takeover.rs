@@ -360,3 +360,49 @@ async fn what_a_dead_runner_had_started_is_a_persons_to_decide_after_the_takeove
     assert_eq!(wanted("c"), Some(ChangeAction::Apply));
     assert!(matches!(wanted("a"), None | Some(ChangeAction::Skip)));
 }
+
+#[tokio::test]
+async fn a_release_names_its_grant_and_frees_no_other() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let fence = |plan: &PlanResponse| plan.lock.as_ref().and_then(|lock| lock.fence).expect("a fence");
+    let before = fence(&runner.granted(&pipeline()).await);
+    let now = fence(&runner.granted(&pipeline()).await);
+    assert!(now > before);
+    runner.release_of(before).await.expect_problem(409, "R_LOCK_02");
+    runner.lock().await.expect(200);
+    runner.release_of(now).await.expect(200);
+    runner.lock().await.expect_problem(404, "R_LOCK_03");
+}
+
+#[tokio::test]
+async fn a_release_that_was_held_up_in_the_server_frees_no_grant_made_since() {
+    let server = TestServer::start().await;
+    let (blocker, runner) = (server.runner("ledger").await, server.runner("billing").await);
+    blocker.granted(&pipeline()).await;
+    runner.granted(&pipeline()).await;
+    // Somebody sits on the lock of another service, which the server wants for the extension that comes first.
+    let pool = server.database.pool().await;
+    let mut sitter = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT 1 FROM locks WHERE key = $1 FOR UPDATE")
+        .bind(blocker.key())
+        .execute(&mut *sitter)
+        .await
+        .expect("held");
+    let (extended, released, ()) = tokio::join!(
+        blocker.extend(),
+        async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            runner.release().await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            // The runner has lost patience with its release and asks on.
+            runner.granted(&pipeline()).await;
+            sitter.rollback().await.expect("let go");
+        }
+    );
+    extended.expect(200);
+    released.expect_problem(409, "R_LOCK_02");
+    runner.lock().await.expect(200);
+}

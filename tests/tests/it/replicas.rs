@@ -12,6 +12,7 @@ use flamingock_tests::{
     new_token, report_body, tokens,
 };
 use futures_util::future::join_all;
+use tokio::sync::Barrier;
 
 async fn start_at(url: &str, effects: &Effects) -> Outcome {
     let change = Effect {
@@ -108,8 +109,11 @@ async fn invariant_11_killing_a_replica_in_the_middle_of_requests_loses_nothing_
     let replica = server.replica().await;
     let balancer = HttpProxy::to(&[&server.address, &replica.address]).await;
     let done = Arc::new(AtomicBool::new(false));
+    // Nobody is killed before everybody has a plan: this is about reports, which are repeated; a plan here is not.
+    let planned = Arc::new(Barrier::new(WRITERS + 1));
     let writers = join_all((0..WRITERS).map(|number| {
         let (address, done) = (balancer.address.clone(), Arc::clone(&done));
+        let planned = Arc::clone(&planned);
         let server = &server;
         async move {
             let runner = server.runner(&format!("service-{number}")).await.at(&address);
@@ -119,6 +123,7 @@ async fn invariant_11_killing_a_replica_in_the_middle_of_requests_loses_nothing_
                 .await
                 .execution_id
                 .expect("an id");
+            planned.wait().await;
             let mut acknowledged = Vec::new();
             for change in changes {
                 if done.load(Ordering::Relaxed) {
@@ -146,6 +151,7 @@ async fn invariant_11_killing_a_replica_in_the_middle_of_requests_loses_nothing_
         }
     }));
     let killer = async {
+        planned.wait().await;
         for victim in [&server, &replica, &server] {
             tokio::time::sleep(Duration::from_millis(300)).await;
             victim.kill();

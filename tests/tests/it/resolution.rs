@@ -3,10 +3,10 @@
 use flamingock_api_types::audit::AuditState;
 use flamingock_api_types::execution::{ChangeAction, MarkStatus, PlanAction, PlanResponse};
 use flamingock_api_types::issue::ResolutionKind::{Applied, RolledBack};
-use flamingock_api_types::issue::ResolutionResponse;
+use flamingock_api_types::issue::{IssuePage, ResolutionResponse};
 use flamingock_tests::{
     Database, Effects, Kind, Person, Pipeline, Runner, RunnerProcess, Scenario, TestServer, eventually,
-    tokens,
+    percent_encoded, tokens,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -366,4 +366,142 @@ async fn a_mark_that_contradicts_a_persons_decision_asks_a_person_again() {
     let plan = runner.granted(&marked).await;
     assert_eq!(actions(&plan)[0], ("a", ChangeAction::Apply));
     assert!(plan.synchronized_marks);
+}
+
+#[tokio::test]
+async fn a_mark_of_a_later_attempt_is_not_taken_for_the_one_that_a_person_knew() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let (runner, a, b) = two_issues(&server).await;
+    operator
+        .resolve(&runner, &[("a", RolledBack, a), ("b", Applied, b)])
+        .await
+        .expect(201);
+    let marked = pipeline().mark("a", MarkStatus::Applied);
+    runner.granted(&marked).await;
+    runner.release().await.expect(200);
+    // The operator undoes the change and its mark by hand, and says so.
+    let issue = operator.issues(&runner).await.remove(0);
+    operator
+        .resolve(&runner, &[("a", RolledBack, issue.seq)])
+        .await
+        .expect(201);
+    // The next attempt commits, and its runner dies: a new mark that nobody has seen yet.
+    let plan = runner.granted(&pipeline()).await;
+    assert_eq!(actions(&plan)[0], ("a", ChangeAction::Apply));
+    let execution = plan.execution_id.expect("an id");
+    runner.told(execution, "a", AuditState::Started).await;
+    runner.release().await.expect(200);
+    let issue = operator.issues(&runner).await.remove(0);
+    operator
+        .resolve(&runner, &[("a", RolledBack, issue.seq)])
+        .await
+        .expect(201);
+    let plan = runner.granted(&marked).await;
+    assert_eq!(
+        actions(&plan)[0],
+        ("a", ChangeAction::ManualIntervention),
+        "whoever decided did not know of this mark"
+    );
+}
+
+#[tokio::test]
+async fn a_mark_that_is_gone_makes_no_issue() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let (runner, a, b) = two_issues(&server).await;
+    operator
+        .resolve(&runner, &[("a", RolledBack, a), ("b", Applied, b)])
+        .await
+        .expect(201);
+    runner.granted(&pipeline().mark("a", MarkStatus::Applied)).await;
+    runner.release().await.expect(200);
+    let issue = operator.issues(&runner).await.remove(0);
+    operator
+        .resolve(&runner, &[("a", RolledBack, issue.seq)])
+        .await
+        .expect(201);
+    let execution = runner.granted(&pipeline()).await.execution_id.expect("an id");
+    for state in [AuditState::Started, AuditState::Failed, AuditState::RolledBack] {
+        runner.told(execution, "a", state).await;
+    }
+    runner.release().await.expect(200);
+    assert_eq!(
+        operator.issues(&runner).await,
+        Vec::new(),
+        "it was undone cleanly"
+    );
+}
+
+#[tokio::test]
+async fn invariant_10_a_renewal_of_the_lock_does_not_open_work_in_progress_to_decisions() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let runner = server.runner("billing").await;
+    let execution = runner.granted(&pipeline()).await.execution_id.expect("an id");
+    let started = runner.told(execution, "a", AuditState::Started).await;
+    runner.acquired(60_000).await;
+    assert_eq!(operator.issues(&runner).await, Vec::new());
+    operator
+        .resolve(&runner, &[("a", RolledBack, started.seq.expect("a sequence"))])
+        .await
+        .expect_problem(409, "R_ISSUE_02");
+}
+
+#[tokio::test]
+async fn what_was_reported_too_late_is_evidence_on_the_issue() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let runner = server.runner("billing").await;
+    let before = runner.granted(&pipeline()).await.execution_id.expect("an id");
+    let started = runner.told(before, "a", AuditState::Started).await;
+    runner.release().await.expect(200);
+    operator
+        .resolve(&runner, &[("a", RolledBack, started.seq.expect("a sequence"))])
+        .await
+        .expect(201);
+    let other = runner.another();
+    let execution = other.granted(&pipeline()).await.execution_id.expect("an id");
+    other.told(execution, "a", AuditState::Started).await;
+    other.release().await.expect(200);
+    assert!(runner.told(before, "a", AuditState::Applied).await.late);
+    let issue = operator.issues(&runner).await.remove(0);
+    assert_eq!(issue.state, "STARTED");
+    let [late] = issue.late_reports.as_slice() else {
+        panic!("one late report: {:?}", issue.late_reports)
+    };
+    assert_eq!(
+        (late.state.as_str(), late.execution_ref.as_str()),
+        ("APPLIED", before.to_string().as_str())
+    );
+}
+
+#[tokio::test]
+async fn issues_come_in_pages() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let runner = server.runner("billing").await;
+    let ids = ["c", "a", "b", "é", "B"];
+    let execution = runner
+        .granted(&Pipeline::of("schema", &ids))
+        .await
+        .execution_id
+        .expect("an id");
+    for id in ids {
+        runner.told(execution, id, AuditState::Failed).await;
+    }
+    runner.release().await.expect(200);
+    let mut seen: Vec<String> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("{}/issue?limit=2{after}", Person::scope(&runner));
+        let page: IssuePage = operator.get(&path).await.expect(200).read();
+        assert!(page.issues.len() <= 2);
+        seen.extend(page.issues.into_iter().map(|issue| issue.change_id));
+        let Some(next) = page.next else { break };
+        after = format!("&after={}", percent_encoded(&next));
+    }
+    assert_eq!(seen, ["B", "a", "b", "c", "é"]);
+    let path = format!("{}/issue?limit=0", Person::scope(&runner));
+    operator.get(&path).await.expect_problem(400, "R_GEN_02");
 }

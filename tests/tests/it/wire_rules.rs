@@ -498,6 +498,60 @@ async fn the_openapi_document_that_is_served_is_the_one_that_is_checked_in() {
         .expect(200)
         .json();
     let checked_in = include_str!("../../../openapi/openapi.json");
-    assert_eq!(document, serde_json::from_str::<Value>(checked_in).expect("JSON"));
+    let checked_in: Value = serde_json::from_str(checked_in).expect("JSON");
+    assert!(
+        document == checked_in,
+        "they differ: run flamingock-server openapi --write openapi/openapi.json"
+    );
     Call::get("/docs/").send(&server.address).await.expect(200);
+}
+
+#[tokio::test]
+async fn w_4_3_item_16_a_failed_run_that_reports_no_failed_stage_is_told_so_by_an_error() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    // Two packages that end in the same name: the client keeps one status for both, and the later one's success hides the
+    // earlier one's failure.
+    let twins = Pipeline::of("changes", &["a"]).stage("changes", &["c"]);
+    let execution = runner.granted(&twins).await.execution_id.expect("an id");
+    for state in [AuditState::Started, AuditState::Failed, AuditState::RolledBack] {
+        runner.told(execution, "a", state).await;
+    }
+    runner.apply(execution, "c").await;
+    runner.release().await.expect(200);
+    let mut reported = twins.clone();
+    for stage in reported.blocks.iter_mut().flat_map(|block| &mut block.stages) {
+        stage.status = Some(StageStatus::Completed);
+    }
+    for body in [
+        reported.body(),
+        reported.body_of_generation_2(),
+        reported.body_of_generation_1(),
+    ] {
+        let answer = runner.ask("elapsedMillis=0", &body).await;
+        answer.expect_problem(409, "R_PLAN_02");
+        assert!(answer.text().contains(": a did not succeed"), "{}", answer.text());
+    }
+    // Another runner asks anew, and is offered what failed.
+    assert_eq!(runner.another().plan(&twins).await.action, PlanAction::Execute);
+}
+
+#[tokio::test]
+async fn w_4_2_item_9_what_failed_in_this_run_is_not_waited_for_while_another_holds_the_lock() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    let execution = runner.granted(&pipeline).await.execution_id.expect("an id");
+    for state in [AuditState::Started, AuditState::Failed, AuditState::RolledBack] {
+        runner.told(execution, "a", state).await;
+    }
+    runner.release().await.expect(200);
+    runner.another().granted(&pipeline).await;
+    let reported = pipeline.clone().stage_is("schema", StageStatus::Failed);
+    assert_eq!(runner.plan(&reported).await.action, PlanAction::Abort);
+    let hidden = pipeline.stage_is("schema", StageStatus::Completed);
+    runner
+        .ask("elapsedMillis=0", &hidden.body_of_generation_2())
+        .await
+        .expect_problem(409, "R_PLAN_02");
 }

@@ -9,7 +9,7 @@ use flamingock_domain::audit::{
     resolve_marked,
 };
 use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq};
-use flamingock_domain::lock::{self, Claim, Extend, Lease, Lock, Proof, Release};
+use flamingock_domain::lock::{self, Claim, Extend, GivingBack, Lease, Lock, Proof, Release};
 use flamingock_domain::pipeline::{Mark, Pipeline};
 use flamingock_domain::plan::{self, Plan, PlanAction, PlanInput, Settings};
 use flamingock_domain::time::Timestamp;
@@ -255,7 +255,7 @@ impl World {
     ) -> Result<(), ResolveRefusal> {
         let latest = self.states().get(change).copied();
         let is_running =
-            latest.is_some_and(|it| in_progress(&it, self.lock.as_ref(), self.lock_execution, self.now));
+            latest.is_some_and(|it| in_progress(&it, self.runner_of(&it), self.lock.as_ref(), self.now));
         let seen = self.marks_seen.get(change).copied();
         let contradicted = latest.is_some_and(|it| seen.is_some() && contradicts_mark(&it, seen));
         let state = resolve_marked(latest.as_ref(), expected, is_running, contradicted, resolution)?;
@@ -267,6 +267,10 @@ impl World {
         };
         self.append(&change_id(change), state, false);
         Ok(())
+    }
+
+    fn runner_of(&self, state: &ChangeState) -> Option<&RunnerId> {
+        Some(&self.executions.get(&state.execution?)?.runner)
     }
 
     pub(crate) fn extend(&mut self, runner: &str) -> Extend {
@@ -286,7 +290,13 @@ impl World {
     }
 
     pub(crate) fn release(&mut self, runner: &str) -> Release {
-        let answer = lock::release(self.lock.as_ref(), &runner_id(runner));
+        let answer = lock::release(&GivingBack {
+            lock: self.lock.as_ref(),
+            runner: &runner_id(runner),
+            granted_at: None,
+            asked_at: self.now,
+            fence: None,
+        });
         if answer == Release::Released {
             self.lock.as_mut().expect("released").lease = None;
         }

@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use super::AuthSettings;
 use crate::app::Fault;
 use crate::store::keys::SigningKey;
-use crate::store::{StoreError, keys};
+use crate::store::{self, StoreError, keys};
 
 /// What a replica knows of the keys.
 pub(super) struct KeySet {
@@ -82,7 +82,7 @@ pub(super) async fn load(pool: &PgPool, settings: &AuthSettings) -> Result<KeySe
         return KeySet::new(&rows, settings);
     }
 
-    let mut tx = pool.begin().await?;
+    let mut tx = store::begin(pool).await?;
     keys::lock_all(&mut tx).await?;
     // Again: another replica may have been here first.
     let rows = keys::load_all(&mut tx).await?;
@@ -129,11 +129,6 @@ impl AuthSettings {
     /// still report what it did, and lifetimes that were shortened yesterday do not cut those given before.
     pub(super) fn session_retention(&self) -> Duration {
         self.session_lifetime + self.session_lifetime.max(Duration::from_hours(7 * 24))
-    }
-
-    /// How long a revocation has to be remembered: until the key of the last session has gone.
-    pub(super) fn revocation_memory(&self) -> Duration {
-        self.key_rotation + self.session_retention() + 2 * self.key_lead + Duration::from_hours(24)
     }
 }
 

@@ -222,7 +222,7 @@ impl Auth {
     /// Learns which credentials were revoked. Called every second: that is how fast a revocation cuts.
     pub async fn refresh_revocations(&self) -> Result<(), Fault> {
         let mut conn = self.inner.pool.acquire().await?;
-        let revoked = tokens::list_revoked(&mut conn, self.inner.settings.revocation_memory()).await?;
+        let revoked = tokens::list_revoked(&mut conn).await?;
         self.inner.revoked.store(Arc::new(revoked.into_iter().collect()));
         Ok(())
     }

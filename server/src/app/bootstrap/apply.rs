@@ -10,7 +10,7 @@ use super::plan::{BootstrapStep, TokenStep, plan};
 use crate::app::Fault;
 use crate::store::tenancy::Tenancy;
 use crate::store::tokens::NewToken;
-use crate::store::{StoreError, tenancy, tokens};
+use crate::store::{self, StoreError, tenancy, tokens};
 
 /// What would be done now.
 pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Vec<BootstrapStep>, BootstrapError> {
@@ -21,7 +21,7 @@ pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Vec<Boo
 
 /// Makes it so. Replicas that start together do it one after the other, and the second finds nothing to do.
 pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Vec<BootstrapStep>, BootstrapError> {
-    let mut tx = pool.begin().await.map_err(Fault::from)?;
+    let mut tx = store::begin(pool).await.map_err(Fault::from)?;
     tenancy::lock_all(&mut tx).await.map_err(Fault::from)?;
     let current = tenancy::load_all(&mut tx).await.map_err(Fault::from)?;
     let steps = plan(declaration, &current)?;

@@ -1,6 +1,7 @@
 //! `POST …/change/{changeId}/audit`, and reading the audit.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::execution::page_limit;
 use crate::app::Fact;
+use crate::app::history::VerifyError;
 use crate::app::reports::{NamedExecution, Outcome, Told};
 use crate::http::extract::{ApiPath, ApiQuery, Reader, Runner};
 use crate::http::problem::Problem;
@@ -400,6 +402,7 @@ pub async fn audit_list(
         (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
         (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
+        (status = 503, description = "`R_GEN_08`: two are being verified already", body = ProblemDetails),
     ),
 )]
 pub async fn audit_verify(
@@ -408,7 +411,16 @@ pub async fn audit_verify(
     ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
 ) -> Result<Json<ChainVerification>, Problem> {
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    let verification = api.app.history.verify(scope).await?;
+    let verification = api.app.history.verify(scope).await.map_err(|error| match error {
+        VerifyError::TooMany => Problem {
+            retry_after: Some(Duration::from_secs(5)),
+            ..Problem::new(
+                ErrorCode::Unavailable,
+                "As many chains are being verified as the server does at once. Try again shortly.",
+            )
+        },
+        VerifyError::Fault(fault) => fault.into(),
+    })?;
     Ok(Json(match verification {
         // Nothing was ever recorded: an empty chain is whole.
         None => ChainVerification {

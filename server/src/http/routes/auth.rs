@@ -8,6 +8,7 @@ use flamingock_api_types::auth::{TokenRequest, TokenResponse};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 
 use crate::app::auth::ExchangeError;
+use crate::http::layers::SESSION_BODY_MAX;
 use crate::http::problem::Problem;
 use crate::http::{Api, body};
 
@@ -30,6 +31,7 @@ use crate::http::{Api, body};
             "serviceId": 340, "serviceName": "billing", "credentialId": 21, "expiresInSeconds": 86400
         })),
         (status = 400, description = "`R_GEN_02`: a field is missing or malformed", body = ProblemDetails),
+        (status = 408, description = "`R_GEN_07`: the body did not arrive in time", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_01`: the API token is not accepted", body = ProblemDetails),
         (status = 404, description = "`R_TENANT_01`, `R_TENANT_02`: no such environment or service", body = ProblemDetails),
     ),
@@ -39,8 +41,7 @@ pub async fn token_exchange(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TokenResponse>, Problem> {
-    // Nobody has shown a token yet: a small body is enough for what this call says.
-    let bytes = body::read(body, api.settings.max_body_bytes.min(64 * 1024)).await?;
+    let bytes = body::read(body, api.settings.max_body_bytes.min(SESSION_BODY_MAX)).await?;
     let request: TokenRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
     let session = api
         .auth

@@ -4,13 +4,17 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use flamingock_api_types::issue::{IssueView, RecordedResolution, ResolutionRequest, ResolutionResponse};
+use flamingock_api_types::issue::{
+    IssuePage, IssueView, LateReport, RecordedResolution, ResolutionRequest, ResolutionResponse,
+};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 use flamingock_domain::audit::ResolveRefusal;
 use flamingock_domain::ids::ChangeId;
+use serde::Deserialize;
 
+use super::execution::page_limit;
 use crate::app::issues::{Decision, Issue, ResolveError};
-use crate::http::extract::{ApiPath, Operator, Reader};
+use crate::http::extract::{ApiPath, ApiQuery, Operator, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
@@ -29,9 +33,12 @@ const RESOLUTIONS_MAX: usize = 1_000;
     params(
         ("environmentId" = i64, Path, description = "Environment"),
         ("serviceId" = i64, Path, description = "Service"),
+        ("after" = Option<String>, Query, description = "The `next` of the page before"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, default 50"),
     ),
     responses(
-        (status = 200, description = "Issues", body = Vec<IssueView>),
+        (status = 200, description = "Issues", body = IssuePage),
+        (status = 400, description = "`R_GEN_02`: a query parameter is malformed", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
         (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
@@ -41,11 +48,31 @@ pub async fn issue_list(
     State(api): State<Api>,
     reader: Reader,
     ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
-) -> Result<Json<Vec<IssueView>>, Problem> {
+    ApiQuery(query): ApiQuery<IssueQuery>,
+) -> Result<Json<IssuePage>, Problem> {
+    let limit = usize::try_from(page_limit(query.limit)?).unwrap_or(1);
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    Ok(Json(
-        api.app.issues.list(scope).await?.into_iter().map(view).collect(),
-    ))
+    let mut issues = api
+        .app
+        .issues
+        .list(scope, query.after.as_deref(), limit + 1)
+        .await?;
+    let more = issues.len() > limit;
+    issues.truncate(limit);
+    let next = issues
+        .last()
+        .filter(|_| more)
+        .map(|issue| issue.change.to_string());
+    Ok(Json(IssuePage {
+        issues: issues.into_iter().map(view).collect(),
+        next,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct IssueQuery {
+    after: Option<String>,
+    limit: Option<i64>,
 }
 
 /// Resolve issues
@@ -159,6 +186,18 @@ fn view(issue: Issue) -> IssueView {
         execution_id: issue.latest.execution.map(|id| id.0),
         runner_id: fact.runner_id,
         error_trace: fact.error_trace,
+        late_reports: issue
+            .late_reports
+            .into_iter()
+            .map(|entry| LateReport {
+                seq: entry.seq,
+                state: entry.fact.state,
+                received_at: entry.received_at,
+                execution_ref: entry.fact.execution_ref,
+                runner_id: entry.fact.runner_id,
+                error_trace: entry.fact.error_trace,
+            })
+            .collect(),
     }
 }
 

@@ -11,9 +11,10 @@ use flamingock_api_types::lock::{LockAcquisitionRequest, LockResponse, LockStatu
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 use flamingock_domain::ids::{AcquisitionId, LockKey};
 use flamingock_domain::lock::{Lease, Lock, Proof};
+use serde::Deserialize;
 
 use crate::app::locks::{Outcome, Wish};
-use crate::http::extract::{ApiPath, Runner};
+use crate::http::extract::{ApiPath, ApiQuery, Runner};
 use crate::http::problem::Problem;
 use crate::http::{Api, body, wire};
 
@@ -145,9 +146,15 @@ pub async fn lock_extend(
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+pub struct ReleaseQuery {
+    fence: Option<i64>,
+}
+
 /// Release a lock
 ///
-/// Answers with the lock as it was.
+/// Answers with the lock as it was. Only the grant that the caller had when it asked is given back: a release that was held
+/// up on its way, and arrives when its runner has been granted the lock anew, is refused.
 #[utoipa::path(
     delete,
     path = "/api/v1/{key}/lock",
@@ -155,6 +162,7 @@ pub async fn lock_extend(
     tag = "lock",
     params(
         ("key" = String, Path, description = "The service id as decimal text"),
+        ("fence" = Option<i64>, Query, description = "Fence of the grant that is given back: no other is"),
         ("flamingock-runner-id" = String, Header, description = "The process that calls"),
     ),
     responses(
@@ -167,6 +175,7 @@ pub async fn lock_release(
     State(api): State<Api>,
     runner: Runner,
     ApiPath(key): ApiPath<String>,
+    ApiQuery(query): ApiQuery<ReleaseQuery>,
 ) -> Result<Response, Problem> {
     runner.refuse_expired_unless_holder(&api).await?;
     let not_held = || {
@@ -184,7 +193,11 @@ pub async fn lock_release(
     match api
         .app
         .locks
-        .wish(runner.own_scope(), runner.id.clone(), Wish::Release)
+        .wish(
+            runner.own_scope(),
+            runner.id.clone(),
+            Wish::Release { fence: query.fence },
+        )
         .await?
     {
         Outcome::Released(_) if api.settings.empty_write_answers => Ok(StatusCode::OK.into_response()),

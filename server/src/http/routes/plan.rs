@@ -9,13 +9,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flamingock_api_types::execution::{PlanAction, PlanRequest, PlanResponse, Submission};
 use flamingock_api_types::{ErrorCode, ProblemDetails, digest, headers};
-use flamingock_domain::ids::AcquisitionId;
+use flamingock_domain::ids::{AcquisitionId, ChangeId};
 use flamingock_domain::lock::Proof;
-use flamingock_domain::plan::Plan;
+use flamingock_domain::pipeline::Pipeline;
+use flamingock_domain::plan::{Plan, PlanAction as Action};
 use serde::Deserialize;
 
 use crate::app::admission::Place;
-use crate::app::plans::Ask;
+use crate::app::plans::{Ask, Planned};
+use crate::app::{Position, Scope};
 use crate::http::answers::Question;
 use crate::http::extract::{ApiPath, ApiQuery, Runner};
 use crate::http::problem::Problem;
@@ -68,7 +70,8 @@ pub struct PlanQuery {
         (status = 400, description = "`R_GEN_01`, `R_GEN_02`: no runner id, or a malformed request", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`: the session is for another environment or service", body = ProblemDetails),
-        (status = 409, description = "`R_PLAN_01`: send the whole pipeline instead of its digest", body = ProblemDetails),
+        (status = 409, description = "`R_PLAN_01`: send the whole pipeline instead of its digest. `R_PLAN_02`: the run has \
+            failed, although no stage was reported as failed", body = ProblemDetails),
         (status = 413, description = "`R_GEN_05`: the body is too large", body = ProblemDetails),
         (status = 422, description = "`R_GEN_06`: an id was damaged on its way", body = ProblemDetails),
         (status = 503, description = "`R_GEN_08`: try again shortly", body = ProblemDetails),
@@ -93,7 +96,7 @@ pub async fn execution_plan(
         )
     })?;
     let question = Question::body(&bytes, body::declared_charset(&headers).as_deref());
-    if let Some(answer) = api.answers.get(scope, head.head_seq, question) {
+    if let Some(answer) = api.answers.get(scope, head.position, question) {
         api.app.plans.count_cached_continue();
         return Ok(rendered(answer));
     }
@@ -102,14 +105,14 @@ pub async fn execution_plan(
     let pipeline = match wire::submission(&request.client_submission)? {
         Submitted::Pipeline(pipeline) => pipeline,
         Submitted::Digest(digest) => {
-            let answer = api.answers.get(scope, head.head_seq, Question::digest(&digest)).ok_or_else(|| {
+            let answer = api.answers.get(scope, head.position, Question::digest(&digest)).ok_or_else(|| {
                 Problem::new(
                     ErrorCode::DigestUnknown,
                     "This pipeline was not yet found fully applied at the present head of the audit. Send it whole.",
                 )
             })?;
             // The digest says all that the body says: next time it is found by its bytes.
-            api.answers.keep(scope, head.head_seq, question, answer.clone());
+            api.answers.keep(scope, head.position, question, answer.clone());
             api.app.plans.count_cached_continue();
             return Ok(rendered(answer));
         }
@@ -138,23 +141,48 @@ pub async fn execution_plan(
         place: place.as_ref().map(|Extension(place)| place),
     };
     let planned = api.app.plans.plan(&ask, head).await?;
+    refuse_silent_abort(&planned, &pipeline)?;
     let response = wire::plan_response(&planned);
     let answer = Bytes::from(serde_json::to_vec(&response).map_err(|error| Problem {
         cause: Some(std::sync::Arc::new(error)),
         ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
     })?);
-    if response.action == PlanAction::Continue && !pipeline.has_marks() {
+    if response.action == PlanAction::Continue && !pipeline.has_marks() && !planned.depends_on_run {
         api.answers
-            .keep(scope, planned.head_seq, question, answer.clone());
+            .keep(scope, planned.position, question, answer.clone());
         if pipeline.is_start_of_run() {
-            keep_by_digest(&api, &request.client_submission, scope, planned.head_seq);
+            keep_by_digest(&api, &request.client_submission, scope, planned.position);
         }
     }
     Ok(rendered(answer))
 }
 
+/// A client that reported no failed stage takes `ABORT` for a success and starts its application (W §3.8, item 16). That
+/// happens where one status stands for two stages of the same name, and the later stage's success was written over the
+/// earlier one's failure. An error is the one answer that every generation stops at.
+fn refuse_silent_abort(planned: &Planned, pipeline: &Pipeline) -> Result<(), Problem> {
+    if !matches!(planned.plan.action, Action::Abort) || pipeline.reports_failure() {
+        return Ok(());
+    }
+    let open: Vec<&str> = planned.plan.open_changes().map(ChangeId::as_str).collect();
+    let shown = open.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+    let more = match open.len().saturating_sub(10) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(Problem::new(
+        ErrorCode::RunFailed,
+        format!(
+            "This run has failed, although every stage was reported as finished: {shown}{more} did not succeed or did not \
+             run in it, and nothing else may run. Look at the failure in the application's log and in the audit, then start \
+             again. Do two stages have the same name? Then the client keeps one status for both, and one hides the other: \
+             give them names of their own."
+        ),
+    ))
+}
+
 /// Whoever asks for this pipeline by its digest, at this head, has nothing to do either.
-fn keep_by_digest(api: &Api, submission: &Submission, scope: crate::app::Scope, head_seq: i64) {
+fn keep_by_digest(api: &Api, submission: &Submission, scope: Scope, position: Position) {
     let Some(blocks) = &submission.blocks else { return };
     let digest = digest::of_blocks(blocks);
     let short = PlanResponse {
@@ -168,7 +196,7 @@ fn keep_by_digest(api: &Api, submission: &Submission, scope: crate::app::Scope, 
     };
     if let Ok(answer) = serde_json::to_vec(&short) {
         api.answers
-            .keep(scope, head_seq, Question::digest(&digest), Bytes::from(answer));
+            .keep(scope, position, Question::digest(&digest), Bytes::from(answer));
     }
 }
 
