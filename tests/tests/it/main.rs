@@ -12,4 +12,4 @@ mod replicas;
 mod resolution;
 mod starts;
 mod waiting;
-mod wire_rules;
+mod wire;
