@@ -12,6 +12,7 @@ mod endpoints;
 mod examples;
 mod examples_of_marks_and_blocks;
 mod identity;
+mod lock_endpoints;
 mod locks;
 mod marks;
 mod mongock;
@@ -20,6 +21,7 @@ mod resolutions;
 mod runs;
 mod states;
 mod table;
+mod texts;
 mod transport;
 
 use flamingock_api_types::execution::{ChangeAction, PlanResponse};

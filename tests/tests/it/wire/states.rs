@@ -141,7 +141,7 @@ async fn w_4_item_7_every_cell_of_the_decision_table_holds() {
         let runner = server.runner(&format!("decided-{number}")).await;
         let pipeline = Pipeline::of("schema", &["a"]);
         let plan = runner.granted(&pipeline).await;
-        let started = runner.told(execution(&plan), "a", AuditState::Started).await;
+        let started = runner.told(execution(&plan), "a", Started).await;
         runner.release().await.expect(200);
         let seq = started.seq.expect("recorded");
         let answer = server.operator().resolve(&runner, &[("a", kind, seq)]).await;

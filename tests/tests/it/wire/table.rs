@@ -77,7 +77,9 @@ fn rows() -> Vec<Row> {
                 note: (*note).to_owned(),
             })
         })
-        .filter(|row| row.rule.contains(|c: char| c.is_ascii_digit()))
+        .filter(|row| {
+            row.rule.starts_with(|c: char| c.is_ascii_digit() || c == '§') || row.rule.starts_with("item ")
+        })
         .collect()
 }
 
