@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 
 use flamingock_api_types::audit::AuditState;
-use flamingock_api_types::execution::{
-    ChangeStatus, ChangeStatusReport, PlanAction, PlanResponse, StageStatus, Verdict,
-};
+use flamingock_api_types::execution::{ChangeStatusReport, PlanAction, PlanResponse, StageStatus};
 use flamingock_tests::{Pipeline, TestServer};
 use serde_json::json;
 
+use super::comparison::result;
 use super::{actions, execution};
 
 #[tokio::test]
@@ -93,45 +92,19 @@ async fn w_4_item_24_the_result_covers_exactly_what_was_submitted() {
         .stage_is("broken", StageStatus::Failed)
         .change_is("failed", ChangeStatusReport::Failed);
     let plan = runner.granted(&reported).await;
-    let result = plan.pipeline_result.expect("with EXECUTE");
-    let stages: Vec<(&str, Verdict, Vec<(&str, ChangeStatus)>)> = result
-        .stages
-        .iter()
-        .map(|stage| {
-            let changes = stage
-                .changes
-                .iter()
-                .map(|change| (change.id.as_str(), change.status));
-            (stage.name.as_str(), stage.verdict, changes.collect())
-        })
-        .collect();
+    let expected = json!([
+        result("old", "UP_TO_DATE", &[("before", "ALREADY_APPLIED")]),
+        result("done", "UP_TO_DATE", &[("applied", "APPLIED")]),
+        result(
+            "broken",
+            "NEEDS_WORK",
+            &[("failed", "FAILED"), ("behind", "NOT_REACHED")]
+        ),
+        result("todo", "NEEDS_WORK", &[("next", "NOT_REACHED")]),
+    ]);
     assert_eq!(
-        stages,
-        [
-            (
-                "old",
-                Verdict::UpToDate,
-                vec![("before", ChangeStatus::AlreadyApplied)]
-            ),
-            (
-                "done",
-                Verdict::UpToDate,
-                vec![("applied", ChangeStatus::Applied)]
-            ),
-            (
-                "broken",
-                Verdict::NeedsWork,
-                vec![
-                    ("failed", ChangeStatus::Failed),
-                    ("behind", ChangeStatus::NotReached)
-                ]
-            ),
-            (
-                "todo",
-                Verdict::NeedsWork,
-                vec![("next", ChangeStatus::NotReached)]
-            ),
-        ]
+        json!(plan.pipeline_result.expect("with EXECUTE").stages),
+        expected
     );
 }
 

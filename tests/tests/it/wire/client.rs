@@ -3,7 +3,7 @@
 
 use flamingock_tests::{Answer, Runner, TestServer, read_answer};
 use serde_json::Value;
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 /// One of its (at most two) connections.
@@ -109,7 +109,10 @@ impl JavaClient {
         let session = connection.exchange(&bytes).await.expect(200).json();
         let number = |name: &str| session[name].as_i64().expect("a JSON integer");
         let mut runner = server.runner(service).await;
-        runner.jwt = session["jwt"].as_str().expect("a text").to_owned();
+        session["jwt"]
+            .as_str()
+            .expect("a text")
+            .clone_into(&mut runner.jwt);
         assert_eq!(runner.environment_id, number("environmentId"));
         assert_eq!(runner.service_id, number("serviceId"));
         Self { runner, connection }
@@ -134,6 +137,20 @@ impl JavaClient {
             body.as_deref(),
         );
         self.connection.exchange(&bytes).await
+    }
+
+    /// As [`call`](Self::call), of whose answer nothing is read but the status, on a connection that is dropped at once.
+    pub async fn call_and_drop(&mut self, method: &str, target: &str, body: &str) -> String {
+        let caller = (self.runner.jwt.as_str(), self.runner.id.as_str());
+        let body = latin1(body);
+        let bytes = request(method, target, Some(caller), &self.runner.address, Some(&body));
+        let mut stream = TcpStream::connect(&self.runner.address)
+            .await
+            .expect("the server listens");
+        stream.write_all(&bytes).await.expect("the connection is open");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.expect("an answer");
+        String::from_utf8_lossy(&status).into_owned()
     }
 
     /// The first plan request of a plan loop.

@@ -49,18 +49,18 @@ fn without_additions(object: &mut Map<String, Value>) {
 
 /// `EXECUTE`, with the caller's lock of a minute.
 pub fn execute(key: &str, owner: &str, stages: Value, result: Value, synchronized: bool) -> Value {
-    json!({
-        "action": "EXECUTE",
-        "executionId": 0,
-        "lock": lock(key, owner),
-        "stages": stages,
-        "pipelineResult": {"stages": result},
-        "synchronizedMarks": synchronized,
-    })
+    let mut answer = json!({
+        "action": "EXECUTE", "executionId": 0, "lock": lock(key, owner), "synchronizedMarks": synchronized
+    });
+    answer["stages"] = stages;
+    answer["pipelineResult"]["stages"] = result;
+    answer
 }
 
 pub fn proceed(result: Value, synchronized: bool) -> Value {
-    json!({"action": "CONTINUE", "pipelineResult": {"stages": result}, "synchronizedMarks": synchronized})
+    let mut answer = json!({"action": "CONTINUE", "synchronizedMarks": synchronized});
+    answer["pipelineResult"]["stages"] = result;
+    answer
 }
 
 pub fn wait_for(key: &str, owner: &str) -> Value {

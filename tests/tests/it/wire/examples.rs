@@ -22,14 +22,14 @@ pub fn pipeline() -> [Stage; 2] {
 
 /// What is written for a change of the example.
 pub fn written<'a>(change: &'a str, state: &'a str) -> Written<'a> {
-    let (stage, class, order) = match change {
+    let (its_stage, class, order) = match change {
         "create-invoices" => ("schema", "com.acme.billing.schema._0001__CreateInvoices", "0001"),
         "add-due-date" => ("schema", "com.acme.billing.schema._0002__AddDueDate", "0002"),
         _ => ("seed", "com.acme.billing.seed._0001__LoadTaxRates", "0001"),
     };
     Written {
         change,
-        stage,
+        stage: its_stage,
         state,
         class,
         order,

@@ -139,7 +139,8 @@ async fn w_4_item_15_whoever_has_nothing_to_do_does_not_wait_for_those_who_have(
     let old = Pipeline::of("schema", &["a"]);
     runner.bring_up_to_date(&old).await;
     // A newer version of the application is at work.
-    runner.granted(&Pipeline::of("schema", &["a", "b"])).await;
+    let newer = runner.granted(&Pipeline::of("schema", &["a", "b"])).await;
+    runner.told(execution(&newer), "b", AuditState::Started).await;
     let plan = runner.another().plan(&old).await;
     assert_eq!(plan.action, PlanAction::Continue);
     assert!(plan.lock.is_none());

@@ -60,7 +60,7 @@ async fn waits(client: &mut JavaClient, body: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn w_3_3_w_4_item_28_w_4_item_29_whoever_waits_as_the_java_client_does_waits_for_the_living_and_takes_over_from_the_dead()
+async fn w_3_3_w_4_item_29_whoever_waits_as_the_java_client_does_waits_for_the_living_and_takes_over_from_the_dead()
  {
     // Nobody can sit out this grace: only what the client has watched lets it in.
     let server = TestServer::with(&[("FLAMINGOCK_LOCK_TAKEOVER_GRACE", "1h")]).await;

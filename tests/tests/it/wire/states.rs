@@ -70,12 +70,19 @@ async fn w_4_item_6_a_late_entry_of_an_older_execution_displaces_nothing() {
     assert_eq!(slow.another().plan(&pipeline).await.action, PlanAction::Continue);
 }
 
+/// What was written; with which strategy; what follows with `ALWAYS_RETRY`, and without.
+type Cell<'a> = (
+    &'a [AuditState],
+    &'a str,
+    Option<ChangeAction>,
+    Option<ChangeAction>,
+);
+
 #[tokio::test]
 async fn w_4_item_7_every_cell_of_the_decision_table_holds() {
     use AuditState::{Applied, Failed, RollbackFailed, RolledBack, Started};
     use ChangeAction::{Apply, ManualIntervention};
-    // What was written; with which strategy; what follows with `ALWAYS_RETRY`, and without.
-    let cells: [(&[AuditState], &str, Option<ChangeAction>, Option<ChangeAction>); 9] = [
+    let cells: [Cell<'_>; 9] = [
         (&[], "NON_TX", Some(Apply), Some(Apply)),
         (&[Started, Applied], "NON_TX", None, None),
         (&[Started], "NON_TX", Some(Apply), Some(ManualIntervention)),
@@ -241,6 +248,12 @@ async fn w_4_items_8_9_what_failed_in_this_run_is_not_offered_again_by_any_gener
         let answer = runner.ask("elapsedMillis=0", &body).await.expect(201).json();
         assert_eq!(answer["action"], "ABORT", "{body}");
     }
+    // Nor where only the change is reported; without a failed stage `ABORT` would pass for a success.
+    let failed = pipeline.clone().change_is("a", ChangeStatusReport::Failed);
+    runner
+        .ask("elapsedMillis=0", &failed.body())
+        .await
+        .expect_problem(409, "R_PLAN_02");
     // The next run is another matter.
     let plan = runner.another().granted(&pipeline).await;
     assert_eq!(actions(&plan), [("a".to_owned(), ChangeAction::Apply)]);

@@ -299,9 +299,9 @@ async fn w_1_14_w_2_10_no_answer_has_an_enum_value_that_the_java_client_does_not
     ];
     for (name, values) in known {
         let mut found = Vec::new();
-        answers
-            .iter()
-            .for_each(|answer| texts_under(answer, &[name], &mut found));
+        for answer in &answers {
+            texts_under(answer, &[name], &mut found);
+        }
         for text in &found {
             assert!(values.contains(&text.as_str()), "{name}: {text}");
         }
