@@ -140,7 +140,7 @@ impl JavaClient {
     }
 
     /// As [`call`](Self::call), of whose answer nothing is read but the status, on a connection that is dropped at once.
-    pub async fn call_and_drop(&mut self, method: &str, target: &str, body: &str) -> String {
+    pub async fn call_and_drop(&self, method: &str, target: &str, body: &str) -> String {
         let caller = (self.runner.jwt.as_str(), self.runner.id.as_str());
         let body = latin1(body);
         let bytes = request(method, target, Some(caller), &self.runner.address, Some(&body));
@@ -151,6 +151,18 @@ impl JavaClient {
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.expect("an answer");
         String::from_utf8_lossy(&status).into_owned()
+    }
+
+    /// As a process that dies while it writes a request: the end of the body never comes.
+    pub async fn break_off(&self, method: &str, target: &str, body: &str) {
+        let caller = (self.runner.jwt.as_str(), self.runner.id.as_str());
+        let body = latin1(body);
+        let bytes = request(method, target, Some(caller), &self.runner.address, Some(&body));
+        let mut stream = TcpStream::connect(&self.runner.address)
+            .await
+            .expect("the server listens");
+        let most = &bytes[..bytes.len() - body.len() / 2];
+        stream.write_all(most).await.expect("the connection is open");
     }
 
     /// The first plan request of a plan loop.
