@@ -7,12 +7,14 @@
 //! * [`Runner`], [`Person`], [`Call`]: who calls, and how; a runner speaks like the Java client.
 //! * [`Pipeline`]: what a runner submits.
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
+//! * [`ServerCommand`]: the server's program with another command than `serve`.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s.
 //! * [`eventually`]: waits for a state, never for a duration.
 
 mod application;
 mod callers;
 mod changes;
+mod command;
 mod files;
 mod http;
 mod pipeline;
@@ -27,6 +29,7 @@ mod waiting;
 pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
+pub use command::{Ran, ServerCommand, scratch_file};
 pub use http::{Answer, Call, read_answer};
 pub use pipeline::Pipeline;
 pub use postgres::{Cluster, Database};
