@@ -232,9 +232,9 @@ fn unreadable(error: SourceError) -> Failure {
     let what = format!("nothing was imported: {error}");
     let failure = match error {
         SourceError::Read { source, .. } => Failure::new(what).because(source),
-        SourceError::Connect { source, .. } | SourceError::Query { source, .. } => {
-            Failure::new(what).because(source)
-        }
+        SourceError::Connect { source, .. }
+        | SourceError::TimeZone { source, .. }
+        | SourceError::Query { source, .. } => Failure::new(what).because(source),
         _ => Failure::new(what),
     };
     failure.help(help)

@@ -67,6 +67,12 @@ pub enum SourceError {
     },
     #[error("the database's URL cannot be read: {0}")]
     Url(DatabaseUrl),
+    #[error("{zone} is no time zone that the database knows")]
+    TimeZone {
+        zone: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("there is no table {table} in {url}")]
     NoTable { table: String, url: DatabaseUrl },
     #[error("table {table} is not an audit of Flamingock Community: it has no column {missing}")]
@@ -89,11 +95,12 @@ impl SourceError {
                 "no document of MongoDB is that long: is it an export, one document a line?"
             }
             Self::Connect { .. } => {
-                "is it running and reachable from here, and are user, password, name and time zone right?"
+                "is it running and reachable from here, and are user, password and name right?"
             }
             Self::Url(_) => {
                 "expected postgres://user:password@host:5432/database, with special characters percent-encoded"
             }
+            Self::TimeZone { .. } => "expected a name such as Europe/Berlin or UTC",
             Self::NoTable { .. } => {
                 "write its name as in SQL: with its schema where that is not the first one, in double quotes where it has \
                  capital letters and was made with quotes"

@@ -55,7 +55,6 @@ impl Table {
             .map_err(|_: sqlx::Error| SourceError::Url(url.clone()))?;
         let mut connection = options
             .application_name("flamingock-server import")
-            .options([("TimeZone", time_zone)])
             .connect()
             .await
             .map_err(|source| SourceError::Connect {
@@ -66,6 +65,15 @@ impl Table {
             table: table.to_owned(),
             source,
         };
+        // Not an option of the connection: the driver itself sets UTC there.
+        sqlx::query("SELECT set_config('TimeZone', $1, false)")
+            .bind(time_zone)
+            .execute(&mut connection)
+            .await
+            .map_err(|source| SourceError::TimeZone {
+                zone: time_zone.to_owned(),
+                source,
+            })?;
         sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .execute(&mut connection)
             .await

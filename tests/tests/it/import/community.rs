@@ -125,6 +125,7 @@ async fn a_table_of_community_becomes_the_history_of_the_service() {
     );
     assert!(server.operator().verification(&runner).await.intact);
 
+    runner.release().await.expect(200);
     let again = ServerCommand::run(&arguments, &environment).await;
     assert!(
         again.output.starts_with("nothing was written: "),
