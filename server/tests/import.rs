@@ -237,15 +237,15 @@ fn an_execution_is_the_same_with_every_import_and_never_one_of_ours() {
     }
 }
 
-fn stands(state: AuditState, source: Source) -> Option<ChangeState> {
-    Some(ChangeState {
+fn stands(state: AuditState, source: Source) -> ChangeState {
+    ChangeState {
         seq: 1,
         state,
         tx_strategy: TxStrategy::NonTx,
         recovery: RecoveryStrategy::ManualIntervention,
         execution: None,
         source,
-    })
+    }
 }
 
 #[test]
@@ -272,6 +272,7 @@ fn the_account_says_what_becomes_of_every_change_and_what_is_left_out() {
             stands(AuditState::Applied, Source::Import),
         ),
     ] {
+        let latest = Some(latest);
         summary.imported(change, Imported { outcome, latest });
     }
     summary.ignored("a");

@@ -136,9 +136,9 @@ impl fmt::Display for Summary {
         }
         writeln!(
             f,
-            "{} records: {} entries, {} more as evidence that changes no state, {} recorded before, {} IGNORED",
-            self.records(),
-            self.appended,
+            "{}: {}, {} more as evidence that changes no state, {} recorded before, {} IGNORED",
+            counted(self.records(), "record", "records"),
+            counted(self.appended, "entry", "entries"),
             self.late,
             self.duplicates,
             self.ignored
@@ -149,6 +149,10 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Where a change stands, by whose word, and what its next start will do.
