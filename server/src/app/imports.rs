@@ -98,7 +98,7 @@ impl Import {
             service_id,
         };
         streams::lock(&mut tx, &[scope]).await?;
-        // Shared: nobody takes the lock either, by whatever way, before the history is whole.
+        // Shared: a lock that was ever taken is not taken again, by whatever way, before the history is whole.
         let key = LockKey::of_service(service_id);
         let (rows, clock) = locks::lock_rows(&mut tx, &[(environment_id, key.as_str())], Hold::Share).await?;
         if let Some(owner) = rows.into_iter().find_map(|(_, row)| holder(row.lock, clock.now)) {

@@ -38,11 +38,12 @@ async fn half_an_import(server: &TestServer) -> (ServerCommand, File) {
     })
     .await
     .expect("it does not panic");
-    let appended = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-         WHERE c.relname = 'audit_entries' AND l.mode = 'RowExclusiveLock' AND l.granted
-           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    // Written, and idle since: it waits for the pipe.
+    let taken = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
+         WHERE c.relname = 'change_states' AND l.mode = 'RowExclusiveLock' AND a.datname = current_database()
+           AND a.state = 'idle in transaction' AND clock_timestamp() - a.state_change > interval '200 ms'";
     eventually("the first records are taken", async || {
-        (server.database.number(appended).await > 0).then_some(())
+        (server.database.number(taken).await > 0).then_some(())
     })
     .await;
     (command, pipe)
