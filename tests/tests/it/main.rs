@@ -13,4 +13,4 @@ mod replicas;
 mod resolution;
 mod starts;
 mod waiting;
-mod wire_rules;
+mod wire;
