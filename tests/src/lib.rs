@@ -7,6 +7,7 @@
 //! * [`Runner`], [`Person`], [`Call`]: who calls, and how; a runner speaks like the Java client.
 //! * [`Pipeline`]: what a runner submits.
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
+//! * [`Java`], [`JavaApplication`]: the same with the Java SDK.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s.
 //! * [`eventually`]: waits for a state, never for a duration.
 
@@ -15,6 +16,7 @@ mod callers;
 mod changes;
 mod files;
 mod http;
+mod java;
 mod pipeline;
 mod postgres;
 mod process;
@@ -28,10 +30,11 @@ pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
 pub use http::{Answer, Call, read_answer};
+pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;
 pub use postgres::{Cluster, Database};
 pub use proxy::{HttpProxy, PostgresProxy, Side, Trap};
 pub use scenario::{Ending, Kind, Scenario, Undo};
 pub use server::TestServer;
 pub use tenants::{Tokens, generate as new_token, tokens};
-pub use waiting::{eventually, repeatedly};
+pub use waiting::{eventually, eventually_within, repeatedly};
