@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::sync::Mutex;
+
 use crate::{
     client::{Client, ClientConfig},
     context::Dependencies,
@@ -11,6 +13,7 @@ use crate::{
     stage::Stage,
     start_error::StartError,
     target::Target,
+    transport::without_credentials,
     validate::{self, BuildError, Pipeline, Problem},
 };
 
@@ -23,6 +26,8 @@ pub struct Flamingock {
     pub(crate) stages: Vec<Stage>,
     pub(crate) targets: Vec<Target>,
     pub(crate) dependencies: Arc<Dependencies>,
+    /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
+    running: Mutex<()>,
 }
 
 impl Flamingock {
@@ -55,7 +60,10 @@ impl Flamingock {
     ///
     /// Needs the tokio runtime, with time and network enabled. A change that blocks its thread for long keeps a
     /// single-threaded runtime from extending the lock.
+    ///
+    /// Of several calls at once, one runs and the others wait for it; then each asks anew what is left to do.
     pub async fn run(&self) -> Result<Report, StartError> {
+        let _turn = self.running.lock().await;
         runner::run(self).await
     }
 
@@ -222,19 +230,20 @@ impl Builder {
         self
     }
 
-    /// Time to make a connection to the server. Default: 5 s.
+    /// Time to make a connection to the server, between 10 ms and 1 h. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connection.connect_timeout = Some(timeout);
         self
     }
 
-    /// Time for the server to answer. Default: 30 s.
+    /// Time for the server to answer, between 10 ms and 1 h; an attempt of a call gets at most half of the time that
+    /// the call has left. Default: 30 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.connection.request_timeout = Some(timeout);
         self
     }
 
-    /// Time in which an unanswered call is repeated. Default: 30 s. Results of changes are repeated for as long as the
+    /// Time in which an unanswered call is repeated, at most 24 h. Default: 30 s. Results of changes are repeated for as long as the
     /// lock is held.
     pub fn retry_for(mut self, retry_for: Duration) -> Self {
         self.connection.retry_for = Some(retry_for);
@@ -277,6 +286,7 @@ impl Builder {
             stages: self.stages,
             targets: self.targets,
             dependencies: Arc::new(self.dependencies),
+            running: Mutex::new(()),
         })
     }
 
@@ -320,7 +330,9 @@ impl Builder {
         config.request_timeout = request_timeout.unwrap_or(config.request_timeout);
         config.retry_for = retry_for.unwrap_or(config.retry_for);
         config.runner_id.clone_from(runner_id);
-        Client::new(config)
+        let odd = config.odd_durations().into_iter();
+        problems.extend(odd.map(|(name, text)| Problem::Setting { name, text }));
+        Client::of_checked(config)
             .map_err(|text| problems.push(Problem::Server(text)))
             .ok()
     }
@@ -329,7 +341,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("server", &self.server)
+            .field("server", &self.server.as_deref().map(without_credentials))
             .field("environment", &self.environment)
             .field("service", &self.service)
             .field("stages", &self.stages)

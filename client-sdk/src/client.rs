@@ -1,6 +1,6 @@
 //! The calls of the runner API, one method each.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use flamingock_api_types::{
     ErrorCode,
@@ -19,16 +19,18 @@ use crate::{
     error::{Error, Failure},
     retry::Patience,
     runner_id,
-    transport::{Request, Transport, segment},
+    transport::{Request, Transport, segment, without_credentials},
 };
 
 /// How long a release is tried: an application should not start later because of it, the lease ends by itself.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
+const TOKEN_EXCHANGE: &str = "token exchange";
+
 /// Whom to talk to, as whom.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// Root of the server, such as `http://127.0.0.1:8080`.
+    /// Root of the server, such as `http://127.0.0.1:8080`. Without user name and password.
     pub server: String,
     /// The API token.
     pub token: String,
@@ -38,11 +40,12 @@ pub struct ClientConfig {
     pub service: String,
     /// Names this runner; made up from the service, the host and a random part when absent.
     pub runner_id: Option<String>,
-    /// Time to make a connection. Default: 5 s.
+    /// Time to make a connection, between 10 ms and 1 h. Default: 5 s.
     pub connect_timeout: Duration,
-    /// Time for a request to be answered, besides what the server is asked to wait. Default: 30 s.
+    /// Time for a request to be answered, besides what the server is asked to wait; between 10 ms and 1 h. A call that
+    /// is repeated gives each attempt at most half of the time that it has left. Default: 30 s.
     pub request_timeout: Duration,
-    /// Time in which a call that is safe to repeat is repeated. Default: 30 s.
+    /// Time in which a call that is safe to repeat is repeated, at most 24 h. Default: 30 s.
     pub retry_for: Duration,
 }
 
@@ -67,10 +70,34 @@ impl ClientConfig {
     }
 }
 
+impl ClientConfig {
+    const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
+    const LONGEST_RETRY: Duration = Duration::from_hours(24);
+
+    /// Durations that make no sense, by name. Unbounded ones would overflow the clock in the middle of a run.
+    pub(crate) fn odd_durations(&self) -> Vec<(&'static str, String)> {
+        let timeout = |value| (Self::TIMEOUTS.contains(&value), value, "between 10 ms and 1 h");
+        let retry_for = (
+            self.retry_for <= Self::LONGEST_RETRY,
+            self.retry_for,
+            "at most 24 h",
+        );
+        [
+            ("connect timeout", timeout(self.connect_timeout)),
+            ("request timeout", timeout(self.request_timeout)),
+            ("time to repeat calls", retry_for),
+        ]
+        .into_iter()
+        .filter(|(_, (right, ..))| !right)
+        .map(|(name, (_, value, expected))| (name, format!("{value:?} is not {expected}")))
+        .collect()
+    }
+}
+
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig")
-            .field("server", &self.server)
+            .field("server", &without_credentials(&self.server))
             .field("token", &"[redacted]")
             .field("environment", &self.environment)
             .field("service", &self.service)
@@ -123,6 +150,14 @@ struct Call<'a> {
 impl Client {
     /// A client. Nothing is sent yet; the error says what is wrong with the configuration.
     pub fn new(config: ClientConfig) -> Result<Self, String> {
+        match config.odd_durations().first() {
+            Some((name, text)) => Err(format!("{name}: {text}")),
+            None => Self::of_checked(config),
+        }
+    }
+
+    /// For a configuration whose durations are known to make sense.
+    pub(crate) fn of_checked(config: ClientConfig) -> Result<Self, String> {
         let transport = Transport::new(&config.server, config.connect_timeout)?;
         let runner_id = config
             .runner_id
@@ -156,6 +191,24 @@ impl Client {
 
     /// Exchanges the API token for a session, without keeping it.
     pub async fn exchange(&self) -> Result<TokenResponse, Error> {
+        let patience = self.default_patience();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let request_id = Uuid::new_v4().to_string();
+            let limit = patience.attempt(self.shared.config.request_timeout);
+            let failure = match self.exchange_once(limit, &request_id).await {
+                Ok(session) => return Ok(session),
+                Err(failure) => failure,
+            };
+            match patience.pause(attempts, &failure) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(Error::new(TOKEN_EXCHANGE, attempts, request_id, failure)),
+            }
+        }
+    }
+
+    async fn exchange_once(&self, timeout: Duration, request_id: &str) -> Result<TokenResponse, Failure> {
         let config = &self.shared.config;
         let body = encode(&TokenRequest {
             api_token: Some(config.token.clone()),
@@ -169,23 +222,10 @@ impl Client {
             headers: &[],
             bearer: None,
             body: Some(&body),
-            timeout: config.request_timeout,
+            timeout,
         };
-        let patience = Patience::lasting(config.retry_for);
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let request_id = Uuid::new_v4().to_string();
-            let failure = match self.shared.transport.send(&request, &request_id).await {
-                Ok(Some(session)) => return Ok(session),
-                Ok(None) => Failure::Unreadable("the answer is empty".into()),
-                Err(failure) => failure,
-            };
-            match patience.pause(attempts, &failure) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(Error::new("token exchange", attempts, request_id, failure)),
-            }
-        }
+        let session = self.shared.transport.send(&request, request_id).await?;
+        session.ok_or_else(|| Failure::Unreadable("the answer is empty".into()))
     }
 
     /// Submits a pipeline and asks what to do.
@@ -224,7 +264,9 @@ impl Client {
                 Some(encode(request)),
             )
         };
-        required(self.call(call, &self.default_patience()).await?, "plan request")
+        // An answer that the server was asked to hold back must not use up the time for a second attempt.
+        let patience = Patience::lasting(self.shared.config.retry_for + call.wait);
+        required(self.call(call, &patience).await?, "plan request")
     }
 
     /// Reports one fact about one change of an execution.
@@ -271,10 +313,21 @@ impl Client {
         required(self.call(call, patience).await?, "lock extension")
     }
 
-    /// Gives a lock back. Repeated when unanswered; a repetition that finds it gone is a success.
-    pub async fn release(&self, key: &str) -> Result<(), Error> {
+    /// Gives a lock back: the grant of this [fence](LockView::fence) and no other. Without one, whatever grant this
+    /// runner holds at the moment. So pass it where you know it: a release that was held up on its way would end a
+    /// later grant under which work has begun.
+    ///
+    /// Repeated for at most 5 s when unanswered; a repetition that finds it gone is a success. The error of a grant
+    /// that is not held any more [is a lost lock](Error::is_lock_held) (`R_LOCK_02`).
+    pub async fn release(&self, key: &str, fence: Option<i64>) -> Result<(), Error> {
         let path = |_: &TokenResponse| format!("/api/v1/{}/lock", segment(key));
-        let call = Call::new("lock release", Method::DELETE, &path, None);
+        let call = Call {
+            query: fence
+                .map(|fence| ("fence", fence.to_string()))
+                .into_iter()
+                .collect(),
+            ..Call::new("lock release", Method::DELETE, &path, None)
+        };
         let released: Result<Timed<Option<serde_json::Value>>, Error> =
             self.call(call, &Patience::lasting(RELEASE_PATIENCE)).await;
         match released {
@@ -315,11 +368,12 @@ impl Client {
         let mut session = self.session().await?;
         let mut headers = call.headers;
         headers.push((headers::RUNNER_ID, self.shared.runner_id.clone()));
-        let (mut attempts, mut renewed) = (0, false);
+        let (mut attempts, mut renewed, mut in_doubt) = (0, false, false);
         loop {
             attempts += 1;
             let request_id = Uuid::new_v4().to_string();
             let path = (call.path)(&session);
+            let limit = patience.attempt(self.shared.config.request_timeout);
             let request = Request {
                 method: call.method.clone(),
                 path: &path,
@@ -327,44 +381,57 @@ impl Client {
                 headers: &headers,
                 bearer: Some(&session.jwt),
                 body: call.body.as_deref(),
-                timeout: self.shared.config.request_timeout + call.wait,
+                timeout: limit + call.wait,
             };
             let sent_at = Instant::now();
-            let failure = match self.shared.transport.send(&request, &request_id).await {
+            let (mut operation, mut failure) = match self.shared.transport.send(&request, &request_id).await {
                 Ok(answer) => return Ok(Timed { sent_at, answer }),
-                Err(failure) => failure,
+                Err(failure) => (call.operation, failure),
             };
+            in_doubt |= failure.leaves_doubt();
             if failure.is_session_expired() && !renewed {
                 renewed = true;
-                session = self.renew(&session).await?;
-                continue;
-            }
-            match patience.pause(attempts, &failure) {
-                Some(pause) => {
-                    tracing::debug!(
-                        operation = call.operation,
-                        attempts,
-                        ?failure,
-                        ?pause,
-                        "trying again"
-                    );
-                    tokio::time::sleep(pause).await;
+                // Not repeated here: how often and for how long is the call's affair, a fact is insisted on.
+                match self.renew(&session, limit, &request_id).await {
+                    Ok(fresh) => {
+                        session = fresh;
+                        continue;
+                    }
+                    Err(error) => (operation, failure) = (TOKEN_EXCHANGE, error),
                 }
-                None => return Err(Error::new(call.operation, attempts, request_id, failure)),
             }
+            let Some(pause) = patience.pause(attempts, &failure) else {
+                let error = Error::new(operation, attempts, request_id, failure);
+                return Err(error.after_doubt(in_doubt));
+            };
+            tracing::debug!(operation, attempts, ?failure, ?pause, "trying again");
+            tokio::time::sleep(pause).await;
+            renewed = false;
         }
     }
 
-    /// A new session in place of one that has expired. Of several calls that find out together, one exchanges.
-    async fn renew(&self, expired: &Arc<TokenResponse>) -> Result<Arc<TokenResponse>, Error> {
-        let mut session = self.shared.session.lock().await;
-        match &*session {
-            Some(current) if !Arc::ptr_eq(current, expired) => Ok(current.clone()),
-            _ => {
-                let fresh = Arc::new(self.exchange().await?);
-                *session = Some(fresh.clone());
-                Ok(fresh)
+    /// A new session in place of one that has expired, by one attempt. Of several calls that find out together, one
+    /// exchanges; the others wait for it no longer than their own limit.
+    async fn renew(
+        &self,
+        expired: &Arc<TokenResponse>,
+        limit: Duration,
+        request_id: &str,
+    ) -> Result<Arc<TokenResponse>, Failure> {
+        let renewal = async {
+            let mut session = self.shared.session.lock().await;
+            match &*session {
+                Some(current) if !Arc::ptr_eq(current, expired) => Ok(current.clone()),
+                _ => {
+                    let fresh = Arc::new(self.exchange_once(limit, request_id).await?);
+                    *session = Some(fresh.clone());
+                    Ok(fresh)
+                }
             }
+        };
+        match tokio::time::timeout(limit, renewal).await {
+            Ok(renewed) => renewed,
+            Err(elapsed) => Err(Failure::TimedOut(elapsed.into())),
         }
     }
 }

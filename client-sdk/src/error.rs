@@ -19,6 +19,8 @@ struct Inner {
     attempts: u32,
     request_id: String,
     failure: Failure,
+    /// After some attempt it was not known whether it took effect.
+    in_doubt: bool,
 }
 
 /// What went wrong in one attempt.
@@ -50,8 +52,20 @@ impl Error {
                 attempts,
                 request_id,
                 failure,
+                in_doubt: false,
             }),
         }
+    }
+
+    /// Notes what any of the attempts left open, which the last one's failure does not tell.
+    pub(crate) fn after_doubt(mut self, in_doubt: bool) -> Self {
+        self.inner.in_doubt = in_doubt;
+        self
+    }
+
+    /// Some attempt may have taken effect without our knowing.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.inner.in_doubt
     }
 
     /// How often the request was sent.
@@ -147,6 +161,16 @@ impl Failure {
             Self::Connect(_) | Self::TimedOut(_) | Self::Broken(_) => true,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 502..=504),
             Self::Unreadable(_) | Self::Malformed(_) => false,
+        }
+    }
+
+    /// The request may have arrived and taken effect, and nobody said so. Gateways answer 502 and 504 for a server that
+    /// they heard nothing from.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::TimedOut(_) | Self::Broken(_) => true,
+            Self::Refused { status, .. } => matches!(status, 502 | 504),
+            Self::Connect(_) | Self::Unreadable(_) | Self::Malformed(_) => false,
         }
     }
 

@@ -158,9 +158,8 @@ impl Drop for Heartbeat {
 }
 
 async fn beat(client: Client, lease: Lease) {
-    // The grant is fresh, so the first beat is a third of the lease away.
     let period = (lease.length() / 3).max(Duration::from_millis(10));
-    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    let mut ticks = tokio::time::interval_at(first_beat(&lease, period), period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let end = lease.end();
@@ -173,7 +172,7 @@ async fn beat(client: Client, lease: Lease) {
         }
         let patience = Patience::until(move || end);
         match tokio::time::timeout_at(end, client.extend_timed(lease.key(), &patience)).await {
-            Ok(Ok(extended)) if is_ours(&extended.answer, client.runner_id()) => {
+            Ok(Ok(extended)) if is_ours(&extended.answer, &lease, client.runner_id()) => {
                 let Timed { sent_at, answer } = extended;
                 lease.extend(&answer.lock, sent_at);
                 tracing::debug!(lock = lease.key(), "lease extended");
@@ -182,7 +181,8 @@ async fn beat(client: Client, lease: Lease) {
                 }
             }
             Ok(Ok(extended)) => {
-                tracing::warn!(lock = lease.key(), owner = %extended.answer.lock.owner, "the lock is another runner's");
+                let lock = &extended.answer.lock;
+                tracing::warn!(lock = lease.key(), owner = %lock.owner, fence = lock.fence, "the lock is another's, or another grant");
                 return lease.cancel(CancelReason::LockLost);
             }
             Ok(Err(error))
@@ -200,8 +200,20 @@ async fn beat(client: Client, lease: Lease) {
     }
 }
 
-fn is_ours(answer: &LockResponse, runner_id: &str) -> bool {
+/// A third of the lease after the grant, which is counted from the request: the answer to it may have taken long, and
+/// then two thirds from now would already be past the end.
+fn first_beat(lease: &Lease, period: Duration) -> Instant {
+    let now = Instant::now();
+    let two_before_the_end = lease.end().checked_sub(period * 2).unwrap_or(now);
+    two_before_the_end.clamp(now, now + period)
+}
+
+/// The owner alone does not tell: the lock may have ended and been granted again to a runner of the same id, and what
+/// was begun under the old grant may have been given to the new one.
+fn is_ours(answer: &LockResponse, lease: &Lease, runner_id: &str) -> bool {
+    let grants = lease.fence().zip(answer.lock.fence);
     answer.status == LockStatus::Extended
         && answer.lock.owner == runner_id
+        && grants.is_none_or(|(held, extended)| held == extended)
         && answer.lock.acquired_for_millis > 0
 }

@@ -46,8 +46,8 @@ pub use crate::{
     stage::{Stage, StageKind},
     start_error::{StartError, StartErrorKind},
     target::{
-        CommitError, Mark, MarkError, MarkOperation, MarkScope, Target, TargetError, TargetFuture,
-        TransactionalTarget,
+        CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError,
+        TargetFuture, TransactionalTarget,
     },
     validate::{BuildError, Problem},
 };

@@ -8,6 +8,11 @@ use crate::error::Failure;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// What an attempt gets at least, however little time is left: less would only fail. A call overruns its budget by no
+/// more than this.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(250);
+/// When so little is left for a fact, the last attempt has been made.
+const LAST_MOMENT: Duration = Duration::from_millis(20);
 
 /// How long one call may be tried. The end is asked for anew after each attempt, because a lease that is extended
 /// meanwhile gives more time.
@@ -54,6 +59,19 @@ impl<'a> Patience<'a> {
         self
     }
 
+    /// How long an attempt may stay unanswered, given what one usually may: half of the time that is left at most.
+    /// An attempt that may take all of it is the only one: one lost packet would lose the call, and with it a lease.
+    pub(crate) fn attempt(&self, usual: Duration) -> Duration {
+        match self.repeats {
+            Repeats::Never => usual,
+            Repeats::Transient | Repeats::Everything => usual.min((self.left() / 2).max(SHORTEST_ATTEMPT)),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        (self.until)().saturating_duration_since(Instant::now())
+    }
+
     /// How long to sleep before the next attempt; `None` to give up.
     pub(crate) fn pause(&self, attempts: u32, failure: &Failure) -> Option<Duration> {
         let worth_it = match self.repeats {
@@ -65,8 +83,16 @@ impl<'a> Patience<'a> {
             return None;
         }
         // The server's word is a minimum; the jitter on top keeps those it spoke to from coming back together.
-        let pause = failure.retry_after().unwrap_or_default() + backoff(attempts, random_fraction());
-        let left = (self.until)().saturating_duration_since(Instant::now());
+        let pause = failure
+            .retry_after()
+            .unwrap_or_default()
+            .saturating_add(backoff(attempts, random_fraction()));
+        let left = self.left();
+        let pause = match self.repeats {
+            // To wait for longer than there is time would give a fact up that can still be told.
+            Repeats::Everything => pause.min(left / 2).min(LONGEST_BACKOFF).max(LAST_MOMENT),
+            Repeats::Never | Repeats::Transient => pause,
+        };
         (pause < left).then_some(pause)
     }
 }
@@ -116,21 +142,48 @@ mod tests {
         assert!(Patience::none().pause(1, &refused(503)).is_none());
     }
 
-    #[test]
-    fn retry_after_is_a_minimum_and_gives_up_when_it_is_too_long() {
-        let patience = Patience::lasting(Duration::from_secs(10));
-        let failure = |seconds| Failure::Refused {
+    fn overloaded(seconds: u64) -> Failure {
+        Failure::Refused {
             status: 503,
             code: None,
             problem: None,
             retry_after: Some(Duration::from_secs(seconds)),
-        };
+        }
+    }
+
+    #[test]
+    fn retry_after_is_a_minimum_and_gives_up_when_it_is_too_long() {
+        let patience = Patience::lasting(Duration::from_secs(10));
+        let failure = overloaded;
         assert!(
             patience
                 .pause(1, &failure(2))
                 .is_some_and(|pause| pause >= Duration::from_secs(2))
         );
         assert!(patience.pause(1, &failure(30)).is_none());
+        assert!(
+            patience.pause(1, &failure(u64::MAX)).is_none(),
+            "whatever a server writes there"
+        );
+    }
+
+    #[test]
+    fn a_fact_is_not_given_up_for_a_long_retry_after() {
+        let patience = |seconds| Patience::lasting(Duration::from_secs(seconds)).insisting();
+        let pause = |seconds| patience(seconds).pause(1, &overloaded(120));
+        assert_eq!(pause(60), Some(Duration::from_secs(5)));
+        assert!(pause(4).is_some_and(|pause| pause <= Duration::from_secs(2)));
+        assert_eq!(pause(0), None, "the time is over");
+    }
+
+    #[test]
+    fn an_attempt_leaves_time_for_another() {
+        let usual = Duration::from_secs(30);
+        let attempt = |left| Patience::lasting(Duration::from_secs(left)).attempt(usual);
+        assert_eq!(attempt(300), usual);
+        assert!(attempt(30) <= Duration::from_secs(15) && attempt(30) > Duration::from_secs(14));
+        assert_eq!(attempt(0), SHORTEST_ATTEMPT);
+        assert_eq!(Patience::none().attempt(usual), usual, "the only one anyway");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use crate::{error::Error, report::Report, target::TargetError};
+use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
 
 /// A run that failed. Carries the report of what was done all the same.
 ///
@@ -42,7 +42,7 @@ pub enum StartErrorKind {
     /// The lock was lost, or the server asked to stop; pending changes were not begun.
     Cancelled {
         /// Which of the two.
-        reason: crate::CancelReason,
+        reason: CancelReason,
     },
     /// A call to the server failed.
     Server(Error),
@@ -53,7 +53,8 @@ pub enum StartErrorKind {
     },
     /// An answer that makes no sense: nothing was done on it.
     Protocol(String),
-    /// The marks of a target system could not be read, so what is pending cannot be told.
+    /// The marks of a target system could not be read, so what is pending cannot be told; or not be removed, so what is
+    /// applied now would look as if it had been applied before.
     Target {
         /// Its id.
         target: String,
@@ -155,29 +156,50 @@ impl StartErrorKind {
                 "Wait until {holder} has finished and start again. If it has died, its lease ends by itself; raise \
                  `wait_for_lock` above the lease to outlast it."
             ),
-            Self::Cancelled { reason: crate::CancelReason::LockLost } => {
-                "Check the connection to the coordination server and whether a change blocks its thread, then start again: \
-                 what was finished is recorded."
+            Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::Server(error) if error.is_unauthorized() => {
+                "Check the API token, its expiry, and whether it reaches this environment and service."
                     .to_owned()
             }
-            Self::Cancelled { .. } => "Start again when the reason for the request is gone.".to_owned(),
-            Self::Server(error) if error.is_unauthorized() => {
-                "Check the API token, its expiry, and whether it reaches this environment and service.".to_owned()
-            }
             Self::Server(error) if error.is_unanswered() => {
-                "Check that the coordination server runs and can be reached from here, then start again.".to_owned()
+                "Check that the coordination server runs and can be reached from here, then start again."
+                    .to_owned()
             }
             Self::Server(error) => {
-                format!("See the server's log for request {}, then start again.", error.request_id())
+                format!(
+                    "See the server's log for request {}, then start again.",
+                    error.request_id()
+                )
             }
-            Self::Aborted { .. } => "Ask whoever runs the coordination server; its reason is above.".to_owned(),
+            Self::Aborted { .. } => {
+                "Ask whoever runs the coordination server; its reason is above.".to_owned()
+            }
             Self::Protocol(_) => {
-                "Check that the address is a coordination server and that its version fits this SDK's.".to_owned()
+                "Check that the address is a coordination server and that its version fits this SDK's."
+                    .to_owned()
             }
             Self::Target { target, .. } => {
-                format!("Check that target system `{target}` runs and can be reached from here, then start again.")
+                format!(
+                    "Check that target system `{target}` runs, can be reached from here and lets this application read \
+                     and delete its marks, then start again."
+                )
             }
         }
+    }
+}
+
+/// A change that was running when the lock was lost may have failed, or its result may have come too late to count.
+fn after_cancellation(reason: CancelReason, report: &Report) -> String {
+    let again = match reason {
+        CancelReason::LockLost => {
+            "Check the connection to the coordination server and whether a change blocks its thread, then start again."
+        }
+        CancelReason::Requested => "Start again when the reason for the request is gone.",
+    };
+    if report.failed_changes == 0 {
+        again.to_owned()
+    } else {
+        format!("{again} For what failed: {}", after_failures(report))
     }
 }
 

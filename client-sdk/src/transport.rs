@@ -1,6 +1,6 @@
 //! HTTP, all of it: one attempt of one request.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
 use flamingock_api_types::{ProblemDetails, headers};
 use reqwest::{Method, StatusCode, header, redirect};
@@ -32,14 +32,21 @@ pub(crate) struct Request<'a> {
 
 impl Transport {
     pub(crate) fn new(base: &str, connect_timeout: Duration) -> Result<Self, String> {
-        let url = reqwest::Url::parse(base).map_err(|error| format!("`{base}` is not a URL: {error}"))?;
+        let shown = without_credentials(base);
+        let url = reqwest::Url::parse(base).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
+        // They would be sent with every request and end up in logs.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(format!(
+                "`{shown}` must not carry a user name or password; the API token is given by `.token(…)`"
+            ));
+        }
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(format!(
-                "`{base}` must begin with http:// or https:// and name a host"
+                "`{shown}` must begin with http:// or https:// and name a host"
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(format!("`{base}` must not have a query or a fragment"));
+            return Err(format!("`{shown}` must not have a query or a fragment"));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
@@ -96,6 +103,14 @@ impl Transport {
         serde_json::from_slice(&body)
             .map(Some)
             .map_err(|error| Failure::Unreadable(error.into()))
+    }
+}
+
+/// An address as it may be shown. It need not be a URL, so that whatever was given can be named in an error.
+pub(crate) fn without_credentials(address: &str) -> Cow<'_, str> {
+    match address.rsplit_once('@') {
+        Some((_, rest)) => Cow::Owned(format!("[redacted]@{rest}")),
+        None => Cow::Borrowed(address),
     }
 }
 
@@ -199,5 +214,21 @@ mod tests {
         assert!(base("localhost:8080").is_err());
         assert!(base("http://host/?a=b").is_err());
         assert!(base("").is_err());
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_refused_and_not_repeated() {
+        for address in [
+            "http://mara:geheim@host",
+            "http://geheim@host/",
+            "ftp://mara:geheim@host",
+            "http://mara:ge/heim@host",
+            "http://mara:geheim@",
+        ] {
+            let Err(complaint) = Transport::new(address, Duration::from_secs(1)) else {
+                panic!("{address} was accepted")
+            };
+            assert!(!complaint.contains("heim"), "{complaint}");
+        }
     }
 }

@@ -65,8 +65,18 @@ impl<'a> Fact<'a> {
         }
     }
 
+    /// The change had committed part of what it did, so the target system could not undo it.
+    pub(super) fn rollback_impossible(took: Duration, error: &'a ChangeError) -> Self {
+        Self {
+            state: AuditState::RollbackFailed,
+            method: "native_db_engine",
+            took,
+            error: Some(error),
+        }
+    }
+
     /// There was nothing to undo.
-    pub(super) fn never_begun() -> Self {
+    fn never_begun() -> Self {
         Self {
             state: AuditState::RolledBack,
             method: "never_begun",
@@ -144,8 +154,26 @@ impl Job<'_> {
 
     /// Reports what has happened, as long as it makes sense. It happened, whatever the answer.
     pub(super) async fn report(&self, fact: &Fact<'_>) -> Result<AuditWriteResponse, Error> {
-        let patience = Patience::until(self.execution.lease.report_until()).insisting();
-        let written = self.write(fact, &patience).await;
+        self.report_until(fact, self.execution.lease.report_until()).await
+    }
+
+    /// Reports that a change whose start was permitted, or may have been, was not begun. One deadline for both facts:
+    /// where the server does not answer, nobody gains from an application that takes twice as long to say so.
+    pub(super) async fn report_never_begun(&self, error: &ChangeError) {
+        let until = self.execution.lease.report_until();
+        // Without them the log stays at `STARTED`, and a person has to decide about a change that never ran.
+        let _ = self
+            .report_until(&Fact::failed(Duration::ZERO, error), &until)
+            .await;
+        let _ = self.report_until(&Fact::never_begun(), &until).await;
+    }
+
+    async fn report_until(
+        &self,
+        fact: &Fact<'_>,
+        until: impl Fn() -> Instant + Send + Sync,
+    ) -> Result<AuditWriteResponse, Error> {
+        let written = self.write(fact, &Patience::until(until).insisting()).await;
         match &written {
             Ok(answer) if answer.late => {
                 tracing::warn!(state = ?fact.state, "recorded as late: another execution or a person has written since");

@@ -6,7 +6,7 @@ use flamingock_api_types::execution::MarkStatus;
 
 use crate::{
     builder::Flamingock,
-    start_error::StartErrorKind,
+    start_error::{StartErrorKind, with_sources},
     target::{MarkOperation, MarkScope, Target},
 };
 
@@ -66,8 +66,14 @@ impl<'a> MarkSnapshot<'a> {
         }
     }
 
-    /// Removes exactly these marks: the server has accounted for them. One that stays is only sent again.
-    pub(super) async fn clear(self, scope: MarkScope) {
+    /// Removes exactly these marks: the server has accounted for them. Tries each target system, and fails with the
+    /// first that did not let it.
+    ///
+    /// Before a plan is carried out, a mark that stays must stop it. It contradicts what the plan was made from: the
+    /// change's new mark would collide with it, so the change would leave nothing, and the next plan request would
+    /// tell the server of the old mark, which takes it for the proof of this attempt.
+    pub(super) async fn clear(self, scope: MarkScope) -> Result<(), StartErrorKind> {
+        let mut cleared = Ok(());
         let mut rest = self.found;
         while let Some((target, _, _)) = rest.first() {
             let target = *target;
@@ -76,13 +82,33 @@ impl<'a> MarkSnapshot<'a> {
                 .partition(|(other, _, _)| std::ptr::eq(*other, target));
             rest = elsewhere;
             let change_ids: Vec<_> = here.into_iter().map(|(_, id, _)| id).collect();
-            let Some(marker) = target.marker() else { continue };
-            match marker.clear_marks(scope, &change_ids).await {
-                Ok(()) => tracing::debug!(target_system = %target.id, ?change_ids, "marks cleared"),
-                Err(error) => {
-                    tracing::warn!(target_system = %target.id, ?change_ids, error = %crate::start_error::with_sources(&error), "marks stay");
-                }
-            }
+            cleared = cleared.and(clear_in(target, scope, &change_ids).await);
+        }
+        cleared
+    }
+
+    /// The same where nothing is carried out: a mark that stays is only sent again.
+    pub(super) async fn clear_if_possible(self, scope: MarkScope) {
+        // It has been logged.
+        let _ = self.clear(scope).await;
+    }
+}
+
+async fn clear_in(target: &Target, scope: MarkScope, change_ids: &[String]) -> Result<(), StartErrorKind> {
+    let Some(marker) = target.marker() else {
+        return Ok(());
+    };
+    match marker.clear_marks(scope, change_ids).await {
+        Ok(()) => {
+            tracing::debug!(target_system = %target.id, ?change_ids, "marks cleared");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(target_system = %target.id, ?change_ids, error = %with_sources(&error), "marks stay");
+            Err(StartErrorKind::Target {
+                target: target.id.to_string(),
+                error,
+            })
         }
     }
 }

@@ -48,13 +48,11 @@ pub(super) async fn run(
         last_request: None,
     };
     loop {
-        let (sent_at, plan) = match planner.next(record).await? {
-            Next::UpToDate => {
-                record.everything_was_applied();
-                return Ok(());
-            }
-            Next::Plan(plan) => (plan.sent_at, plan.answer),
+        let Some(next) = planner.next(record).await? else {
+            record.everything_was_applied();
+            return Ok(());
         };
+        let plan = &next.timed.answer;
         match plan.action {
             PlanAction::Continue => {
                 let result = plan
@@ -66,11 +64,9 @@ pub(super) async fn run(
             PlanAction::Abort if record.failure().is_some() => return Ok(()),
             // An application must not start because the server stopped it for a reason of its own.
             PlanAction::Abort => {
-                return Err(StartErrorKind::Aborted {
-                    reason: reason(&plan),
-                });
+                return Err(StartErrorKind::Aborted { reason: reason(plan) });
             }
-            PlanAction::Execute => planner.carry_out(&plan, sent_at, record).await?,
+            PlanAction::Execute => planner.carry_out(next, record).await?,
             PlanAction::Await | PlanAction::Unknown => return Err(protocol("its action is unknown")),
         }
     }
@@ -84,11 +80,11 @@ struct Planner<'a> {
     last_request: Option<Instant>,
 }
 
-enum Next {
-    /// By its digest alone, the whole pipeline is known to be applied.
-    UpToDate,
-    /// Anything but `AWAIT`.
-    Plan(Box<Timed<PlanResponse>>),
+/// A plan that is not `AWAIT`.
+struct Planned<'a> {
+    timed: Timed<PlanResponse>,
+    /// What the server has accounted for in an `EXECUTE`, to be removed before that is carried out.
+    settled: MarkSnapshot<'a>,
 }
 
 /// What is watched of another runner's lock.
@@ -97,9 +93,9 @@ struct Watched {
     since: Instant,
 }
 
-impl Planner<'_> {
-    /// The next plan that is not `AWAIT`.
-    async fn next(&mut self, record: &RunRecord<'_>) -> Result<Next, StartErrorKind> {
+impl<'a> Planner<'a> {
+    /// The next plan that is not `AWAIT`; `None` if by its digest alone the whole pipeline is known to be applied.
+    async fn next(&mut self, record: &RunRecord<'_>) -> Result<Option<Planned<'a>>, StartErrorKind> {
         let settings = self.app.settings.lock;
         let began = Instant::now();
         let left = || settings.wait.saturating_sub(began.elapsed());
@@ -118,17 +114,21 @@ impl Planner<'_> {
             };
             let digest_may_do = first_of_run && marks.is_empty();
             let asked_at = Instant::now();
-            let plan = match self.ask(record, &marks, digest_may_do, &options).await? {
-                Next::Plan(plan) => plan,
-                Next::UpToDate => return Ok(Next::UpToDate),
+            let Some(timed) = self.ask(record, &marks, digest_may_do, &options).await? else {
+                return Ok(None);
             };
-            if plan.answer.synchronized_marks {
-                marks.clear(self.scope).await;
+            let mut settled = MarkSnapshot::default();
+            if timed.answer.synchronized_marks {
+                settled = marks;
             }
-            if plan.answer.action != PlanAction::Await {
-                return Ok(Next::Plan(plan));
+            // With a lock in hand they are removed once its heartbeat runs.
+            if timed.answer.action != PlanAction::Execute {
+                std::mem::take(&mut settled).clear_if_possible(self.scope).await;
             }
-            let lock = plan
+            if timed.answer.action != PlanAction::Await {
+                return Ok(Some(Planned { timed, settled }));
+            }
+            let lock = timed
                 .answer
                 .lock
                 .ok_or_else(|| protocol("it says to wait, but not for which lock"))?;
@@ -155,13 +155,14 @@ impl Planner<'_> {
         }
     }
 
+    /// Asks once; `None` as for [`next`](Self::next).
     async fn ask(
         &mut self,
         record: &RunRecord<'_>,
         marks: &MarkSnapshot<'_>,
         digest_may_do: bool,
         options: &PlanOptions,
-    ) -> Result<Next, StartErrorKind> {
+    ) -> Result<Option<Timed<PlanResponse>>, StartErrorKind> {
         let blocks = record.submission(|id| marks.status(id));
         if digest_may_do {
             let digest = Submission {
@@ -170,7 +171,7 @@ impl Planner<'_> {
             };
             match self.client.plan(&self.request(digest), options).await {
                 Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
-                    return Ok(Next::UpToDate);
+                    return Ok(None);
                 }
                 // A server that does not know digests has judged an empty pipeline.
                 Ok(plan) if plan.action == PlanAction::Continue => {}
@@ -193,7 +194,7 @@ impl Planner<'_> {
         };
         let plan = self.client.plan_timed(&self.request(whole), options).await;
         self.last_request = Some(Instant::now());
-        Ok(Next::Plan(Box::new(plan.map_err(StartErrorKind::Server)?)))
+        Ok(Some(plan.map_err(StartErrorKind::Server)?))
     }
 
     fn request(&self, client_submission: Submission) -> PlanRequest {
@@ -219,13 +220,17 @@ impl Planner<'_> {
     /// Carries out an `EXECUTE` and gives the lock back, whatever happens.
     async fn carry_out(
         &self,
-        plan: &PlanResponse,
-        sent_at: Instant,
+        planned: Planned<'_>,
         record: &mut RunRecord<'_>,
     ) -> Result<(), StartErrorKind> {
+        let Planned { timed, settled } = planned;
+        let plan = &timed.answer;
         let ended = match self.accept(plan, record) {
-            Ok(offer) => self.execute(&offer, sent_at, record).await,
-            Err(error) => Err(error),
+            Ok(offer) => self.execute(&offer, timed.sent_at, settled, record).await,
+            Err(error) => {
+                settled.clear_if_possible(self.scope).await;
+                Err(error)
+            }
         };
         if let Some(lock) = &plan.lock {
             self.release(lock).await;
@@ -259,6 +264,7 @@ impl Planner<'_> {
         &self,
         offer: &Offer,
         sent_at: Instant,
+        settled: MarkSnapshot<'_>,
         record: &mut RunRecord<'_>,
     ) -> Result<(), StartErrorKind> {
         tracing::info!(
@@ -267,6 +273,7 @@ impl Planner<'_> {
             "carrying out a plan"
         );
         let lease = Lease::granted(&offer.lock, sent_at);
+        // Before anything that takes time, such as removing marks.
         let heartbeat = Heartbeat::start(self.client.clone(), lease.clone());
         let execution = Execution {
             app: self.app,
@@ -276,9 +283,12 @@ impl Planner<'_> {
             id: offer.execution_id,
             lease: &lease,
         };
-        let pass = execution.run(offer, record).await;
+        let pass = match settled.clear(self.scope).await {
+            Ok(()) => Ok(execution.run(offer, record).await),
+            Err(error) => Err(error),
+        };
         heartbeat.stop().await;
-        match pass {
+        match pass? {
             Pass::Finished => Ok(()),
             Pass::Stopped(reason) => Err(StartErrorKind::Cancelled { reason }),
         }
@@ -286,7 +296,7 @@ impl Planner<'_> {
 
     async fn release(&self, lock: &LockView) {
         // Not fatal: the lease ends by itself, only later.
-        if let Err(error) = self.client.release(&lock.key).await {
+        if let Err(error) = self.client.release(&lock.key, lock.fence).await {
             tracing::warn!(lock = %lock.key, %error, "the lock could not be given back; it ends with its lease");
         }
     }

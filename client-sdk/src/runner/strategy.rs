@@ -1,11 +1,11 @@
 //! Executing one change: outside a transaction, or inside one.
 //!
-//! Three rules hold for both. Nothing is applied whose start the server has not acknowledged, or under a lease that has
-//! run out. A change that worked is
-//! never undone because its result could not be reported: then the log says less than the target, and a person or the
-//! mark settles it. And whatever the change throws, panics included, is a failure of the change and not of the run.
+//! Four rules hold for both. Nothing is applied whose start the server has not acknowledged, or under a lease that has
+//! run out. A change that worked is never undone because its result could not be reported: then the log says less than
+//! the target, and a person or the mark settles it. Nothing is called rolled back that is not known to be: then the log
+//! stays at `STARTED`. And whatever the change throws, panics included, is a failure of the change and not of the run.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     report::{ChangeStatus, ErrorReport},
     start_error::with_sources,
-    target::{AnyTarget, AnyTransaction, CommitError, MarkError},
+    target::{AnyTarget, AnyTransaction, CommitError, MarkError, RollbackError},
     trace,
 };
 
@@ -39,7 +39,7 @@ pub(super) async fn execute(job: &Job<'_>) -> Outcome {
 /// `STARTED`, apply, `APPLIED`; or `FAILED` and, where there is a rollback, `ROLLED_BACK` or `ROLLBACK_FAILED`.
 async fn outside_transactions(job: &Job<'_>) -> Outcome {
     if let Err(error) = job.report_start().await {
-        return job.not_started(&error);
+        return job.not_started(&error).await;
     }
     if let Some(outcome) = job.lost_before_it_began().await {
         return outcome;
@@ -52,12 +52,16 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     };
     tracing::error!(error = %trace::one_line(&error), "the change failed");
     // A result that cannot be recorded is logged; the rollback is needed all the same.
-    let _ = job.report(&Fact::failed(took, &error)).await;
+    let recorded = job.report(&Fact::failed(took, &error)).await;
+    let superseded = recorded.is_ok_and(|answer| answer.late);
     if !job.change.info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");
-    } else if job.execution.lease.is_lost() {
-        // Another runner may be applying the same change by now: undoing would work against it.
-        tracing::error!("it is not rolled back, because the lock was lost");
+    } else if superseded || job.execution.lease.is_lost() {
+        // Another runner may be applying the same change by now, or have done so: undoing would work against it.
+        tracing::error!(
+            superseded,
+            "it is not rolled back, because the lock was lost or another has written about the change since"
+        );
     } else {
         let mut context = job.context(None);
         let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
@@ -79,7 +83,7 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         return job.failure(ChangeStatus::Failed, "TARGET_UNAVAILABLE", message);
     }
     if let Err(error) = job.report_start().await {
-        return job.not_started(&error);
+        return job.not_started(&error).await;
     }
     if let Some(outcome) = job.lost_before_it_began().await {
         return outcome;
@@ -96,10 +100,10 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         .expect("changes can only borrow the transaction");
     match result {
         Ok(()) => commit(job, target, transaction, took).await,
-        Err(error) => {
-            undo(target, transaction).await;
-            job.rolled_back(took, &error).await
-        }
+        Err(error) => match undo(job, target, transaction, took, &error).await {
+            Ok(()) => job.rolled_back(took, &error).await,
+            Err(outcome) => outcome,
+        },
     }
 }
 
@@ -113,7 +117,10 @@ async fn commit(
     if target.keeps_marks()
         && let Err(error) = target.write_mark(&mut transaction, scope, id).await
     {
-        undo(target, transaction).await;
+        let cause = ChangeError::from(with_sources(&error));
+        if let Err(outcome) = undo(job, target, transaction, took, &cause).await {
+            return outcome;
+        }
         return match error {
             // The log stays at `STARTED`; with the mark that is there, the server knows the change as applied.
             MarkError::AlreadyThere => job.failure(
@@ -121,18 +128,17 @@ async fn commit(
                 "ALREADY_COMMITTED",
                 "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
             ),
-            // Nobody knows what stayed: a person has to look.
-            MarkError::TransactionEnded => {
-                job.failure(ChangeStatus::Failed, "TRANSACTION_ENDED", error.to_string())
-            }
+            MarkError::TransactionEnded => job.transaction_ended(took, &cause).await,
             MarkError::Failed(error) => job.rolled_back(took, &error.into()).await,
         };
     }
     // As late as it can be: until here nothing has taken effect, and another runner may have done the work meanwhile.
     if job.execution.lease.is_lost() {
-        undo(target, transaction).await;
         let error = ChangeError::from("the lock was lost before the change was committed".to_owned());
-        return job.rolled_back(took, &error).await;
+        return match undo(job, target, transaction, took, &error).await {
+            Ok(()) => job.rolled_back(took, &error).await,
+            Err(outcome) => outcome,
+        };
     }
     match target.commit(transaction).await {
         Ok(()) => committed(job, target, took).await,
@@ -186,6 +192,9 @@ async fn look_for_commit(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Option<b
             .was_committed(job.execution.scope, job.change.info.id(), LOOK.min(left))
             .await
         {
+            // Without the lock the mark's absence says nothing: the server tells whoever comes next that the change is
+            // applied, and that one removes the mark.
+            Ok(false) if job.execution.lease.is_lost() => return None,
             Ok(committed) => return Some(committed),
             Err(error) => tracing::warn!(error = %with_sources(&error), "the target cannot be asked yet"),
         }
@@ -193,10 +202,34 @@ async fn look_for_commit(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Option<b
     }
 }
 
-/// That this fails is no harm: a transaction that is not committed has no effect.
-async fn undo(target: &Arc<dyn AnyTarget>, transaction: AnyTransaction) {
-    if let Err(error) = target.rollback(transaction).await {
-        tracing::debug!(error = %with_sources(&error), "the transaction ended without a rollback");
+/// Rolls back, and makes sure that it was: "rolled back" in the log has the change applied again. If something may have
+/// stayed, there is an outcome, and the log stays at `STARTED`.
+async fn undo(
+    job: &Job<'_>,
+    target: &Arc<dyn AnyTarget>,
+    transaction: AnyTransaction,
+    took: Duration,
+    cause: &ChangeError,
+) -> Result<(), Outcome> {
+    match while_reportable(job, target.rollback(transaction)).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(RollbackError::TransactionEnded)) => Err(job.transaction_ended(took, cause).await),
+        Some(Err(RollbackError::Unknown(error))) => Err(job.rollback_unknown(cause, &with_sources(&error))),
+        None => Err(job.rollback_unknown(cause, "the target did not answer in time")),
+    }
+}
+
+/// `None` if it takes longer than the result of the change can be reported.
+async fn while_reportable<T>(job: &Job<'_>, work: impl Future<Output = T>) -> Option<T> {
+    let until = job.execution.lease.report_until();
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout_at(until(), &mut work).await {
+            Ok(done) => return Some(done),
+            // The lease was extended meanwhile.
+            Err(_) if until() > Instant::now() => {}
+            Err(_) => return None,
+        }
     }
 }
 
@@ -214,12 +247,22 @@ impl Job<'_> {
     /// Reports success. The flag: acknowledged, and counted.
     async fn applied(&self, fact: &Fact<'_>) -> (Outcome, bool) {
         match self.report(fact).await {
-            Ok(answer) => (
+            // The change may be running a second time at this moment: the application must not start on it.
+            Ok(answer) if answer.late => {
+                let message = "the change was applied, but that is recorded as evidence only: another execution or a \
+                               person has written about it since. Before the next start, compare the target system \
+                               with the change's history on the server";
+                (
+                    self.failure(ChangeStatus::Failed, "RECORDED_LATE", message.to_owned()),
+                    false,
+                )
+            }
+            Ok(_) => (
                 Outcome {
                     status: ChangeStatus::Applied,
                     error: None,
                 },
-                !answer.late,
+                true,
             ),
             Err(error) => {
                 let message = format!("the change was applied, but that could not be recorded: {error}");
@@ -252,13 +295,53 @@ impl Job<'_> {
         }
         let error = ChangeError::from("the lock was lost before the change was begun".to_owned());
         tracing::error!(error = %trace::one_line(&error), "not applied");
-        let _ = self.report(&Fact::failed(Duration::ZERO, &error)).await;
-        let _ = self.report(&Fact::never_begun()).await;
+        self.report_never_begun(&error).await;
         Some(self.failure(ChangeStatus::RolledBack, "LOCK_LOST", trace::one_line(&error)))
     }
 
-    fn not_started(&self, error: &Error) -> Outcome {
+    /// What it did before its own `COMMIT` stayed, and nobody knows how much that is: a person has to look. It is reported
+    /// as a rollback that failed, which it is, for `STARTED` alone could be taken for an attempt of which nothing was
+    /// committed, where the server is told to trust that there is no mark.
+    async fn transaction_ended(&self, took: Duration, cause: &ChangeError) -> Outcome {
+        let _ = self.report(&Fact::rollback_impossible(took, cause)).await;
+        self.outcome_unknown(
+            "TRANSACTION_ENDED",
+            &format!(
+                "the change ended its transaction by itself, by a COMMIT or ROLLBACK of its own, so some of what it \
+                 did may have stayed; it ended with: {}",
+                trace::one_line(cause)
+            ),
+        )
+    }
+
+    /// The log stays at `STARTED`.
+    fn rollback_unknown(&self, cause: &ChangeError, why: &str) -> Outcome {
+        self.outcome_unknown(
+            "ROLLBACK_OUTCOME_UNKNOWN",
+            &format!(
+                "the change failed, and whether it was rolled back is not known: {why}; it had failed with: {}",
+                trace::one_line(cause)
+            ),
+        )
+    }
+
+    fn outcome_unknown(&self, error_type: &str, what: &str) -> Outcome {
+        tracing::error!(error_type, "{what}");
+        let message = format!(
+            "{what}. Check in the target system what is there, complete or undo it by hand, and record on the server \
+             that the change is applied or rolled back"
+        );
+        self.failure(ChangeStatus::Failed, error_type, message)
+    }
+
+    /// An unanswered `STARTED` may have been recorded all the same, and then a person would have to decide about a
+    /// change that never ran. A refused one was not, and what the server refuses is not contradicted.
+    async fn not_started(&self, error: &Error) -> Outcome {
         tracing::error!(%error, "not started, because the server did not acknowledge it");
+        if error.is_in_doubt() && error.status() != Some(409) {
+            let why = ChangeError::from(format!("its start was not acknowledged: {error}"));
+            self.report_never_begun(&why).await;
+        }
         let name = if error.is_start_refused() {
             "START_REFUSED"
         } else {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CommitError, Mark, MarkError, MarkScope, TargetFuture, TransactionalTarget};
+use super::{CommitError, Mark, MarkError, MarkScope, RollbackError, TargetFuture, TransactionalTarget};
 
 /// An open transaction of some target.
 pub(crate) type AnyTransaction = Box<dyn Any + Send>;
@@ -28,7 +28,10 @@ pub(crate) trait AnyTarget: Send + Sync {
         &self,
         transaction: AnyTransaction,
     ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send + '_>>;
-    fn rollback(&self, transaction: AnyTransaction) -> TargetFuture<'_, ()>;
+    fn rollback(
+        &self,
+        transaction: AnyTransaction,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>>;
     fn was_committed<'a>(
         &'a self,
         scope: MarkScope,
@@ -81,7 +84,10 @@ impl<T: TransactionalTarget> AnyTarget for T {
         TransactionalTarget::commit(self, own::<T>(transaction))
     }
 
-    fn rollback(&self, transaction: AnyTransaction) -> TargetFuture<'_, ()> {
+    fn rollback(
+        &self,
+        transaction: AnyTransaction,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>> {
         TransactionalTarget::rollback(self, own::<T>(transaction))
     }
 

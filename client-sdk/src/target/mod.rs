@@ -131,8 +131,15 @@ pub trait TransactionalTarget: Send + Sync + 'static {
         transaction: Self::Transaction,
     ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send + '_>>;
 
-    /// Ends a transaction without effect.
-    fn rollback(&self, transaction: Self::Transaction) -> TargetFuture<'_, ()>;
+    /// Ends a transaction without effect. `Ok` only if it is certain that nothing of what the change did has stayed:
+    /// the log then says "rolled back", and the change is applied again at the next start. A change can have ended the
+    /// transaction by itself before it failed, and the connection may be gone.
+    ///
+    /// May take long to find out. The caller stops waiting when the result of the change can no longer be reported.
+    fn rollback(
+        &self,
+        transaction: Self::Transaction,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>>;
 
     /// After a commit of unknown outcome: whether the change's mark is there, once its transaction has ended. Waits
     /// for that no longer than told; an error means that it is still unknown.
@@ -215,6 +222,17 @@ pub enum MarkError {
     /// Anything else.
     #[error(transparent)]
     Failed(#[from] TargetError),
+}
+
+/// Why a transaction cannot be said to have left nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// The change has ended its transaction by itself, so what it did may be there, in part or as a whole.
+    #[error("the change ended its transaction by itself, by a COMMIT or ROLLBACK of its own")]
+    TransactionEnded,
+    /// Nobody knows, for example because the connection was lost and no other could be made.
+    #[error("whether the transaction was rolled back is unknown")]
+    Unknown(#[source] TargetError),
 }
 
 /// How a commit failed.

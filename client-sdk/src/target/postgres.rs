@@ -4,6 +4,12 @@
 //! change that swallowed an SQL error (which leaves the transaction aborted, and PostgreSQL answers `COMMIT` with a
 //! silent rollback) fails at the insert instead of counting as applied. Inserted and never updated, because the
 //! primary key is the judge: a second attempt of the same change waits for the first to end and then fails.
+//!
+//! A change can execute `COMMIT` or `ROLLBACK` itself, as scripts do. Then its work is no longer one thing, whatever
+//! it returns, and must be called neither applied nor rolled back. Two things tell. The transaction's id: the mark is
+//! written and a rollback believed only where it is still the one that was begun, and any connection can be asked what
+//! became of it. And a savepoint at the beginning: after an SQL error the id cannot be asked for, but going back to
+//! the savepoint can, and works only if the transaction is still open.
 
 use std::{
     borrow::Cow,
@@ -18,7 +24,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction}
 use tokio::sync::OnceCell;
 
 use super::{
-    CommitError, Mark, MarkError, MarkOperation, MarkScope, Target, TargetError, TargetFuture,
+    CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError, TargetFuture,
     TransactionalTarget,
 };
 use crate::context::TransactionHandle;
@@ -40,8 +46,18 @@ const FIND_TABLE: &str = "
     JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
     WHERE class.oid = pg_catalog.to_regclass('flamingock_marks')";
 
-/// Ends with the transaction, so that its absence tells that a change has ended it.
-const SIGN_TRANSACTION: &str = "SELECT pg_catalog.set_config('flamingock.transaction', 'open', true)";
+/// Assigns an id where there is none yet, so that it can be asked for later.
+const TRANSACTION_ID: &str = "SELECT pg_catalog.pg_current_xact_id()::text";
+
+/// Of any transaction, from any connection: `in progress`, `committed`, `aborted`, or null for one that is long gone.
+const TRANSACTION_STATUS: &str = "SELECT pg_catalog.pg_xact_status(CAST($1 AS text)::pg_catalog.xid8)";
+
+const SAVE: &str = "SAVEPOINT flamingock_begin";
+const GO_BACK: &str = "ROLLBACK TO SAVEPOINT flamingock_begin";
+/// How [`GO_BACK`] fails outside a transaction, and in another one.
+const NO_SUCH_SAVEPOINT: [&str; 2] = ["25P01", "3B001"];
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Key of the advisory lock under which the table is created: "flamingo" in ASCII.
 const CREATE_TABLE_LOCK: i64 = i64::from_be_bytes(*b"flamingo");
@@ -52,7 +68,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 /// `transactional = false` (for `CREATE INDEX CONCURRENTLY`, say) the pool as `TargetClient<PgPool>`.
 ///
 /// The table `flamingock_marks` is created when the first transactional change has to run, in the first schema of the
-/// connection's search path. A pool of one connection is enough.
+/// connection's search path. A pool of one connection is enough. PostgreSQL 13 or later.
 #[derive(Debug)]
 pub struct PostgresTarget {
     id: Cow<'static, str>,
@@ -78,10 +94,12 @@ struct Database {
 /// }
 /// ```
 ///
-/// It commits when the change returns `Ok`, and only then. A change that executes `COMMIT` or `ROLLBACK` in it fails, and a
-/// person has to look at what it did.
+/// It commits when the change returns `Ok`, and only then. A change that executes `COMMIT` or `ROLLBACK` in it fails
+/// (`TRANSACTION_ENDED`), whatever it returns, and a person has to look at what it did.
 pub struct PgTx {
     transaction: Transaction<'static, Postgres>,
+    /// Absent in a test's.
+    id: Option<String>,
 }
 
 impl PostgresTarget {
@@ -106,7 +124,10 @@ impl From<PostgresTarget> for Target {
 impl PgTx {
     /// A transaction of your own, for calling a change function in a test. Nothing is marked.
     pub fn new(transaction: Transaction<'static, Postgres>) -> Self {
-        Self { transaction }
+        Self {
+            transaction,
+            id: None,
+        }
     }
 
     /// Gives the transaction back.
@@ -177,11 +198,18 @@ impl TransactionalTarget for Database {
         Box::pin(async move {
             let failed = |error| TargetError::new("beginning a transaction", error);
             let mut transaction = self.pool.begin().await.map_err(failed)?;
-            sqlx::query(SIGN_TRANSACTION)
+            let id = sqlx::query_scalar(TRANSACTION_ID)
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(failed)?;
+            sqlx::raw_sql(SAVE)
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed)?;
-            Ok(PgTx { transaction })
+            Ok(PgTx {
+                transaction,
+                id: Some(id),
+            })
         })
     }
 
@@ -197,10 +225,10 @@ impl TransactionalTarget for Database {
             let table = self.make_table().await.map_err(failed)?;
             let statement = format!(
                 "INSERT INTO {table} (environment_id, service_id, change_id, operation) \
-                 SELECT $1, $2, $3, 'APPLIED' \
-                 WHERE pg_catalog.current_setting('flamingock.transaction', true) = 'open'"
+                 SELECT $1, $2, $3, 'APPLIED' WHERE pg_catalog.pg_current_xact_id()::text = $4"
             );
             let inserted = insert(statement, scope, change_id)
+                .bind(transaction.id.clone())
                 .execute(&mut **transaction)
                 .await;
             match inserted {
@@ -229,13 +257,25 @@ impl TransactionalTarget for Database {
         })
     }
 
-    fn rollback(&self, transaction: PgTx) -> TargetFuture<'_, ()> {
+    fn rollback(
+        &self,
+        transaction: PgTx,
+    ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>> {
         Box::pin(async move {
-            transaction
-                .transaction
-                .rollback()
-                .await
-                .map_err(|error| TargetError::new("rolling back", error))
+            let PgTx { mut transaction, id } = transaction;
+            let still_open = is_still_open(&mut transaction, id.as_deref()).await;
+            // Whatever is open now, ours or one that the change began. And the connection is given back, which a pool
+            // of one needs to answer the next question.
+            let ended = transaction.rollback().await;
+            match still_open {
+                // Nothing can commit it any more: a rollback that does not arrive is done when the connection ends.
+                Ok(true) => Ok(()),
+                Ok(false) => Err(RollbackError::TransactionEnded),
+                Err(error) => {
+                    tracing::warn!(%error, ?ended, "the connection was lost; asking for the transaction on another");
+                    self.look_for_abort(id.as_deref()).await
+                }
+            }
         })
     }
 
@@ -300,6 +340,34 @@ impl Database {
         self.find_table().await?.ok_or(sqlx::Error::RowNotFound)
     }
 
+    /// What became of a transaction whose connection was lost. It can take PostgreSQL a while to notice that.
+    ///
+    /// One case stays hidden: a change that executed `ROLLBACK`, committed other work after it, and then lost its
+    /// connection. Only the connection knew of the second transaction.
+    async fn look_for_abort(&self, id: Option<&str>) -> Result<(), RollbackError> {
+        loop {
+            match self.status(id).await {
+                Ok(Some(status)) if status == "aborted" => return Ok(()),
+                Ok(Some(status)) if status == "in progress" => {}
+                Ok(Some(_)) => return Err(RollbackError::TransactionEnded),
+                Ok(None) => {
+                    let error =
+                        TargetError::new("asking for the transaction", "its status is not known any more");
+                    return Err(RollbackError::Unknown(error));
+                }
+                Err(error) => tracing::warn!(%error, "the target cannot be asked yet"),
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    async fn status(&self, id: Option<&str>) -> Result<Option<String>, sqlx::Error> {
+        sqlx::query_scalar(TRANSACTION_STATUS)
+            .bind(id)
+            .fetch_one(&self.pool)
+            .await
+    }
+
     /// A read alone would not do: the lost session may still be committing. Inserting the same key waits until it
     /// has ended, and then either finds the row or could have written it.
     async fn look_for_commit(
@@ -336,6 +404,23 @@ fn insert(
         .bind(scope.environment_id)
         .bind(scope.service_id)
         .bind(change_id)
+}
+
+/// Goes back to where the change began, and tells whether that was still in its own transaction. An error means that
+/// the connection cannot tell.
+async fn is_still_open(
+    transaction: &mut Transaction<'static, Postgres>,
+    id: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    match sqlx::raw_sql(GO_BACK).execute(&mut **transaction).await {
+        Ok(_) => {}
+        Err(error) if NO_SUCH_SAVEPOINT.iter().any(|code| has_code(&error, code)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let current: String = sqlx::query_scalar(TRANSACTION_ID)
+        .fetch_one(&mut **transaction)
+        .await?;
+    Ok(id == Some(&*current))
 }
 
 fn mark(row: &sqlx::postgres::PgRow) -> Result<Mark, TargetError> {

@@ -196,9 +196,16 @@ async fn the_other_calls_of_the_lock() {
     assert_eq!((error.status(), error.attempts()), (Some(404), 1));
     // The first answer is lost, the second finds that it is done.
     server.next(Kind::Release, [Reply::Swallow, Reply::problem(409, "R_LOCK_02")]);
-    client.release("340").await.unwrap();
+    client.release("340", Some(7)).await.unwrap();
+    let queries: Vec<_> = server
+        .calls_of(&Kind::Release)
+        .into_iter()
+        .map(|call| call.query)
+        .collect();
+    assert_eq!(queries, ["fence=7", "fence=7"]);
     server.next(Kind::Release, [Reply::problem(409, "R_LOCK_02")]);
-    assert!(client.release("340").await.unwrap_err().is_lock_held());
+    assert!(client.release("340", None).await.unwrap_err().is_lock_held());
+    assert_eq!(server.calls_of(&Kind::Release)[2].query, "");
 }
 
 #[tokio::test]
@@ -227,4 +234,54 @@ async fn an_empty_answer_is_enough_where_nothing_is_asked() {
             .is_unreadable()
     );
     assert_eq!(entry("a").state, AuditState::Applied);
+}
+
+#[tokio::test]
+async fn a_release_does_not_take_longer_than_its_patience() {
+    let server = FakeServer::start().await;
+    let mut config = ClientConfig::new(&server.url, "fk_secret", "test", "orders");
+    config.request_timeout = Duration::from_secs(30);
+    let client = Client::new(config).unwrap();
+    server.always(Kind::Release, Reply::Hang);
+    let began = Instant::now();
+    let error = client.release("340", Some(7)).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert!(error.is_unanswered() && error.attempts() > 1);
+}
+
+#[tokio::test]
+async fn a_held_request_is_not_cut_off_by_the_time_for_repetitions() {
+    let server = FakeServer::start().await;
+    let mut config = ClientConfig::new(&server.url, "fk_secret", "test", "orders");
+    config.retry_for = Duration::from_secs(1);
+    let client = Client::new(config).unwrap();
+    server.next(Kind::Plan, [Reply::Slow(Duration::from_millis(2300))]);
+    let options = PlanOptions {
+        wait: Duration::from_secs(2),
+        ..PlanOptions::default()
+    };
+    client.plan(&plan_request(), &options).await.unwrap();
+    assert_eq!(server.calls_of(&Kind::Plan).len(), 1);
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused_and_keeps_its_secrets() {
+    let config = |server| ClientConfig::new(server, "fk_secret", "test", "orders");
+    for change in [
+        (|config: &mut ClientConfig| config.retry_for = Duration::MAX) as fn(&mut ClientConfig),
+        |config| config.request_timeout = Duration::MAX,
+        |config| config.request_timeout = Duration::ZERO,
+        |config| config.connect_timeout = Duration::MAX,
+    ] {
+        let mut odd = config("http://localhost:8080");
+        change(&mut odd);
+        assert!(Client::new(odd).unwrap_err().contains("is not"));
+    }
+    let secret = config("http://mara:geheim@localhost:8080");
+    assert!(!format!("{secret:?}").contains("geheim"));
+    let complaint = Client::new(secret).unwrap_err();
+    assert!(
+        complaint.contains("user name or password") && !complaint.contains("geheim"),
+        "{complaint}"
+    );
 }

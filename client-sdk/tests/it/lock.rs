@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use flamingock::{
-    CancelReason, Cancellation, ChangeError, ChangeStatus, Stage, StageState, StartErrorKind, Target, change,
+    CancelReason, Cancellation, ChangeError, ChangeStatus, Flamingock, Stage, StageState, StartErrorKind,
+    Target, change,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{FakeServer, IMPATIENT, Kind, Log, Reply, step};
+use crate::support::{FakeServer, IMPATIENT, Kind, Log, Reply, Step, step};
 
 #[change(id = "patient", order = "0001", target = "shell", recovery = "always_retry")]
 async fn patient(stop: Cancellation) -> Result<(), ChangeError> {
@@ -66,6 +67,11 @@ async fn a_refused_extension_signals_the_change_and_begins_no_other() {
             reason: CancelReason::LockLost
         }
     ));
+    let steps = error.next_steps();
+    assert!(
+        steps.contains("Check the connection") && steps.contains("asks for a person's decision"),
+        "also for what failed: {steps}"
+    );
     assert_eq!(
         error.report().change("b").unwrap().status,
         ChangeStatus::NotReached
@@ -139,6 +145,10 @@ async fn a_change_that_does_not_look_may_finish_and_the_rest_of_its_stage_is_not
     assert_eq!(report.stages[0].state, StageState::Failed);
     assert_eq!(report.stages[0].error.as_ref().unwrap().error_type, "CANCELLED");
     assert!(error.next_steps().contains("Check the connection"), "{error}");
+    assert!(
+        !error.next_steps().contains("recorded"),
+        "nothing is promised: {error}"
+    );
 }
 
 #[tokio::test]
@@ -238,4 +248,100 @@ async fn a_release_that_fails_is_only_a_warning() {
         .run()
         .await
         .unwrap();
+}
+
+fn slow(millis: u64) -> Step {
+    step("slow", "0001").does(move |_| {
+        Box::pin(async move {
+            sleep(Duration::from_millis(millis)).await;
+            Ok(())
+        })
+    })
+}
+
+/// One change that takes that long, on a server of which attempts may stay unanswered for as long as the default.
+fn one_slow_change(server: &FakeServer, millis: u64) -> Flamingock {
+    server
+        .app()
+        .request_timeout(Duration::from_secs(30))
+        .target(Target::non_transactional("shell", Log::default()))
+        .stage(Stage::new("s").change(slow(millis)))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn one_unanswered_attempt_of_any_call_loses_neither_the_start_nor_the_lock() {
+    let audit = |state: &str| Kind::Audit(state.into());
+    let kinds = [
+        Kind::Token,
+        Kind::Digest,
+        Kind::Plan,
+        audit("STARTED"),
+        Kind::Extend,
+        audit("APPLIED"),
+        Kind::Release,
+    ];
+    let runs = kinds.map(|kind| async move {
+        let server = FakeServer::start().await;
+        server.next(kind.clone(), [Reply::Hang]);
+        let began = Instant::now();
+        let report = one_slow_change(&server, 3500).run().await;
+        let took = began.elapsed();
+        assert_eq!(
+            report.map(|report| report.applied_changes).ok(),
+            Some(1),
+            "{kind:?}"
+        );
+        assert!(server.calls_of(&kind).len() > 1, "{kind:?}");
+        assert!(took < Duration::from_secs(8), "{kind:?}: {took:?}");
+    });
+    futures_util::future::join_all(runs).await;
+}
+
+#[tokio::test]
+async fn the_first_beat_is_counted_from_the_request_for_the_lock() {
+    let server = FakeServer::start().await;
+    server.next(Kind::Plan, [Reply::Slow(Duration::from_millis(900))]);
+    one_slow_change(&server, 500).run().await.unwrap();
+    let asked = server.calls_of(&Kind::Plan)[0].at;
+    let beat = server.calls_of(&Kind::Extend)[0].at - asked;
+    assert!(beat < Duration::from_millis(1300), "{beat:?}");
+
+    // More than a third of the lease is over when the answer comes.
+    let server = FakeServer::start().await;
+    server.next(Kind::Plan, [Reply::Slow(Duration::from_millis(1800))]);
+    one_slow_change(&server, 500).run().await.unwrap();
+    let asked = server.calls_of(&Kind::Plan)[0].at;
+    let beat = server.calls_of(&Kind::Extend)[0].at - asked;
+    assert!(beat < Duration::from_millis(2100), "at once: {beat:?}");
+}
+
+#[tokio::test]
+async fn an_extension_of_another_grant_is_a_lost_lock() {
+    let server = FakeServer::start().await;
+    let extended = json!({"status": "EXTENDED", "lock":
+        {"key": "340", "owner": "me", "acquisitionId": "x", "acquiredForMillis": 3000, "fence": 8}});
+    server.always(Kind::Extend, Reply::Json(200, extended));
+    let error = server
+        .app()
+        .runner_id("me")
+        .target(Target::non_transactional("shell", Log::default()))
+        .stage(Stage::new("one").change(patient))
+        .build()
+        .unwrap()
+        .run()
+        .await
+        .unwrap_err();
+    let change = error.report().change("patient").unwrap();
+    let message = &change.error.as_ref().unwrap().message;
+    assert!(message.contains("the lock was lost"), "{message}");
+}
+
+#[tokio::test]
+async fn a_release_names_its_grant() {
+    let server = FakeServer::start().await;
+    one_slow_change(&server, 0).run().await.unwrap();
+    let release = &server.calls_of(&Kind::Release)[0];
+    assert_eq!((&*release.path, &*release.query), ("/api/v1/340/lock", "fence=7"));
 }

@@ -483,7 +483,11 @@ async fn a_change_that_commits_by_itself_is_found_out() {
     let error = app.run().await.unwrap_err();
     let change = error.report().change("script").unwrap();
     assert_eq!(change.error.as_ref().unwrap().error_type, "TRANSACTION_ENDED");
-    assert_eq!(server.audit(), ["script STARTED"], "a person has to look");
+    assert_eq!(
+        server.audit(),
+        ["script STARTED", "script ROLLBACK_FAILED"],
+        "a person has to look"
+    );
     assert_eq!(database.marks().await, Vec::<String>::new());
 }
 
@@ -509,4 +513,116 @@ async fn a_script_that_empties_the_search_path_does_not_hide_the_marks() {
     let last = server.calls_of(&Kind::Plan).pop().unwrap();
     let stage = &last.body["clientSubmission"]["blocks"][0]["stages"][0];
     assert_eq!(stage["changes"][0]["ongoingStatus"], "APPLIED");
+}
+
+/// Runs a change that executes a script and then does as told; the row of a `ledger` tells whether it left something.
+async fn run_script(database: &Database, script: &'static str, then: Then) -> (FakeServer, StartError) {
+    struct Script(&'static str, Then);
+
+    #[change(id = "script", order = "0001", target = "db")]
+    async fn scripted(tx: &mut PgTx, script: Dep<Script>) -> Result<(), sqlx::Error> {
+        let Script(sql, then) = &*script;
+        let done = sqlx::raw_sql(*sql).execute(&mut **tx).await;
+        match then {
+            Then::Tells => done.map(|_| ()),
+            Then::IsSilent => Ok(()),
+            Then::Panics => panic!("as told"),
+        }
+    }
+    sqlx::query("CREATE TABLE ledger (id bigint)")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let server = FakeServer::start().await;
+    let error = app(&server, &database.pool)
+        .dependency(Script(script, then))
+        .stage(Stage::new("schema").change(scripted))
+        .build()
+        .unwrap()
+        .run()
+        .await
+        .unwrap_err();
+    (server, error)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// Returns the script's error.
+    Tells,
+    /// Returns `Ok`, whatever happened.
+    IsSilent,
+    Panics,
+}
+
+#[tokio::test]
+async fn a_change_that_ended_its_transaction_and_failed_is_not_called_rolled_back() {
+    for (script, then) in [
+        ("INSERT INTO ledger VALUES (1); COMMIT; SELECT 1 / 0", Then::Tells),
+        (
+            "BEGIN; INSERT INTO ledger VALUES (1); COMMIT; BEGIN; SELECT 1 / 0; COMMIT",
+            Then::Tells,
+        ),
+        ("INSERT INTO ledger VALUES (1); COMMIT", Then::Panics),
+        ("INSERT INTO ledger VALUES (1); COMMIT; BEGIN", Then::Panics),
+        (
+            "INSERT INTO ledger VALUES (1); COMMIT; BEGIN; SELECT 1 / 0",
+            Then::IsSilent,
+        ),
+        // Its own transaction was rolled back, what it did afterwards was not.
+        ("ROLLBACK; INSERT INTO ledger VALUES (1)", Then::Panics),
+        (
+            "ROLLBACK; BEGIN; INSERT INTO ledger VALUES (1); COMMIT; BEGIN; SELECT 1 / 0",
+            Then::Tells,
+        ),
+        (
+            "INSERT INTO ledger VALUES (1); COMMIT AND CHAIN; SELECT 1 / 0",
+            Then::IsSilent,
+        ),
+        (
+            "INSERT INTO ledger VALUES (1); COMMIT; BEGIN; SAVEPOINT flamingock_begin; SELECT 1 / 0",
+            Then::Tells,
+        ),
+        // Nobody can be asked on the connection any more.
+        (
+            "INSERT INTO ledger VALUES (1); COMMIT; SELECT pg_terminate_backend(pg_backend_pid())",
+            Then::Tells,
+        ),
+    ] {
+        let database = Database::new().await;
+        let (server, error) = run_script(&database, script, then).await;
+        let change = error.report().change("script").unwrap();
+        let failure = change.error.as_ref().unwrap();
+        assert_eq!(
+            server.audit(),
+            ["script STARTED", "script ROLLBACK_FAILED"],
+            "{script} {then:?}: a person has to look"
+        );
+        assert_eq!(failure.error_type, "TRANSACTION_ENDED", "{script} {then:?}");
+        assert_eq!(change.status, ChangeStatus::Failed);
+        assert_eq!(
+            database.number("SELECT count(*) FROM ledger").await,
+            1,
+            "{script}"
+        );
+        assert_eq!(database.marks().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_change_is_rolled_back_and_known_to_be() {
+    for script in [
+        "INSERT INTO ledger VALUES (1); SELECT pg_terminate_backend(pg_backend_pid())",
+        // Savepoints of its own are its own affair.
+        "SAVEPOINT s; INSERT INTO ledger VALUES (1); RELEASE SAVEPOINT s; SELECT 1 / 0",
+        "SAVEPOINT s; INSERT INTO ledger VALUES (1); ROLLBACK TO SAVEPOINT s; SELECT 1 / 0",
+    ] {
+        let database = Database::new().await;
+        let (server, error) = run_script(&database, script, Then::Tells).await;
+        assert_eq!(
+            server.audit(),
+            ["script STARTED", "script FAILED", "script ROLLED_BACK"],
+            "{script}: {error}"
+        );
+        assert_eq!(database.number("SELECT count(*) FROM ledger").await, 0);
+    }
 }

@@ -510,3 +510,26 @@ async fn a_run_can_be_spawned() {
         .unwrap();
     assert_eq!(report.applied_changes, 3);
 }
+
+#[tokio::test]
+async fn two_runs_of_one_value_take_turns() {
+    let (server, log) = (FakeServer::start().await, Log::default());
+    let slow = step("slow", "0001").does(|client| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            client.expect("outside a transaction").note("done");
+            Ok(())
+        })
+    });
+    let app = server
+        .app()
+        .target(Target::non_transactional("shell", log.clone()))
+        .stage(Stage::new("s").change(slow))
+        .build()
+        .unwrap();
+    let (one, other) = tokio::join!(app.run(), app.run());
+    let mut statuses = [one.unwrap().status, other.unwrap().status];
+    statuses.sort_by_key(|status| *status == RunStatus::NoChanges);
+    assert_eq!(statuses, [RunStatus::Success, RunStatus::NoChanges]);
+    assert_eq!(log.lines(), ["apply slow", "done"]);
+}

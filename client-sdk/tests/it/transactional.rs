@@ -238,7 +238,7 @@ async fn an_ambiguous_commit_that_cannot_be_settled_leaves_started() {
 async fn a_target_that_fails_at_begin_or_mark_left_nothing() {
     for broken in ["begin", "write_mark"] {
         let (server, database) = (FakeServer::start().await, FakeDatabase::new());
-        database.with(|contents| contents.broken = vec![broken, "rollback"]);
+        database.with(|contents| contents.broken = vec![broken]);
         let error = run(&server, &database, add_column()).await.unwrap_err();
         assert_eq!(
             change(error.report()).status,
@@ -255,6 +255,123 @@ async fn a_target_that_fails_at_begin_or_mark_left_nothing() {
         );
         assert_eq!(database.rows(), Vec::<String>::new());
     }
+}
+
+/// The changes whose transaction is rolled back: each fails at another place.
+fn failing() -> [(Step, &'static [&'static str]); 2] {
+    [
+        (add_column().fails("no such type"), &[]),
+        (add_column(), &["write_mark"]),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_not_known_to_be_rolled_back_is_not_called_so() {
+    for (ended_by_itself, error_type) in [(true, "TRANSACTION_ENDED"), (false, "ROLLBACK_OUTCOME_UNKNOWN")] {
+        for (change_unit, broken) in failing() {
+            let (server, database) = (FakeServer::start().await, FakeDatabase::new());
+            database.with(|contents| {
+                contents.ended_by_itself = ended_by_itself;
+                contents.broken = [broken, &["rollback"]].concat();
+            });
+            let error = run(&server, &database, change_unit).await.unwrap_err();
+            let recorded: &[&str] = if ended_by_itself {
+                // What is known to have stayed is not taken for an attempt that never committed.
+                &["add-column STARTED", "add-column ROLLBACK_FAILED"]
+            } else {
+                &["add-column STARTED"]
+            };
+            assert_eq!(
+                server.audit(),
+                recorded,
+                "{error_type} {broken:?}: a person has to look"
+            );
+            let change = change(error.report());
+            assert_eq!(change.status, ChangeStatus::Failed);
+            let error = change.error.unwrap();
+            assert_eq!(error.error_type, error_type);
+            assert!(
+                error.message.contains("Check in the target system"),
+                "{}",
+                error.message
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_lock_an_absent_mark_proves_nothing() {
+    let (server, database) = (FakeServer::start().await, FakeDatabase::new());
+    server.always(Kind::Extend, Reply::problem(409, "R_LOCK_01"));
+    // The first look that works comes after the heartbeat's refusal, one second into the lease.
+    database.with(|contents| (contents.commit, contents.looks_that_fail) = (Commit::BreaksBefore, 8));
+    let error = run(&server, &database, add_column()).await.unwrap_err();
+    assert_eq!(
+        server.audit(),
+        ["add-column STARTED"],
+        "the next runner may have removed the mark"
+    );
+    assert_eq!(
+        change(error.report()).error.unwrap().error_type,
+        "COMMIT_OUTCOME_UNKNOWN"
+    );
+}
+
+/// Someone has decided about a change of which a mark was left, and it is to be applied anew.
+fn executes_with_marks_settled() -> Reply {
+    Reply::Json(
+        201,
+        json!({
+            "action": "EXECUTE", "executionId": 5, "synchronizedMarks": true,
+            "lock": {"key": "340", "owner": "me", "acquisitionId": "x", "acquiredForMillis": 3000, "fence": 7},
+            "stages": [{"name": "schema", "order": 0, "changes": [{"id": "add-column", "action": "APPLY"}]}],
+            "pipelineResult": {"stages": []}
+        }),
+    )
+}
+
+fn with_a_mark() -> FakeDatabase {
+    let database = FakeDatabase::new();
+    database.with(|contents| {
+        contents.marks.insert("add-column".into(), MarkOperation::Applied);
+    });
+    database
+}
+
+#[tokio::test]
+async fn nothing_is_applied_beside_a_mark_that_should_be_gone() {
+    let (server, database) = (FakeServer::start().await, with_a_mark());
+    server.next(Kind::Plan, [executes_with_marks_settled()]);
+    database.with(|contents| contents.broken = vec!["clear_marks"]);
+    let error = run(&server, &database, add_column()).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), StartErrorKind::Target { target, .. } if target == "db"),
+        "{error}"
+    );
+    assert_eq!(server.audit(), Vec::<String>::new());
+    assert_eq!(database.rows(), Vec::<String>::new());
+    assert_eq!(server.calls_of(&Kind::Plan).len(), 1);
+    assert_eq!(server.calls_of(&Kind::Release).len(), 1, "the lock is given back");
+}
+
+#[tokio::test]
+async fn the_lease_is_extended_while_marks_are_removed() {
+    let (server, database) = (FakeServer::start().await, with_a_mark());
+    server.next(Kind::Plan, [executes_with_marks_settled()]);
+    database.with(|contents| contents.clearing_takes = Duration::from_millis(1500));
+    let app = server
+        .app()
+        .runner_id("me")
+        .target(Target::transactional("db", database.clone()));
+    app.stage(Stage::new("schema").change(add_column().on("db")))
+        .build()
+        .unwrap()
+        .run()
+        .await
+        .unwrap();
+    let begun = server.calls_of(&Kind::Audit("STARTED".into()))[0].at;
+    assert!(server.calls_of(&Kind::Extend)[0].at < begun);
+    assert_eq!(database.rows(), ["add-column"]);
 }
 
 #[tokio::test]
@@ -279,7 +396,7 @@ async fn a_mark_that_stays_is_only_a_warning() {
 }
 
 #[tokio::test]
-async fn a_result_recorded_as_late_keeps_the_mark() {
+async fn a_result_recorded_as_late_is_no_success_and_keeps_the_mark() {
     let (server, database) = (FakeServer::start().await, FakeDatabase::new());
     server.next(
         Kind::Audit("APPLIED".into()),
@@ -299,8 +416,11 @@ async fn a_result_recorded_as_late_keeps_the_mark() {
             ),
         ],
     );
-    run(&server, &database, add_column()).await.unwrap();
+    let error = run(&server, &database, add_column()).await.unwrap_err();
     assert_eq!(database.marks(), ["add-column"]);
+    let change = change(error.report());
+    assert_eq!(change.status, ChangeStatus::Failed);
+    assert_eq!(change.error.unwrap().error_type, "RECORDED_LATE");
 }
 
 #[tokio::test]

@@ -162,6 +162,9 @@ fn settings_that_make_no_sense() {
             .lease(Duration::from_millis(10))
             .wait_for_lock(Duration::from_hours(100))
             .poll_every(Duration::ZERO)
+            .connect_timeout(Duration::ZERO)
+            .request_timeout(Duration::MAX)
+            .retry_for(Duration::MAX)
             .dependency(1u8)
             .dependency(2u8),
     );
@@ -172,6 +175,9 @@ fn settings_that_make_no_sense() {
             "lease: 10ms is not between 1 s and 1 h",
             "wait for the lock: 360000s is not at most 24 h",
             "poll interval: 0ns is not between 100 ms and 1 min",
+            "connect timeout: 0ns is not between 10 ms and 1 h",
+            "request timeout: 18446744073709551615.999999999s is not between 10 ms and 1 h",
+            "time to repeat calls: 18446744073709551615.999999999s is not at most 24 h",
         ]
     );
 }
@@ -198,4 +204,24 @@ fn what_is_missing_says_how_to_give_it() {
         .build()
         .unwrap_err();
     assert!(matches!(error.problems(), [Problem::Server(_)]), "{error}");
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_and_never_shown() {
+    let builder = Flamingock::builder("http://mara:geheim@localhost:8080");
+    assert!(!format!("{builder:?}").contains("geheim"), "{builder:?}");
+    let error = builder
+        .token("t")
+        .environment("e")
+        .service("s")
+        .build()
+        .unwrap_err();
+    assert!(matches!(error.problems(), [Problem::Server(_)]), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("must not carry a user name or password"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("geheim"), "{error}");
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use flamingock::{
-    CommitError, Mark, MarkError, MarkOperation, MarkScope, TargetError, TargetFuture, TransactionHandle,
-    TransactionalTarget,
+    CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, TargetError, TargetFuture,
+    TransactionHandle, TransactionalTarget,
 };
 
 use super::Log;
@@ -33,6 +33,10 @@ pub(crate) struct Contents {
     pub(crate) marks: BTreeMap<String, MarkOperation>,
     pub(crate) commit: Commit,
     pub(crate) broken: Vec<&'static str>,
+    /// The change has executed a `COMMIT` of its own.
+    pub(crate) ended_by_itself: bool,
+    /// How long removing marks takes.
+    pub(crate) clearing_takes: Duration,
     /// How often looking for a mark fails before it works.
     pub(crate) looks_that_fail: usize,
     pub(crate) prepared: usize,
@@ -189,8 +193,18 @@ impl TransactionalTarget for FakeDatabase {
         })
     }
 
-    fn rollback(&self, _: FakeTx) -> TargetFuture<'_, ()> {
-        Box::pin(async move { self.check("rollback") })
+    fn rollback(&self, _: FakeTx) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>> {
+        Box::pin(async move {
+            if self
+                .contents
+                .lock()
+                .expect("no test panics inside")
+                .ended_by_itself
+            {
+                return Err(RollbackError::TransactionEnded);
+            }
+            self.check("rollback").map_err(RollbackError::Unknown)
+        })
     }
 
     fn was_committed<'a>(&'a self, _: MarkScope, change_id: &'a str, _: Duration) -> TargetFuture<'a, bool> {
@@ -207,6 +221,12 @@ impl TransactionalTarget for FakeDatabase {
 
     fn clear_marks<'a>(&'a self, _: MarkScope, change_ids: &'a [String]) -> TargetFuture<'a, ()> {
         Box::pin(async move {
+            let takes = self
+                .contents
+                .lock()
+                .expect("no test panics inside")
+                .clearing_takes;
+            tokio::time::sleep(takes).await;
             self.check("clear_marks")?;
             self.with(|contents| contents.marks.retain(|id, _| !change_ids.contains(id)));
             Ok(())

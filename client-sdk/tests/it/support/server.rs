@@ -49,6 +49,8 @@ pub(crate) enum Reply {
     Json(u16, Value),
     Text(u16, &'static str),
     RetryAfter(u16, u64),
+    /// The usual, after some time.
+    Slow(Duration),
     /// Does nothing and never answers.
     Hang,
     /// Does what it should, and the answer is lost.
@@ -173,11 +175,15 @@ async fn answer(
         let mut inner = inner.lock().expect("no test panics inside");
         inner.calls.push(call.clone());
         let reply = inner.reply(&call);
-        let usual = matches!(reply, Reply::Usual | Reply::Swallow).then(|| inner.usual(&call));
+        let usual =
+            matches!(reply, Reply::Usual | Reply::Slow(_) | Reply::Swallow).then(|| inner.usual(&call));
         (reply, usual)
     };
+    if let Reply::Slow(takes) = reply {
+        tokio::time::sleep(takes).await;
+    }
     match reply {
-        Reply::Usual => usual
+        Reply::Usual | Reply::Slow(_) => usual
             .map(|(status, body)| json_response(status, &body))
             .expect("computed"),
         Reply::Json(status, body) => json_response(status, &body),
