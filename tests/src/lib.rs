@@ -8,7 +8,8 @@
 //! * [`Pipeline`]: what a runner submits.
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
 //! * [`Java`], [`JavaApplication`]: the same with the Java SDK.
-//! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s.
+//! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
+//!   [`Mischief`].
 //! * [`eventually`]: waits for a state, never for a duration.
 
 mod application;
@@ -33,7 +34,7 @@ pub use http::{Answer, Call, read_answer};
 pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;
 pub use postgres::{Cluster, Database};
-pub use proxy::{HttpProxy, PostgresProxy, Side, Trap};
+pub use proxy::{HttpProxy, Mischief, PostgresProxy, Side, Trap};
 pub use scenario::{Ending, Kind, Scenario, Undo};
 pub use server::TestServer;
 pub use tenants::{Tokens, generate as new_token, tokens};

@@ -49,9 +49,7 @@ impl JavaApplication {
             java,
             module,
             effects: files::scratch().join(files::unique("effects")),
-            settings: settings
-                .map(|(name, value)| (name, value.to_owned()))
-                .into(),
+            settings: settings.map(|(name, value)| (name, value.to_owned())).into(),
         }
     }
 
@@ -131,7 +129,10 @@ impl JavaApplication {
             .args(OPTIONS)
             .arg("-cp")
             .arg(std::env::join_paths(paths).expect("no path has a separator in it"))
-            .arg(format!("{}.Main", self.module.split('-').next().unwrap_or_default()))
+            .arg(format!(
+                "{}.Main",
+                self.module.split('-').next().unwrap_or_default()
+            ))
             // What the variables hold is UTF-8.
             .env("LC_ALL", "C.UTF-8")
             .env("INTEROP_SERVER", server)
@@ -166,10 +167,7 @@ impl Jvm {
     pub async fn ended(&self) -> (bool, String) {
         let status = eventually_within(LIMIT, "the JVM ends", async || self.process().ended()).await;
         let process = self.process();
-        (
-            status.success(),
-            format!("{}{}", process.output(), process.log()),
-        )
+        (status.success(), format!("{}{}", process.output(), process.log()))
     }
 
     pub async fn serves(&self) {

@@ -85,7 +85,10 @@ fn compile(version: &str, directory: &Path, many: &Path) -> Result<(), Obstacle>
     }
     let is_missing = NOT_SERVED.iter().any(|words| last.contains(words));
     if is_missing && !last.contains("COMPILATION ERROR") {
-        let lines: Vec<&str> = last.lines().filter(|line| line.starts_with("[ERROR] F")).collect();
+        let lines: Vec<&str> = last
+            .lines()
+            .filter(|line| line.starts_with("[ERROR] F"))
+            .collect();
         return Err(Obstacle::Missing(format!(
             "Maven cannot get version {version} or something that it needs:\n{}\nReach a registry that has it; or \
              compile it from its public source with tests/interop-java/sdk-from-source, which says how.",

@@ -27,7 +27,9 @@ impl Java {
         known
             .await
             .expect("looking for Java does not panic")
-            .unwrap_or_else(|error| panic!("the applications for the SDK {version} cannot be built:\n{error}"))
+            .unwrap_or_else(|error| {
+                panic!("the applications for the SDK {version} cannot be built:\n{error}")
+            })
     }
 
     /// A broken build is an error, and stays one.
@@ -35,11 +37,13 @@ impl Java {
         type Known = BTreeMap<&'static str, Result<Option<&'static Java>, String>>;
         static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(version).or_insert_with(|| match build::build(version) {
-            Ok(directory) => Ok(Some(Box::leak(Box::new(Self { version, directory })))),
-            Err(Obstacle::Missing(what)) => skip::skip(&what).map(|()| None),
-            Err(Obstacle::Broken(error)) => Err(error),
-        });
+        let entry = known
+            .entry(version)
+            .or_insert_with(|| match build::build(version) {
+                Ok(directory) => Ok(Some(Box::leak(Box::new(Self { version, directory })))),
+                Err(Obstacle::Missing(what)) => skip::skip(&what).map(|()| None),
+                Err(Obstacle::Broken(error)) => Err(error),
+            });
         entry.clone()
     }
 

@@ -2,7 +2,7 @@
 
 use flamingock_tests::{Java, TestServer};
 
-use crate::applied;
+use crate::{applied, effects, recorded};
 
 const RATES: &str = "règle 100%+TVA/été";
 const RATE: &str = "a b/c+d %2F=ñ";
@@ -13,10 +13,7 @@ async fn names_with_accents_spaces_and_signs_arrive_as_they_are(java: &'static J
     let application = java.application("names").with("SERVICE", service);
     for _ in 0..2 {
         application.serves(&server.url()).await;
-        assert_eq!(
-            application.effects(),
-            [format!("applied {RATES}"), format!("applied {RATE}")]
-        );
+        assert_eq!(application.effects(), effects(&[RATES, RATE]));
         let (runner, operator) = (server.runner(service).await, server.operator());
         assert!(operator.verification(&runner).await.intact);
         let entries = operator.audit(&runner).await;
@@ -44,9 +41,8 @@ async fn five_hundred_changes_are_applied_once_and_in_order(java: &'static Java)
     let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
     for _ in 0..2 {
         application.serves(&server.url()).await;
-        let effects: Vec<_> = changes.iter().map(|change| format!("applied {change}")).collect();
-        assert_eq!(application.effects(), effects);
-        assert_eq!(crate::recorded(&server).await, applied(&changes));
+        assert_eq!(application.effects(), effects(&changes));
+        assert_eq!(recorded(&server).await, applied(&changes));
     }
 }
 

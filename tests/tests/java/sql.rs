@@ -30,7 +30,9 @@ impl Ledger {
     }
 
     async fn marks(&self) -> i64 {
-        self.target.number("SELECT count(*) FROM flamingock_audit_marks").await
+        self.target
+            .number("SELECT count(*) FROM flamingock_audit_marks")
+            .await
     }
 }
 
@@ -42,7 +44,11 @@ async fn change_that_was_committed_before_its_instance_was_killed_is_proven_by_i
     trap.caught().await;
     jvm.kill();
     assert_eq!((ledger.invoices().await, ledger.marks().await), (2, 1));
-    let before = [applied(&["create-invoices"]), entries("load-invoices", &["STARTED"])].concat();
+    let before = [
+        applied(&["create-invoices"]),
+        entries("load-invoices", &["STARTED"]),
+    ]
+    .concat();
     assert_eq!(recorded(&ledger.server).await, before);
 
     for _ in 0..2 {

@@ -56,7 +56,11 @@ async fn token_that_is_revoked_in_the_middle_of_a_run_ends_it_and_what_is_unknow
     assert!(said.contains("R_AUTH_06"), "{said}");
     assert_eq!(
         recorded(&replica).await,
-        [applied(&["create-invoices"]), entries("add-due-date", &["STARTED"])].concat()
+        [
+            applied(&["create-invoices"]),
+            entries("add-due-date", &["STARTED"])
+        ]
+        .concat()
     );
     let renewed = shop.clone().with("TOKEN", &replaced.runner);
     let said = renewed.refuses_to_start(&replica.url()).await;
