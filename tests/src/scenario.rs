@@ -53,7 +53,8 @@ impl Scenario {
             always_retry: false,
             environment: "production".to_owned(),
             service: service.to_owned(),
-            lease_ms: 2_000,
+            // Long enough that a busy machine does not lose it, and short enough to wait for its end.
+            lease_ms: 5_000,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reading what happened: executions, audit entries, the chain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -12,6 +13,9 @@ use crate::store::{Scope, StoreError};
 
 /// Chains verified at once. Each reads a whole history: more of them would take the connections that runners need.
 const VERIFICATIONS_MAX: usize = 2;
+
+/// How long one queues for its turn.
+const VERIFICATION_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct History {
@@ -65,9 +69,10 @@ impl History {
 
     /// The chain recomputed by the database; `None` where nothing was ever recorded.
     pub async fn verify(&self, scope: Scope) -> Result<Option<Verification>, VerifyError> {
-        let permit = Arc::clone(&self.verifications)
-            .try_acquire_owned()
-            .map_err(|_| VerifyError::TooMany)?;
+        let turn = Arc::clone(&self.verifications).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(VERIFICATION_PATIENCE, turn).await else {
+            return Err(VerifyError::TooMany);
+        };
         let pool = self.pool.clone();
         // A task of its own: when the asker hangs up the statement goes on, and so does its claim on a place.
         let verified = tokio::spawn(async move {

@@ -327,6 +327,10 @@ async fn more_requests_than_the_server_may_work_on_queue_and_are_then_turned_awa
         .write_all(&head[..head.len() - 3])
         .await
         .expect("it is sent");
+    flamingock_tests::eventually("the place is taken", async || {
+        (server.metric("flamingock_http_requests_in_flight ").await >= 1.0).then_some(())
+    })
+    .await;
     let answer = runner.lock().await;
     answer.expect_problem(503, "R_GEN_08");
     assert!(answer.header("retry-after").is_some());
