@@ -1,6 +1,7 @@
 //! An application with the Java SDK: what it is told, its starts, and what its changes really did.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -119,16 +120,43 @@ impl JavaApplication {
 
     /// Starts it; `server` may be a proxy's URL.
     pub fn start(&self, server: &str) -> Jvm {
-        let directory = self.java.directory.join(self.module);
-        let dependencies =
-            std::fs::read_to_string(directory.join("classpath")).expect("a module that was built");
-        let mut paths = vec![directory.join("classes")];
-        paths.extend(std::env::split_paths(dependencies.trim()));
+        let archive = self.archive();
+        let options = if archive.exists() {
+            vec![option("SharedArchiveFile", &archive)]
+        } else {
+            Vec::new()
+        };
+        let name = format!("{}-{}", self.module, self.java.version);
+        Jvm {
+            process: Mutex::new(Process::start(&name, &mut self.command(server, &options))),
+        }
+    }
+
+    /// A JVM that finds its classes in an archive needs a third less of the processor. One that is too old to make one
+    /// starts without.
+    pub(super) fn archive_classes(&self) {
+        let archive = self.archive();
+        if !archive.exists() {
+            let nowhere = "http://127.0.0.1:1";
+            let _ = self
+                .command(nowhere, &[option("ArchiveClassesAtExit", &archive)])
+                .output();
+        }
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.java.directory.join(self.module).join("app.jsa")
+    }
+
+    fn command(&self, server: &str, options: &[OsString]) -> Command {
+        let paths = self.java.directory.join(self.module).join("classpath");
+        let paths = std::fs::read_to_string(paths).expect("a module that was built");
         let mut command = Command::new("java");
         command
             .args(OPTIONS)
+            .args(options)
             .arg("-cp")
-            .arg(std::env::join_paths(paths).expect("no path has a separator in it"))
+            .arg(paths)
             .arg(format!(
                 "{}.Main",
                 self.module.split('-').next().unwrap_or_default()
@@ -140,10 +168,7 @@ impl JavaApplication {
         for (name, value) in &self.settings {
             command.env(format!("INTEROP_{name}"), value);
         }
-        let name = format!("{}-{}", self.module, self.java.version);
-        Jvm {
-            process: Mutex::new(Process::start(&name, &mut command)),
-        }
+        command
     }
 
     /// A start that lets the application serve.
@@ -155,6 +180,12 @@ impl JavaApplication {
     pub async fn refuses_to_start(&self, server: &str) -> String {
         self.start(server).refuses_to_start().await
     }
+}
+
+fn option(name: &str, value: &Path) -> OsString {
+    let mut option = OsString::from(format!("-XX:{name}="));
+    option.push(value);
+    option
 }
 
 /// One start, as a process.

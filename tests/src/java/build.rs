@@ -27,7 +27,7 @@ pub enum Obstacle {
     Broken(String),
 }
 
-/// The directory with a directory for each module, of which each has `classes` and a file `classpath`.
+/// The directory with a directory for each module, in which the file `classpath` says what its JVM needs.
 pub fn build(version: &str) -> Result<PathBuf, Obstacle> {
     for (program, argument) in [("java", "-version"), ("mvn", "--version")] {
         run(Command::new(program).arg(argument)).map_err(|problem| {
@@ -53,6 +53,7 @@ pub fn build(version: &str) -> Result<PathBuf, Obstacle> {
     let many = directory.join("many-sources");
     write_many(&many.join("many/changes")).map_err(|error| broken(&many, &error))?;
     compile(version, &directory, &many)?;
+    package(&directory)?;
     fs::write(&stamp, fresh).map_err(|error| broken(&stamp, &error))?;
     Ok(directory)
 }
@@ -98,6 +99,33 @@ fn compile(version: &str, directory: &Path, many: &Path) -> Result<(), Obstacle>
     Err(Obstacle::Broken(last))
 }
 
+/// `app.jar` in each module, and a class path that has no directories: a class archive allows none.
+fn package(directory: &Path) -> Result<(), Obstacle> {
+    let modules = fs::read_dir(directory).map_err(|error| broken(directory, &error))?;
+    for module in modules.flatten().map(|module| module.path()) {
+        let paths = module.join("classpath");
+        let (Ok(dependencies), true) = (fs::read_to_string(&paths), module.join("classes").is_dir()) else {
+            continue;
+        };
+        let mut jar = Command::new("jar");
+        jar.arg("cf").arg(module.join("app.jar"));
+        jar.arg("-C").arg(module.join("classes")).arg(".");
+        run(&mut jar).map_err(Obstacle::Broken)?;
+        let jars = std::env::split_paths(dependencies.trim())
+            .map(|path| {
+                if path.ends_with("classes") {
+                    path.with_file_name("app.jar")
+                } else {
+                    path
+                }
+            })
+            .chain([module.join("app.jar")]);
+        let jars = std::env::join_paths(jars).expect("no path has a separator in it");
+        fs::write(&paths, jars.as_encoded_bytes()).map_err(|error| broken(&paths, &error))?;
+    }
+    Ok(())
+}
+
 fn run(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),
@@ -135,8 +163,10 @@ fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
 /// Whether everything that it was compiled with is still in the local repository.
 fn is_complete(directory: &Path) -> bool {
     let modules = fs::read_dir(directory).into_iter().flatten().flatten();
-    modules
-        .filter_map(|module| fs::read_to_string(module.path().join("classpath")).ok())
+    let paths = modules.filter_map(|module| fs::read_to_string(module.path().join("classpath")).ok());
+    // That of the parent is empty.
+    paths
+        .filter(|paths| !paths.is_empty())
         .all(|paths| std::env::split_paths(&paths).all(|path| path.exists()))
 }
 

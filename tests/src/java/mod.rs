@@ -12,6 +12,9 @@ pub use application::{JavaApplication, Jvm};
 
 use build::Obstacle;
 
+/// The application that most tests start.
+const ARCHIVED: &str = "shop";
+
 /// One version of the SDK, and our applications compiled with it.
 #[derive(Debug)]
 pub struct Java {
@@ -40,7 +43,11 @@ impl Java {
         let entry = known
             .entry(version)
             .or_insert_with(|| match build::build(version) {
-                Ok(directory) => Ok(Some(Box::leak(Box::new(Self { version, directory })))),
+                Ok(directory) => {
+                    let java: &Self = Box::leak(Box::new(Self { version, directory }));
+                    java.application(ARCHIVED).archive_classes();
+                    Ok(Some(java))
+                }
                 Err(Obstacle::Missing(what)) => skip::skip(&what).map(|()| None),
                 Err(Obstacle::Broken(error)) => Err(error),
             });
