@@ -84,19 +84,18 @@ fn compile(version: &str, directory: &Path, many: &Path) -> Result<(), Obstacle>
             break;
         }
     }
-    let is_missing = NOT_SERVED.iter().any(|words| last.contains(words));
-    if is_missing && !last.contains("COMPILATION ERROR") {
-        let lines: Vec<&str> = last
-            .lines()
-            .filter(|line| line.starts_with("[ERROR] F"))
-            .collect();
-        return Err(Obstacle::Missing(format!(
-            "Maven cannot get version {version} or something that it needs:\n{}\nReach a registry that has it; or \
-             compile it from its public source with tests/interop-java/sdk-from-source, which says how.",
-            if lines.is_empty() { last } else { lines.join("\n") }
-        )));
+    let missing: Vec<&str> = last
+        .lines()
+        .filter(|line| NOT_SERVED.iter().any(|words| line.contains(words)))
+        .collect();
+    if missing.is_empty() || last.contains("COMPILATION ERROR") {
+        return Err(Obstacle::Broken(last));
     }
-    Err(Obstacle::Broken(last))
+    Err(Obstacle::Missing(format!(
+        "Maven cannot get version {version} or something that it needs:\n{}\nReach a registry that has it; or compile it \
+         from its public source with tests/interop-java/sdk-from-source, which says how.",
+        missing.join("\n")
+    )))
 }
 
 /// `app.jar` in each module, and a class path that has no directories: a class archive allows none.
