@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Build profile's directory: a test program lies in `deps` below it, the programs in it.
-fn profile_dir() -> PathBuf {
+pub fn profile_dir() -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its program");
     let dir = test.parent().expect("a program lies in a directory");
     if dir.ends_with("deps") {

@@ -7,14 +7,19 @@
 //! * [`Runner`], [`Person`], [`Call`]: who calls, and how; a runner speaks like the Java client.
 //! * [`Pipeline`]: what a runner submits.
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
-//! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s.
+//! * [`Java`], [`JavaApplication`]: the same with the Java SDK.
+//! * [`ServerCommand`]: the server's program with another command than `serve`.
+//! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
+//!   [`Mischief`].
 //! * [`eventually`]: waits for a state, never for a duration.
 
 mod application;
 mod callers;
 mod changes;
+mod command;
 mod files;
 mod http;
+mod java;
 mod pipeline;
 mod postgres;
 mod process;
@@ -27,11 +32,13 @@ mod waiting;
 pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
+pub use command::{Ran, ServerCommand, scratch_file};
 pub use http::{Answer, Call, read_answer};
+pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;
 pub use postgres::{Cluster, Database};
-pub use proxy::{HttpProxy, PostgresProxy, Side, Trap};
+pub use proxy::{HttpProxy, Mischief, PostgresProxy, Side, Trap};
 pub use scenario::{Ending, Kind, Scenario, Undo};
 pub use server::TestServer;
 pub use tenants::{Tokens, generate as new_token, tokens};
-pub use waiting::{eventually, repeatedly};
+pub use waiting::{eventually, eventually_within, repeatedly};

@@ -212,6 +212,14 @@ impl Database {
         }
     }
 
+    /// For JDBC, which knows TCP only: of a database that is reached by a proxy.
+    pub fn jdbc_url(&self) -> String {
+        let (_, authority) = self.credentials.split_once("://").expect("a URL of PostgreSQL");
+        let (user, password) = authority.split_once(':').unwrap_or((authority, ""));
+        let (_, place) = self.url.rsplit_once('@').expect("the URL of a proxied database");
+        format!("jdbc:postgresql://{place}&user={user}&password={password}")
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -13,11 +13,26 @@ pub async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    repeatedly(what, BETWEEN_LOOKS, look).await
+    looking(LIMIT, what, BETWEEN_LOOKS, look).await
+}
+
+/// As [`eventually`], for what takes longer.
+pub async fn eventually_within<T, F>(limit: Duration, what: &str, look: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    looking(limit, what, BETWEEN_LOOKS, look).await
 }
 
 /// As [`eventually`], with a pause of one's own between two looks.
 pub async fn repeatedly<T, F>(what: &str, pause: Duration, look: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    looking(LIMIT, what, pause, look).await
+}
+
+async fn looking<T, F>(limit: Duration, what: &str, pause: Duration, look: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -26,7 +41,7 @@ where
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} in vain: {what}");
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
         tokio::time::sleep(pause).await;
     }
 }

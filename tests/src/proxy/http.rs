@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::mischief::{Mischief, Rules};
 use super::{Side, Trap, Traps};
 use crate::http::{Answer, read_answer, read_headers, read_line};
 
@@ -17,6 +18,7 @@ pub struct HttpProxy {
     /// `127.0.0.1:PORT`
     pub address: String,
     traps: Traps,
+    rules: Rules,
     accepting: JoinHandle<()>,
 }
 
@@ -35,24 +37,25 @@ impl HttpProxy {
     pub async fn to(addresses: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let traps = Traps::default();
+        let (traps, rules) = (Traps::default(), Rules::default());
         let upstreams = Arc::new(Upstreams {
             addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
             next: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn({
-            let traps = traps.clone();
+            let (traps, rules) = (traps.clone(), rules.clone());
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (traps, upstreams) = (traps.clone(), Arc::clone(&upstreams));
+                    let (traps, rules, upstreams) = (traps.clone(), rules.clone(), Arc::clone(&upstreams));
                     // A connection that breaks is what these tests are about.
-                    tokio::spawn(async move { serve(stream, &traps, &upstreams).await });
+                    tokio::spawn(async move { serve(stream, &traps, &rules, &upstreams).await });
                 }
             }
         });
         Self {
             address,
             traps,
+            rules,
             accepting,
         }
     }
@@ -64,6 +67,16 @@ impl HttpProxy {
     /// Catches the next request whose line, of the form `METHOD /path?query STATE`, holds all parts.
     pub fn trap(&self, side: Side, parts: &[&str]) -> Trap {
         self.traps.set(&[], side, parts)
+    }
+
+    /// Does something to the next requests whose lines hold all parts.
+    pub fn mischief(&self, times: usize, mischief: Mischief, parts: &[&str]) {
+        self.rules.add(times, mischief, parts);
+    }
+
+    /// Whether all mischief has been done. A test that ordered some asks at its end.
+    pub fn has_done_its_mischief(&self) -> bool {
+        self.rules.are_spent()
     }
 
     /// The lines of all requests so far.
@@ -78,7 +91,7 @@ impl Drop for HttpProxy {
     }
 }
 
-async fn serve(mut client: TcpStream, traps: &Traps, upstreams: &Upstreams) -> io::Result<()> {
+async fn serve(mut client: TcpStream, traps: &Traps, rules: &Rules, upstreams: &Upstreams) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (read, mut write) = client.split();
     let mut read = BufReader::new(read);
@@ -88,17 +101,41 @@ async fn serve(mut client: TcpStream, traps: &Traps, upstreams: &Upstreams) -> i
         if let Some(snare) = traps.spring(Side::Message, &request.label) {
             snare.hold().await?;
         }
-        let mut upstream = BufReader::new(upstreams.connect().await?);
-        upstream.get_mut().write_all(&request.bytes).await?;
-        let answer = read_answer(&mut upstream).await?;
+        let answer = match rules.take(&request.label) {
+            None => rendered(&upstreams.pass_on(&request).await?),
+            Some(Mischief::Refuse(status)) => gateway_page(status),
+            Some(Mischief::Garble(status)) => {
+                upstreams.pass_on(&request).await?;
+                gateway_page(status)
+            }
+            Some(Mischief::Repeat) => {
+                let first = upstreams.pass_on(&request).await?;
+                upstreams.pass_on(&request).await?;
+                rendered(&first)
+            }
+        };
         if let Some(snare) = traps.spring(Side::Answer, &request.label) {
             snare.hold().await?;
         }
-        write.write_all(&rendered(&answer)).await?;
+        write.write_all(&answer).await?;
     }
 }
 
+/// What gateways say.
+fn gateway_page(status: u16) -> Vec<u8> {
+    let page = "<html><body>The upstream server is not available.</body></html>";
+    let length = page.len();
+    format!("HTTP/1.1 {status} .\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\r\n{page}")
+        .into_bytes()
+}
+
 impl Upstreams {
+    async fn pass_on(&self, request: &Request) -> io::Result<Answer> {
+        let mut upstream = BufReader::new(self.connect().await?);
+        upstream.get_mut().write_all(&request.bytes).await?;
+        read_answer(&mut upstream).await
+    }
+
     async fn connect(&self) -> io::Result<TcpStream> {
         let mut refused = io::ErrorKind::NotConnected.into();
         for _ in &self.addresses {

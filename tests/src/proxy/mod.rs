@@ -5,6 +5,7 @@
 //! connection. So a window of a microsecond inside an application is hit every time, without a hook in it.
 
 mod http;
+mod mischief;
 mod postgres;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use http::HttpProxy;
+pub use mischief::Mischief;
 pub use postgres::PostgresProxy;
 
 /// Which side of the message is held.

@@ -5,6 +5,7 @@ mod audit_chain;
 mod crash_table;
 mod durability;
 mod hostile;
+mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
