@@ -24,6 +24,7 @@ impl Timestamp {
         )
     }
 
+    #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(
             self.0

@@ -12,6 +12,7 @@ const RULES: &[(&str, &[&str])] = &[
             "axum",
             "crate::app",
             "crate::http",
+            "crate::import",
             "crate::jobs",
             "crate::cli",
         ],
@@ -22,12 +23,30 @@ const RULES: &[(&str, &[&str])] = &[
             "flamingock_api_types",
             "axum",
             "crate::http",
+            "crate::import",
             "crate::jobs",
             "crate::cli",
         ],
     ),
-    ("http", &["crate::store", "crate::jobs", "crate::cli"]),
-    ("jobs", &["crate::store", "crate::http", "crate::cli"]),
+    (
+        "http",
+        &["crate::store", "crate::import", "crate::jobs", "crate::cli"],
+    ),
+    (
+        "jobs",
+        &["crate::store", "crate::import", "crate::http", "crate::cli"],
+    ),
+    (
+        "import",
+        &[
+            "flamingock_api_types",
+            "axum",
+            "crate::store",
+            "crate::http",
+            "crate::jobs",
+            "crate::cli",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

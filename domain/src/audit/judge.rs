@@ -99,11 +99,15 @@ fn counts(report: &Report<'_>) -> bool {
             if latest.execution == Some(id) {
                 follows(report.state, latest)
             } else {
-                latest.seq <= planned_at
+                // History ranks before every execution, also where it is told while one runs (W item 6).
+                latest.source == Source::Import || latest.seq <= planned_at
             }
         }
         ReportedExecution::Unknown(id) => latest.execution == Some(id) && follows(report.state, latest),
-        ReportedExecution::Import => latest.source == Source::Import,
+        ReportedExecution::Import { at_ms, latest_at_ms } => {
+            latest.source == Source::Import
+                && !happened_before(report.state, at_ms, latest.state, latest_at_ms)
+        }
     }
 }
 
@@ -122,6 +126,32 @@ fn follows(reported: AuditState, latest: &ChangeState) -> bool {
     match (step(reported), step(latest.state)) {
         (Some(reported), Some(latest)) => reported >= latest,
         _ => true,
+    }
+}
+
+/// Whether one piece of history is older than another. Histories are told in pieces and in any order, so here, and
+/// only here, the clocks of those days decide, as they did where the history was written. An older `ROLLED_BACK` that is
+/// told last must not offer again what was applied after it. Without a time, arrival decides.
+fn happened_before(
+    state: AuditState,
+    at_ms: Option<i64>,
+    latest: AuditState,
+    latest_at_ms: Option<i64>,
+) -> bool {
+    match (at_ms, latest_at_ms) {
+        (Some(at), Some(latest_at)) if at == latest_at => historic_step(state) < historic_step(latest),
+        (Some(at), Some(latest_at)) => at < latest_at,
+        _ => false,
+    }
+}
+
+/// What came later within one millisecond (W item 6). What nobody knows comes last: it makes a person look.
+fn historic_step(state: AuditState) -> u8 {
+    match state {
+        AuditState::MarkedApplied => 6,
+        AuditState::MarkedRolledBack => 7,
+        AuditState::Unknown => 8,
+        of_an_attempt => step(of_an_attempt).unwrap_or(8),
     }
 }
 

@@ -96,7 +96,12 @@ pub enum ReportedExecution<'a> {
     /// A number that we never issued: accepted and flagged (W 6.14).
     Unknown(ExecutionId),
     /// Not a number: history written by an importer (W §3.8).
-    Import,
+    Import {
+        /// When it happened, on a clock of those days.
+        at_ms: Option<i64>,
+        /// The same of the change's latest entry, where that was imported too.
+        latest_at_ms: Option<i64>,
+    },
 }
 
 /// Everything that the judgement of a report depends on.

@@ -97,6 +97,7 @@ const RESULTS: &str = "
 | APPLIED         | import    | APPLIED @3 by MARK                    | -    | AppendLate |
 | APPLIED         | import    | MANUAL_MARKED_AS_APPLIED @3 by PERSON | -    | AppendLate |
 | APPLIED         | import    | APPLIED @3 by IMPORT                  | 3    | Duplicate  |
+| APPLIED         | 5         | FAILED @12 by IMPORT                  | -    | Append     |
 ";
 
 /// `STATE @SEQ by EXECUTION`, or `by SOURCE`, or `by MARK of EXECUTION`.
@@ -179,7 +180,10 @@ fn every_row_of_the_result_table_holds() {
                 fence: 4,
                 planned_at: 10,
             },
-            "import" => ReportedExecution::Import,
+            "import" => ReportedExecution::Import {
+                at_ms: None,
+                latest_at_ms: None,
+            },
             unknown => {
                 let id = unknown.trim_start_matches('?').parse().expect("a number");
                 ReportedExecution::Unknown(ExecutionId(id))
@@ -206,6 +210,67 @@ fn every_row_of_the_result_table_holds() {
             };
             let expected = answer.replace("Append", "AppendLate").replace("LateLate", "Late");
             assert_eq!(show(judge(&told)), expected, "by a stranger: {}", row.line);
+        }
+    }
+}
+
+// Pieces of history, told one after the other; `-` has no time.
+const HISTORY: &str = "
+| told first               | told next                        | answer     |
+| ------------------------ | -------------------------------- | ---------- |
+| APPLIED 200              | ROLLED_BACK 100                  | AppendLate |
+| FAILED 100               | APPLIED 200                      | Append     |
+| APPLIED 200              | FAILED 300                       | Append     |
+| FAILED 100               | ROLLED_BACK 100                  | Append     |
+| ROLLED_BACK 100          | FAILED 100                       | AppendLate |
+| STARTED 100              | APPLIED 100                      | Append     |
+| APPLIED 100              | STARTED 100                      | AppendLate |
+| ROLLBACK_FAILED 100      | MANUAL_MARKED_AS_APPLIED 100     | Append     |
+| MANUAL_MARKED_AS_ROLLED_BACK 100 | MANUAL_MARKED_AS_APPLIED 100 | AppendLate |
+| APPLIED 100              | UNKNOWN 100                      | Append     |
+| UNKNOWN 100              | APPLIED 100                      | AppendLate |
+| APPLIED 100              | APPLIED 100                      | Append     |
+| APPLIED 200              | ROLLED_BACK -                    | Append     |
+| APPLIED -                | ROLLED_BACK 100                  | Append     |
+";
+
+#[test]
+fn of_two_pieces_of_history_the_one_that_happened_later_counts_whichever_is_told_first() {
+    let me = runner_id("me");
+    for row in &rows(HISTORY)[1..] {
+        let [first, next, answer] = row.cells[..] else {
+            panic!("three cells: {}", row.line)
+        };
+        let piece = |text: &str| {
+            let (state, at) = text.split_once(' ').expect("a state and a time");
+            (AuditState::from_wire(state), at.parse::<i64>().ok())
+        };
+        let ((first, latest_at_ms), (state, at_ms)) = (piece(first), piece(next));
+        let latest = ChangeState {
+            execution: None,
+            source: Source::Import,
+            ..state_of(3, first)
+        };
+        let report = Report {
+            state,
+            execution: ReportedExecution::Import { at_ms, latest_at_ms },
+            runner: &me,
+            fence: None,
+            latest: Some(&latest),
+            same: None,
+            lock: None,
+            now: at(0),
+            trust_absent_marks: false,
+        };
+        assert_eq!(show(judge(&report)), answer, "{}", row.line);
+        // It gains no say over what happened here, however late it happened.
+        for source in [Source::Runner, Source::Mark, Source::Person] {
+            let latest = ChangeState { source, ..latest };
+            let report = Report {
+                latest: Some(&latest),
+                ..report
+            };
+            assert_eq!(judge(&report), Judgement::AppendLate, "{source:?}: {}", row.line);
         }
     }
 }
@@ -427,7 +492,7 @@ proptest! {
             // Executions 1 to 3 have fences 1 to 3 and were planned at heads 0, 5 and 10.
             let planned_at = (i64::from(said.by) - 1) * 5;
             let (execution, recorded, source) = match said.by {
-                0 => (ReportedExecution::Import, None, Source::Import),
+                0 => (ReportedExecution::Import { at_ms: None, latest_at_ms: None }, None, Source::Import),
                 4 => (ReportedExecution::Unknown(id), Some(id), Source::Runner),
                 by => {
                     let fence = i64::from(by);

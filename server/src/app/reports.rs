@@ -196,9 +196,7 @@ async fn write(pool: &PgPool, told: &[Told]) -> Result<Vec<Recorded>, Fault> {
         .iter()
         .map(|told| ledger.record(told))
         .collect::<Result<_, Fault>>()?;
-    if !ledger.entries.is_empty() {
-        ledger.save(&mut tx).await?;
-    }
+    ledger.save(&mut tx).await?;
     tx.commit().await?;
     Ok(outcomes)
 }
@@ -207,10 +205,12 @@ async fn write(pool: &PgPool, told: &[Told]) -> Result<Vec<Recorded>, Fault> {
 type ChangeKey = (i64, String);
 
 /// What a transaction knows of its locked streams, and what it will write.
-struct Ledger {
+pub(super) struct Ledger {
     streams: HashMap<Scope, Stream>,
     executions: HashMap<i64, ExecutionFacts>,
     latest: HashMap<ChangeKey, ChangeState>,
+    /// When the latest entry of a change happened, where it was imported.
+    imported_at: HashMap<ChangeKey, Option<i64>>,
     /// (change key, execution, state) of what was recorded before.
     recorded: HashMap<(ChangeKey, String, String), (Seq, bool)>,
     locks: HashMap<(i64, LockKey), Lock>,
@@ -220,7 +220,11 @@ struct Ledger {
 }
 
 impl Ledger {
-    async fn load(tx: &mut PgConnection, streams: Vec<Stream>, told: &[Told]) -> Result<Self, Fault> {
+    pub(super) async fn load(
+        tx: &mut PgConnection,
+        streams: Vec<Stream>,
+        told: &[Told],
+    ) -> Result<Self, Fault> {
         let streams: HashMap<Scope, Stream> =
             streams.into_iter().map(|stream| (stream.scope, stream)).collect();
         let stream_of = |told: &Told| streams.get(&told.scope).map_or(0, |stream| stream.id);
@@ -253,6 +257,14 @@ impl Ledger {
             })
             .collect();
         let recorded = audit::load_recorded(tx, &keys).await?;
+        let imported_at = if told
+            .iter()
+            .any(|told| matches!(told.execution, NamedExecution::Text(_)))
+        {
+            load_imported_at(tx, &latest).await?
+        } else {
+            HashMap::new()
+        };
         let (locks, now) = load_locks(tx, told).await?;
         Ok(Self {
             executions: executions
@@ -263,6 +275,7 @@ impl Ledger {
                 .into_iter()
                 .map(|(stream, id, state)| ((stream, id.to_string()), state))
                 .collect(),
+            imported_at,
             recorded: recorded
                 .into_iter()
                 .map(|(stream, change, execution, state, seq, late)| {
@@ -278,7 +291,7 @@ impl Ledger {
     }
 
     /// Judges one report and takes it into what will be written.
-    fn record(&mut self, told: &Told) -> Result<Recorded, Fault> {
+    pub(super) fn record(&mut self, told: &Told) -> Result<Recorded, Fault> {
         let stream = self.streams.get_mut(&told.scope).ok_or_else(|| {
             Fault::from(StoreError::Corrupt {
                 table: "audit_streams",
@@ -312,7 +325,10 @@ impl Ledger {
                 planned_at: known.planned_at,
             },
             (NamedExecution::Number(id), None) => ReportedExecution::Unknown(*id),
-            (NamedExecution::Text(_), None) => ReportedExecution::Import,
+            (NamedExecution::Text(_), None) => ReportedExecution::Import {
+                at_ms: told.fact.applied_at_ms,
+                latest_at_ms: self.imported_at.get(&key).copied().flatten(),
+            },
         };
         let judgement = judge(&Report {
             state: told.state,
@@ -351,6 +367,9 @@ impl Ledger {
         let seq = entry.seq;
         if !late {
             let fact = &entry.fact;
+            if source == Source::Import {
+                self.imported_at.insert(key.clone(), fact.applied_at_ms);
+            }
             self.latest.insert(
                 key.clone(),
                 ChangeState {
@@ -403,7 +422,16 @@ impl Ledger {
         Ok(())
     }
 
-    async fn save(self, tx: &mut PgConnection) -> Result<(), Fault> {
+    /// A change's latest state, what was recorded here included.
+    pub(super) fn latest(&self, scope: Scope, change: &ChangeId) -> Option<ChangeState> {
+        let stream = self.streams.get(&scope)?;
+        self.latest.get(&(stream.id, change.to_string())).copied()
+    }
+
+    pub(super) async fn save(self, tx: &mut PgConnection) -> Result<(), Fault> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
         audit::append(tx, &self.entries).await?;
         self.forget_marks(tx).await?;
         let projected: Vec<NewState> = self.projected.into_values().collect();
@@ -416,6 +444,30 @@ impl Ledger {
         streams::update_heads(tx, &moved).await?;
         Ok(())
     }
+}
+
+/// When those latest entries happened that were imported.
+async fn load_imported_at(
+    tx: &mut PgConnection,
+    latest: &[(i64, ChangeId, ChangeState)],
+) -> Result<HashMap<ChangeKey, Option<i64>>, Fault> {
+    let imported: Vec<(i64, Seq)> = latest
+        .iter()
+        .filter(|(.., state)| state.source == Source::Import)
+        .map(|(stream, _, state)| (*stream, state.seq))
+        .collect();
+    let times: HashMap<(i64, Seq), Option<i64>> = audit::load_times(tx, &imported)
+        .await?
+        .into_iter()
+        .map(|(stream, seq, at_ms)| ((stream, seq), at_ms))
+        .collect();
+    Ok(latest
+        .iter()
+        .filter_map(|(stream, id, state)| {
+            let at_ms = *times.get(&(*stream, state.seq))?;
+            Some(((*stream, id.to_string()), at_ms))
+        })
+        .collect())
 }
 
 /// The locks that the reports lean on. Where one of them is a `STARTED`, its lock is held until the commit: nobody takes

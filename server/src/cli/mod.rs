@@ -7,6 +7,7 @@ mod failure;
 mod generate_token;
 mod grants;
 mod healthcheck;
+mod import;
 mod migrate;
 mod openapi;
 mod ready_file;
@@ -39,6 +40,8 @@ enum Command {
     Dev(dev::Dev),
     /// Bring the database's schema up to date.
     Migrate(migrate::Migrate),
+    /// Take over the history of Flamingock Community or Mongock into the audit of a service.
+    Import(import::ImportHistory),
     /// Check and print the settings, without serving.
     CheckConfig(check_config::CheckConfig),
     /// Print the API's OpenAPI document.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => in_runtime(command.run()),
         Command::Dev(command) => in_runtime(command.run()),
         Command::Migrate(command) => in_runtime(command.run()),
+        Command::Import(command) => in_runtime(command.run()),
         Command::CheckConfig(command) => in_runtime(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Healthcheck(command) => command.run(),

@@ -212,6 +212,27 @@ pub async fn load_recorded(
     .await?)
 }
 
+/// When the entries at some positions happened, by the clock of whoever told: (stream, seq, time).
+pub async fn load_times(
+    conn: &mut PgConnection,
+    positions: &[(i64, Seq)],
+) -> Result<Vec<(i64, Seq, Option<i64>)>, StoreError> {
+    if positions.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_as(
+        "SELECT q.stream_id, q.seq, a.applied_at_ms
+           FROM unnest($1::bigint[], $2::bigint[]) AS q (stream_id, seq)
+          CROSS JOIN LATERAL (
+                SELECT e.applied_at_ms FROM audit_entries e
+                 WHERE e.stream_id = q.stream_id AND e.seq = q.seq LIMIT 1) AS a",
+    )
+    .bind(positions.iter().map(|(stream, _)| *stream).collect::<Vec<_>>())
+    .bind(positions.iter().map(|(_, seq)| *seq).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?)
+}
+
 /// Entries after a position, oldest first; of one change if asked.
 pub async fn list(
     conn: &mut PgConnection,

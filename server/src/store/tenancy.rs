@@ -22,6 +22,22 @@ pub async fn load_names(
     .await?)
 }
 
+/// A project by its names.
+pub async fn load_project(
+    conn: &mut PgConnection,
+    organisation: &str,
+    project: &str,
+) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT p.id FROM projects p JOIN organisations o ON o.id = p.organisation_id
+          WHERE o.name = $1 AND p.name = $2",
+    )
+    .bind(organisation)
+    .bind(project)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Project and organisation that a scope lies in: `None` if one of its ids does not exist, or they do not belong
 /// together.
 pub async fn load_owner(conn: &mut PgConnection, scope: Scope) -> Result<Option<(i64, i64)>, StoreError> {

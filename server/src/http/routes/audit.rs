@@ -1,6 +1,5 @@
 //! `POST …/change/{changeId}/audit`, and reading the audit.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
@@ -17,6 +16,9 @@ use serde_json::{Map, Value};
 
 use super::execution::page_limit;
 use crate::app::Fact;
+use crate::app::facts::{
+    self, EXECUTION_REF_MAX_BYTES, STATE_MAX_BYTES, TEXT_MAX_BYTES, TRACE_MAX_BYTES, cut,
+};
 use crate::app::history::VerifyError;
 use crate::app::reports::{NamedExecution, Outcome, Told};
 use crate::http::extract::{ApiPath, ApiQuery, Reader, Runner};
@@ -25,13 +27,6 @@ use crate::http::{Api, body, reasons, wire};
 
 /// Route of the write. Everything between `/change/` and the final `/audit` is the change id, `/` included (W §4.7).
 pub const WRITE_ROUTE: &str = "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
-
-/// Longest texts that are kept. Longer ones are cut: a fact is never refused because it is wordy.
-const TRACE_MAX_BYTES: usize = 64 * 1024;
-const METADATA_MAX_BYTES: usize = 64 * 1024;
-const TEXT_MAX_BYTES: usize = 4 * 1024;
-const STATE_MAX_BYTES: usize = 64;
-const EXECUTION_REF_MAX_BYTES: usize = 255;
 
 /// Report
 ///
@@ -287,31 +282,7 @@ fn flag(told: &Map<String, Value>, name: &str) -> Option<bool> {
 
 fn metadata(told: &Map<String, Value>) -> Option<String> {
     let value = told.get("metadata").filter(|value| !value.is_null())?;
-    let text = value.to_string();
-    if text.len() > METADATA_MAX_BYTES {
-        return Some(format!(
-            "{{\"flamingock.cut\":\"metadata of {} bytes was too large to keep\"}}",
-            text.len()
-        ));
-    }
-    Some(cut(&text, METADATA_MAX_BYTES))
-}
-
-/// PostgreSQL keeps no NUL; everything else stays. Cut at a character.
-fn cut(text: &str, max_bytes: usize) -> String {
-    let text = if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{FFFD}"))
-    } else {
-        Cow::Borrowed(text)
-    };
-    if text.len() <= max_bytes {
-        return text.into_owned();
-    }
-    let mut end = max_bytes;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    Some(facts::metadata(&value.to_string()))
 }
 
 #[derive(Debug, Deserialize)]
