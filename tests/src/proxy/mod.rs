@@ -37,7 +37,7 @@ pub struct Trap {
 impl Trap {
     /// Waits until it has caught its message.
     pub async fn caught(&mut self) {
-        let limit = Duration::from_secs(30);
+        let limit = Duration::from_mins(2);
         let caught = tokio::time::timeout(limit, &mut self.caught).await;
         assert!(
             matches!(caught, Ok(Ok(()))),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flamingock_tests::{HttpProxy, Java, TestServer, eventually_within};
+use flamingock_tests::{HttpProxy, Java, Jvm, Side, TestServer, Trap, eventually_within};
 use futures_util::future::join_all;
 
 use crate::{applied, effects, entries, issues, recorded, seed};
@@ -12,11 +12,23 @@ const CHANGES: [&str; 3] = ["create-invoices", "add-due-date", "load-tax-rates"]
 /// Not longer than a test can wait for its end; longer than a JVM is kept from extending it by its neighbours.
 const LEASE_MS: u64 = 3_000;
 
+/// All of them ask for their first plan in the same moment: the proxy holds each until the last has come.
 async fn start_at_once(java: &'static Java, instances: usize) {
     let server = TestServer::start().await;
+    let proxy = HttpProxy::to(&[&server.address]).await;
+    let held: Vec<_> = (0..instances)
+        .map(|_| proxy.trap(Side::Message, &["/execution?"]))
+        .collect();
     let shop = java.application("shop");
-    let started: Vec<_> = (0..instances).map(|_| shop.start(&server.url())).collect();
-    join_all(started.iter().map(|jvm| jvm.serves())).await;
+    let started: Vec<_> = (0..instances).map(|_| shop.start(&proxy.url())).collect();
+    eventually_within(Duration::from_mins(3), "all ask for a plan", async || {
+        let seen = proxy.seen();
+        let plans = seen.iter().filter(|line| line.contains("/execution?"));
+        (plans.count() == instances).then_some(())
+    })
+    .await;
+    held.into_iter().for_each(Trap::go_on);
+    join_all(started.iter().map(Jvm::serves)).await;
     assert_eq!(shop.effects(), effects(&CHANGES));
     assert_eq!(recorded(&server).await, applied(&CHANGES));
     assert_eq!(server.database.number("SELECT count(*) FROM executions").await, 1);

@@ -126,15 +126,9 @@ async fn requests_that_arrive_twice_count_once(java: &'static Java) {
     proxy.mischief(usize::MAX, Repeat, &["DELETE"]);
     shop.serves(&proxy.url()).await;
     assert_eq!(shop.effects(), effects(&CHANGES));
-    let record = recorded(&server).await;
-    for change in CHANGES {
-        let line = format!("{change} APPLIED");
-        assert_eq!(
-            record.iter().filter(|entry| **entry == line).count(),
-            1,
-            "{record:?}"
-        );
-    }
+    // Its starts belong to a grant that has been replaced, so they are not taken.
+    let record = CHANGES.map(|change| entries(change, &["APPLIED"])).concat();
+    assert_eq!(recorded(&server).await, record);
     assert_eq!(server.database.number("SELECT count(*) FROM executions").await, 2);
     next_start_applies(&server, &shop, &[]).await;
 }
