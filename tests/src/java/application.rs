@@ -1,6 +1,7 @@
 //! An application with the Java SDK: what it is told, its starts, and what its changes really did.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,7 @@ impl JavaApplication {
     }
 
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Display) -> Self {
         self.settings.retain(|(known, _)| *known != name);
         self.settings.push((name, value.to_string()));
         self

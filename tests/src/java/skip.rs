@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// Says so, once for each reason; an error where the tests are required.
 pub fn skip(what_is_missing: &str) -> Result<(), String> {
     if std::env::var("FLAMINGOCK_INTEROP").is_ok_and(|value| value == "required") {
@@ -11,7 +13,6 @@ pub fn skip(what_is_missing: &str) -> Result<(), String> {
             "{what_is_missing}\nFLAMINGOCK_INTEROP=required is set, so this is a failure."
         ));
     }
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if said.insert(what_is_missing.to_owned()) {
         let text = format!(
