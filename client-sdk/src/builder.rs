@@ -243,8 +243,8 @@ impl Builder {
         self
     }
 
-    /// Time in which an unanswered call is repeated, at most 24 h. Default: 30 s. Results of changes are repeated for as long as the
-    /// lock is held.
+    /// Time in which an unanswered call is repeated, at most 24 h. Default: 30 s. Results of changes are repeated for as
+    /// long as the lock is held.
     pub fn retry_for(mut self, retry_for: Duration) -> Self {
         self.connection.retry_for = Some(retry_for);
         self

@@ -3,7 +3,8 @@
 //! Four rules hold for both. Nothing is applied whose start the server has not acknowledged, or under a lease that has
 //! run out. A change that worked is never undone because its result could not be reported: then the log says less than
 //! the target, and a person or the mark settles it. Nothing is called rolled back that is not known to be: then the log
-//! stays at `STARTED`. And whatever the change throws, panics included, is a failure of the change and not of the run.
+//! stays at `STARTED`, or says `ROLLBACK_FAILED` where something is known to have stayed. And whatever the change throws,
+//! panics included, is a failure of the change and not of the run.
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
@@ -203,7 +204,7 @@ async fn look_for_commit(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Option<b
 }
 
 /// Rolls back, and makes sure that it was: "rolled back" in the log has the change applied again. If something may have
-/// stayed, there is an outcome, and the log stays at `STARTED`.
+/// stayed, there is an outcome, and the log does not say so.
 async fn undo(
     job: &Job<'_>,
     target: &Arc<dyn AnyTarget>,

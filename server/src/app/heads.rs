@@ -113,13 +113,10 @@ async fn read(pool: &PgPool, scopes: &[Scope]) -> Result<HashMap<Scope, Head>, S
     let mut distinct = scopes.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    let mut dead = 0;
-    loop {
+    // A look may be repeated; those that share it should not all fail for one connection.
+    let heads = store::past_dead_connections(|| async {
         let mut conn = pool.acquire().await?;
-        match streams::load_heads(&mut conn, &distinct).await {
-            // A look may be repeated; those that share it should not all fail for one connection.
-            Err(error) if error.is_dead_connection() && dead < store::DEAD_CONNECTIONS_MAX => dead += 1,
-            heads => return Ok(heads?.into_iter().collect()),
-        }
-    }
+        streams::load_heads(&mut conn, &distinct).await
+    });
+    Ok(heads.await?.into_iter().collect())
 }

@@ -116,25 +116,32 @@ pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> 
 const RESTED: Duration = Duration::from_secs(1);
 
 /// Dead connections that may be met one after the other: as many as a pool usually has.
-pub const DEAD_CONNECTIONS_MAX: usize = 32;
+const DEAD_CONNECTIONS_MAX: usize = 32;
 
-/// Begins a transaction. A connection that turns out to be dead is thrown away and the next one tried: nothing was sent yet
-/// that could happen twice.
+/// Runs `work`, which takes a connection for itself and may be done twice, until it meets one that lives. A dead one is
+/// thrown away by the pool, and the next is tried.
+pub async fn past_dead_connections<T, Fut>(mut work: impl FnMut() -> Fut) -> Result<T, StoreError>
+where
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let mut dead = 0;
+    loop {
+        match work().await {
+            Err(error) if error.is_dead_connection() && dead < DEAD_CONNECTIONS_MAX => dead += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Begins a transaction, past dead connections: nothing was sent yet that could happen twice.
 ///
 /// In a task of its own, because the caller may be dropped (its client hung up) while the database has already begun: the
 /// connection would go back to the pool inside a transaction that nobody knows of, and take the next caller's work with it
 /// when it is rolled back.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
     let pool = pool.clone();
-    let begun = tokio::spawn(async move {
-        let mut dead = 0;
-        loop {
-            match pool.begin().await.map_err(StoreError::from) {
-                Err(error) if error.is_dead_connection() && dead < DEAD_CONNECTIONS_MAX => dead += 1,
-                begun => return begun,
-            }
-        }
-    });
+    let begun =
+        tokio::spawn(async move { past_dead_connections(|| async { Ok(pool.begin().await?) }).await });
     match begun.await {
         Ok(begun) => begun,
         Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),

@@ -262,8 +262,8 @@ pub(super) fn duration_ms(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-pub(super) fn hash_of(bytes: Vec<u8>, table: &'static str) -> Result<[u8; 32], StoreError> {
-    bytes.try_into().map_err(|bytes: Vec<u8>| StoreError::Corrupt {
+pub(super) fn hash_of(bytes: &[u8], table: &'static str) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt {
         table,
         detail: format!("a hash of {} bytes", bytes.len()),
     })

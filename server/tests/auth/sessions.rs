@@ -223,3 +223,22 @@ async fn a_revocation_cuts_sessions_and_tokens_within_seconds_on_every_replica()
         jobs.wait().await;
     }
 }
+
+/// Lifetimes may be set shorter than they were when the session was opened: what is remembered must not go by them.
+#[tokio::test]
+async fn a_revocation_is_remembered_as_long_as_the_key_of_its_sessions() {
+    let world = World::new().await;
+    let jwt = world.session().await.jwt;
+    world.age_keys(200.0 * 24.0).await;
+    world.revoke(&world.runner).await;
+    sqlx::query(
+        "UPDATE api_tokens SET revoked_at = revoked_at - interval '100 days' WHERE revoked_at IS NOT NULL",
+    )
+    .execute(&world.pool)
+    .await
+    .expect("it was long ago");
+    assert!(matches!(
+        world.replica().await.verify(&jwt).await,
+        Err(BearerError::Revoked)
+    ));
+}

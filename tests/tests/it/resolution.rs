@@ -38,6 +38,24 @@ async fn two_issues(server: &TestServer) -> (Runner, i64, i64) {
     (runner, seqs[0], seqs[1])
 }
 
+/// The mark of change a was reported against a decision; the operator has undone both by hand since, and says so.
+async fn undone_together_with_its_mark(server: &TestServer) -> (Person, Runner) {
+    let operator = server.operator();
+    let (runner, a, b) = two_issues(server).await;
+    operator
+        .resolve(&runner, &[("a", RolledBack, a), ("b", Applied, b)])
+        .await
+        .expect(201);
+    runner.granted(&pipeline().mark("a", MarkStatus::Applied)).await;
+    runner.release().await.expect(200);
+    let issue = operator.issues(&runner).await.remove(0);
+    operator
+        .resolve(&runner, &[("a", RolledBack, issue.seq)])
+        .await
+        .expect(201);
+    (operator, runner)
+}
+
 fn actions(plan: &PlanResponse) -> Vec<(&str, ChangeAction)> {
     let changes = plan.stages.iter().flatten().flat_map(|stage| &stage.changes);
     changes
@@ -371,21 +389,7 @@ async fn a_mark_that_contradicts_a_persons_decision_asks_a_person_again() {
 #[tokio::test]
 async fn a_mark_of_a_later_attempt_is_not_taken_for_the_one_that_a_person_knew() {
     let server = TestServer::start().await;
-    let operator = server.operator();
-    let (runner, a, b) = two_issues(&server).await;
-    operator
-        .resolve(&runner, &[("a", RolledBack, a), ("b", Applied, b)])
-        .await
-        .expect(201);
-    let marked = pipeline().mark("a", MarkStatus::Applied);
-    runner.granted(&marked).await;
-    runner.release().await.expect(200);
-    // The operator undoes the change and its mark by hand, and says so.
-    let issue = operator.issues(&runner).await.remove(0);
-    operator
-        .resolve(&runner, &[("a", RolledBack, issue.seq)])
-        .await
-        .expect(201);
+    let (operator, runner) = undone_together_with_its_mark(&server).await;
     // The next attempt commits, and its runner dies: a new mark that nobody has seen yet.
     let plan = runner.granted(&pipeline()).await;
     assert_eq!(actions(&plan)[0], ("a", ChangeAction::Apply));
@@ -397,7 +401,7 @@ async fn a_mark_of_a_later_attempt_is_not_taken_for_the_one_that_a_person_knew()
         .resolve(&runner, &[("a", RolledBack, issue.seq)])
         .await
         .expect(201);
-    let plan = runner.granted(&marked).await;
+    let plan = runner.granted(&pipeline().mark("a", MarkStatus::Applied)).await;
     assert_eq!(
         actions(&plan)[0],
         ("a", ChangeAction::ManualIntervention),
@@ -408,19 +412,7 @@ async fn a_mark_of_a_later_attempt_is_not_taken_for_the_one_that_a_person_knew()
 #[tokio::test]
 async fn a_mark_that_is_gone_makes_no_issue() {
     let server = TestServer::start().await;
-    let operator = server.operator();
-    let (runner, a, b) = two_issues(&server).await;
-    operator
-        .resolve(&runner, &[("a", RolledBack, a), ("b", Applied, b)])
-        .await
-        .expect(201);
-    runner.granted(&pipeline().mark("a", MarkStatus::Applied)).await;
-    runner.release().await.expect(200);
-    let issue = operator.issues(&runner).await.remove(0);
-    operator
-        .resolve(&runner, &[("a", RolledBack, issue.seq)])
-        .await
-        .expect(201);
+    let (operator, runner) = undone_together_with_its_mark(&server).await;
     let execution = runner.granted(&pipeline()).await.execution_id.expect("an id");
     for state in [AuditState::Started, AuditState::Failed, AuditState::RolledBack] {
         runner.told(execution, "a", state).await;
