@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use flamingock_domain::audit::{self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source};
 use flamingock_domain::ids::{ChangeId, ExecutionId, LockKey, RunnerId, Seq};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
+use super::actor::{Action, Actor, Place};
 use super::fault::Fault;
 use super::retry;
 use crate::metrics::Metrics;
@@ -181,11 +183,11 @@ impl Issues {
             .collect())
     }
 
-    /// Records decisions together or not at all. `actor` is the person's credential.
+    /// Records decisions together or not at all: in the audit, and in the log of admin actions.
     pub async fn resolve(
         &self,
         scope: Scope,
-        actor: &str,
+        actor: &Actor,
         reason: &str,
         decisions: &[Decision],
     ) -> Result<Vec<Decided>, ResolveError> {
@@ -199,7 +201,7 @@ impl Issues {
                     .with_label_values(&[one.state.as_wire(), Source::Person.as_wire()])
                     .inc();
                 tracing::info!(
-                    change.id = %one.change, state = one.state.as_wire(), seq = one.seq, actor, "a person decided"
+                    change.id = %one.change, state = one.state.as_wire(), seq = one.seq, %actor, "a person decided"
                 );
             }
         }
@@ -209,7 +211,7 @@ impl Issues {
     async fn try_resolve(
         &self,
         scope: Scope,
-        actor: &str,
+        actor: &Actor,
         reason: &str,
         decisions: &[Decision],
     ) -> Result<Result<Vec<Decided>, ResolveError>, Fault> {
@@ -228,6 +230,7 @@ impl Issues {
             .map(|latest| latest.seq)
             .collect();
         let basis = audit::load_at(&mut tx, stream.id, &seqs).await?;
+        let who = actor.to_string();
         let mut entries = Vec::with_capacity(decisions.len());
         let mut projected = Vec::with_capacity(decisions.len());
         let mut decided = Vec::with_capacity(decisions.len());
@@ -259,7 +262,21 @@ impl Issues {
                 .map(|entry| entry.fact.clone())
                 .unwrap_or_default();
             let (entry, next, new) =
-                person_entry(&mut stream, &situation, about, state, actor, reason, decision);
+                person_entry(&mut stream, &situation, about, state, &who, reason, decision);
+            actor
+                .record(
+                    &mut tx,
+                    &Action {
+                        action: "issue_resolve",
+                        place: Place::Scope(scope),
+                        target: decision.change.as_str(),
+                        reason: Some(reason),
+                        before: latest
+                            .map(|latest| json!({"seq": latest.seq, "state": latest.state.as_wire()})),
+                        after: Some(json!({"seq": entry.seq, "state": state.as_wire()})),
+                    },
+                )
+                .await?;
             situation.states.insert(decision.change.clone(), next);
             decided.push(Decided {
                 change: decision.change.clone(),

@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actor;
 pub mod admission;
 pub mod auth;
 pub mod bootstrap;

@@ -25,6 +25,8 @@ const GRANTS: &[(&str, &str)] = &[
     ("change_states", "SELECT, INSERT, UPDATE"),
     // Forgotten when they are accounted for.
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
+    // Appended to, and nothing else.
+    ("admin_actions", "SELECT, INSERT"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

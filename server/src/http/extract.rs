@@ -1,5 +1,6 @@
 //! Who calls, as a value in the handler's signature: what it carries is all that the handler ever learns of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query};
@@ -10,8 +11,10 @@ use flamingock_domain::ids::RunnerId;
 use serde::de::DeserializeOwned;
 
 use super::Api;
+use super::layers::RequestId;
 use super::problem::Problem;
 use crate::app::Scope;
+use crate::app::actor::Actor;
 use crate::app::auth::{BearerError, Caller, Role, Session, TokenHolder};
 
 /// A runner with a session: the caller of the runner API.
@@ -121,11 +124,43 @@ fn runner_id(headers: &HeaderMap) -> Result<RunnerId, Problem> {
     RunnerId::parse(text.trim()).map_err(|error| missing(format!("Header {} {error}.", headers::RUNNER_ID)))
 }
 
+/// Where the connection came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// Most of a claim that is kept, in characters.
+const FORWARDED_FOR_MAX: usize = 200;
+
+fn actor(caller: &Caller, parts: &Parts) -> Actor {
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(|text| text.chars().take(FORWARDED_FOR_MAX).collect::<String>())
+            .filter(|text| !text.is_empty())
+    };
+    Actor {
+        credential_id: Some(caller.credential_id()),
+        name: match caller {
+            Caller::Session(_) => None,
+            Caller::Token(holder) => Some(holder.name.clone()),
+        },
+        role: caller.role(),
+        address: parts.extensions.get::<Peer>().map(|peer| peer.0.to_string()),
+        forwarded_for: text("x-forwarded-for").or_else(|| text("forwarded")),
+        request_id: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()),
+    }
+}
+
 /// Someone who may read a service's history: its own runner, or a person with a role for it.
 pub struct Reader(Caller);
 
 /// A person who may decide.
-pub struct Operator(Caller);
+pub struct Operator {
+    caller: Caller,
+    actor: Actor,
+}
 
 impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
@@ -161,7 +196,8 @@ impl FromRequestParts<Api> for Operator {
             Caller::Token(holder) => holder.role,
         };
         if role.may_operate() {
-            Ok(Self(caller))
+            let actor = actor(&caller, parts);
+            Ok(Self { caller, actor })
         } else {
             Err(insufficient(role, "operator"))
         }
@@ -170,15 +206,12 @@ impl FromRequestParts<Api> for Operator {
 
 impl Operator {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
-        scope_of(&self.0, api, environment_id, service_id).await
+        scope_of(&self.caller, api, environment_id, service_id).await
     }
 
     /// Who is recorded as having decided.
-    pub fn actor(&self) -> String {
-        match &self.0 {
-            Caller::Session(session) => format!("credential:{}", session.credential_id),
-            Caller::Token(holder) => format!("token:{} ({})", holder.credential_id, holder.name),
-        }
+    pub fn actor(&self) -> &Actor {
+        &self.actor
     }
 }
 

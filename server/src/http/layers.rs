@@ -20,9 +20,10 @@ use super::problem::Problem;
 static REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 /// Outermost: whatever happens inside, the request is named, timed, counted and logged once, and a problem gets its body.
-pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request).unwrap_or_else(|| api.request_ids.next());
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     // Routes are a closed set; what matched none shares one label.
     let route = request
         .extensions()
@@ -96,6 +97,10 @@ pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Re
     }
     response
 }
+
+/// What the request is called, for whoever records what it did.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
 
 /// The caller's own id if it is a sane one, so that its log and ours can be joined.
 fn request_id(request: &Request) -> Option<Arc<str>> {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod body;
+mod cursor;
 mod extract;
 mod layers;
 mod problem;

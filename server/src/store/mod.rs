@@ -2,6 +2,7 @@
 //! transaction. Names start with what happens to the database (`load_`, `lock_`, `insert_`, `append_`, `update_`,
 //! `list_`); every function on a tenant's data takes the scope first.
 
+pub mod actions;
 pub mod audit;
 pub mod error;
 pub mod executions;
@@ -42,6 +43,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0003_audit_chain.sql"),
     ),
     (4, "guards", include_str!("../../../migrations/0004_guards.sql")),
+    (
+        5,
+        "admin actions",
+        include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

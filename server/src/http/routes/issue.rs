@@ -124,7 +124,7 @@ pub async fn issue_resolve(
     let decided = api
         .app
         .issues
-        .resolve(scope, &operator.actor(), reason, &decisions)
+        .resolve(scope, operator.actor(), reason, &decisions)
         .await
         .map_err(problem)?;
     let recorded = decided
