@@ -5,8 +5,10 @@
 
 pub mod audit;
 pub mod chain;
+pub mod execution;
 pub mod ids;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;
+pub mod standing;
 pub mod time;
