@@ -1,4 +1,6 @@
-//! How a service stands, as far as can be known without its pipeline.
+//! How a service stands, as far as can be known without its pipeline, and what its runners are doing.
+
+use std::time::Duration;
 
 /// How the lock stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,5 +53,48 @@ pub fn standing(it: &Situation) -> Standing {
         _ if it.open > 0 => Standing::Pending,
         _ if it.has_history => Standing::UpToDate,
         _ => Standing::NeverStarted,
+    }
+}
+
+/// What a runner is doing, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// Holds the lock under a live lease.
+    Working,
+    /// Holds the lock, and its lease has run out.
+    Silent,
+    /// Was told to wait for the present holder, and is believed to be there.
+    Waiting,
+    /// Was there once.
+    Seen,
+}
+
+/// What is known of a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// How it holds the lock itself.
+    pub holder: Holder,
+    /// Another runner holds the lock.
+    pub is_locked_out: bool,
+    /// What it heard last was to wait.
+    pub told_to_wait: bool,
+    /// Its request is parked at a replica.
+    pub is_parked: bool,
+    pub silent_for: Duration,
+}
+
+/// How long a runner that polls is believed to be there: clients ask again every second or few.
+pub const POLLS_WITHIN: Duration = Duration::from_secs(15);
+
+/// What it does, and whether that is a guess: nobody tells the server that he has gone.
+pub fn activity(it: &Presence) -> (Activity, bool) {
+    match it.holder {
+        Holder::Live => (Activity::Working, false),
+        Holder::Silent => (Activity::Silent, false),
+        Holder::None if it.is_locked_out && it.told_to_wait && it.is_parked => (Activity::Waiting, false),
+        Holder::None if it.is_locked_out && it.told_to_wait && it.silent_for < POLLS_WITHIN => {
+            (Activity::Waiting, true)
+        }
+        Holder::None => (Activity::Seen, false),
     }
 }

@@ -1,7 +1,9 @@
 //! How a service stands, as a table and as laws; and when a decision is the one before.
 
 use flamingock_domain::audit::{AuditState, Made, Resolution, repeats};
-use flamingock_domain::standing::{Holder, Situation, Standing, standing};
+use flamingock_domain::standing::{Activity, Holder, Presence, Situation, Standing, activity, standing};
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use crate::support::rows;
@@ -91,4 +93,40 @@ fn only_the_very_same_decision_is_a_repetition() {
         "looked"
     ));
     assert!(!repeats(&made, Resolution::Applied, 12, mara, "looked again"));
+}
+
+const ACTIVITIES: &str = "
+| holds  | another holds | told to wait | parked | silent for | activity | guess |
+| ------ | ------------- | ------------ | ------ | ---------- | -------- | ----- |
+| live   | no            | no           | no     | 500        | Working  | no    |
+| live   | no            | yes          | no     | 1          | Working  | no    |
+| silent | no            | no           | no     | 70         | Silent   | no    |
+| none   | yes           | yes          | yes    | 40         | Waiting  | no    |
+| none   | yes           | yes          | no     | 14         | Waiting  | yes   |
+| none   | yes           | yes          | no     | 15         | Seen     | no    |
+| none   | yes           | no           | yes    | 1          | Seen     | no    |
+| none   | no            | yes          | yes    | 1          | Seen     | no    |
+| none   | no            | no           | no     | 1          | Seen     | no    |
+";
+
+#[test]
+fn every_row_of_the_activity_table_holds() {
+    for row in &rows(ACTIVITIES)[1..] {
+        let [holds, locked_out, told, parked, silent, does, guess] = row.cells[..] else {
+            panic!("seven cells: {}", row.line)
+        };
+        let found: (Activity, bool) = activity(&Presence {
+            holder: match holds {
+                "none" => Holder::None,
+                "live" => Holder::Live,
+                _ => Holder::Silent,
+            },
+            is_locked_out: locked_out == "yes",
+            told_to_wait: told == "yes",
+            is_parked: parked == "yes",
+            silent_for: Duration::from_secs(silent.parse().expect("seconds")),
+        });
+        assert_eq!(format!("{:?}", found.0), does, "{}", row.line);
+        assert_eq!(found.1, guess == "yes", "{}", row.line);
+    }
 }

@@ -27,6 +27,9 @@ const GRANTS: &[(&str, &str)] = &[
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    ("refused_starts", "SELECT, INSERT"),
+    // Forgotten after a while.
+    ("runner_sightings", "SELECT, INSERT, UPDATE, DELETE"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

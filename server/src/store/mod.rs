@@ -8,6 +8,9 @@ pub mod error;
 pub mod executions;
 pub mod keys;
 pub mod locks;
+pub mod refusals;
+pub mod runs;
+pub mod sightings;
 pub mod states;
 pub mod streams;
 pub mod tenancy;
@@ -47,6 +50,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
+    (
+        8,
+        "operations",
+        include_str!("../../../migrations/0008_operations.sql"),
     ),
 ];
 
