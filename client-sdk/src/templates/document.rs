@@ -150,10 +150,16 @@ impl Document {
     }
 
     fn required(&mut self, name: &str, faults: &mut Vec<Fault>) -> String {
-        if !self.has(name) {
+        if !self.has(name) && !self.is_misspelt(name) {
             faults.push(Fault::new(Place::default(), format!("`{name}` is missing")));
         }
         self.text(name, faults).unwrap_or_default()
+    }
+
+    /// Said already, by the word that is there.
+    fn is_misspelt(&self, name: &str) -> bool {
+        let mut words = self.fields.keys().filter_map(Value::as_str);
+        words.any(|word| !FIELDS.contains(&word) && nearest(word, FIELDS) == Some(name))
     }
 
     fn text(&mut self, name: &str, faults: &mut Vec<Fault>) -> Option<String> {
@@ -181,8 +187,7 @@ impl Document {
     /// `targetSystem: x`, or `targetSystem: {id: x}`.
     fn target(&mut self, faults: &mut Vec<Fault>) -> String {
         let Some(value) = self.take("targetSystem") else {
-            faults.push(Fault::new(Place::default(), "`targetSystem` is missing"));
-            return String::new();
+            return self.required("targetSystem", faults);
         };
         short_or_map("targetSystem", "id", &value, faults).unwrap_or_default()
     }
@@ -277,14 +282,18 @@ fn parse(yaml: &str, before: usize) -> Result<Mapping, Malformed> {
         )),
         Err(error) => {
             let line = error.location().map(|location| location.line() + before);
-            Err(malformed(line, without_position(&error.to_string())))
+            Err(malformed(line, explained(&error.to_string())))
         }
     }
 }
 
 /// The position is said in front of the text, and in a SQL file the parser's is another.
-fn without_position(text: &str) -> String {
-    match text.rfind(" at line ") {
+fn explained(text: &str) -> String {
+    // What it makes of a line that begins further left than the first.
+    if text.contains("more than one document") {
+        return "is more than one YAML document: do all fields begin in the same column?".to_owned();
+    }
+    match text.find(" at line ") {
         Some(end) => text[..end].to_owned(),
         None => text.to_owned(),
     }

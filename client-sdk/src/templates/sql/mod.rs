@@ -196,8 +196,8 @@ fn refusal(statement: &split::Statement<'_>) -> Option<&'static str> {
         _ => false,
     };
     controls.then_some(
-        "it begins or ends a transaction, which is the runner's to do: leave it out, or declare `transactional: false`, \
-         and let `steps` be what is undone on its own",
+        "it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is \
+         a change, or a step, of its own",
     )
 }
 
