@@ -32,8 +32,12 @@ mod validate;
 pub use flamingock_api_types as wire;
 pub use flamingock_macros::change;
 
+#[cfg(feature = "mysql")]
+pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
 pub use crate::target::{PgTx, PostgresTarget};
+#[cfg(feature = "sqlite")]
+pub use crate::target::{SqliteTarget, SqliteTx};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
