@@ -9,7 +9,7 @@ mod proxy;
 mod system;
 mod world;
 
-pub use flamingock_tests::{Side, eventually};
+pub use flamingock_tests::{eventually, repeatedly};
 pub use proxy::{Cut, TcpProxy};
 pub use system::{Fidelity, System};
 pub use world::{World, message};

@@ -17,9 +17,10 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, MySql, MySqlConnection, MySqlPool, Row as _, Transaction, mysql::MySqlDatabaseError,
+    AssertSqlSafe, MySql, MySqlConnection, MySqlPool, Row as _, Transaction,
+    mysql::{MySqlDatabaseError, MySqlRow},
 };
-use tokio::sync::OnceCell;
+use tokio::{runtime::Handle, sync::OnceCell};
 use uuid::Uuid;
 
 use super::{
@@ -38,9 +39,11 @@ const COLUMNS: &str = "
         PRIMARY KEY (environment_id, service_id, change_id)";
 
 /// `The command cannot be executed when global transaction is in the … state`.
-const REFUSED_IN_XA: u16 = 1399;
-/// The server has rolled an XA transaction back: for a deadlock, a timeout, or another reason.
-const XA_ROLLED_BACK: [u16; 3] = [1402, 1613, 1614];
+const REFUSED_IN_XA: &str = "1399";
+/// How that goes on where the change has sent a statement that would have committed.
+const IN_THE_MIDDLE: &str = "ACTIVE state";
+/// Commits that the server has turned into rollbacks: for a deadlock, a timeout, or another reason.
+const ROLLED_BACK: [u16; 3] = [1402, 1613, 1614];
 
 /// A MySQL or MariaDB database. Changes take the transaction as [`&mut MySqlTx`](MySqlTx), those declared
 /// `transactional = false` (for everything that is DDL) the pool as `TargetClient<MySqlPool>`.
@@ -77,10 +80,17 @@ struct Database {
 /// It commits when the change returns `Ok`, and only then. DDL, which on MySQL commits, is refused in it (error 1399), as
 /// are `COMMIT` and `ROLLBACK`: declare the change `transactional = false`, and write it so that it can be repeated.
 pub struct MySqlTx {
+    /// Taken when it ends.
+    open: Option<Open>,
+}
+
+struct Open {
     transaction: Transaction<'static, MySql>,
     /// Absent in a test's.
     xid: Option<String>,
 }
+
+const OPEN: &str = "nobody but what ends a transaction takes it";
 
 impl MySqlTarget {
     /// A database by its pool, whose connections must name a database.
@@ -105,16 +115,24 @@ impl MySqlTx {
     /// A transaction of your own, for calling a change function in a test. Nothing is marked, and DDL is not refused.
     pub fn new(transaction: Transaction<'static, MySql>) -> Self {
         Self {
-            transaction,
-            xid: None,
+            open: Some(Open {
+                transaction,
+                xid: None,
+            }),
         }
     }
 
     /// Gives the transaction back.
-    pub fn into_inner(self) -> Transaction<'static, MySql> {
-        self.transaction
+    pub fn into_inner(mut self) -> Transaction<'static, MySql> {
+        self.take().transaction
     }
 
+    fn take(&mut self) -> Open {
+        self.open.take().expect(OPEN)
+    }
+}
+
+impl Open {
     /// `XA END '…'` and the like.
     async fn xa(&mut self, verb: &str, rest: &str) -> Result<(), sqlx::Error> {
         let Some(xid) = &self.xid else { return Ok(()) };
@@ -125,11 +143,15 @@ impl MySqlTx {
         Ok(())
     }
 
-    /// Ends it without effect, and gives the connection back. If that fails the pool throws the connection away, for
-    /// it does not answer a ping in that state.
+    /// Ends it without effect, and gives the connection back.
     async fn abandon(mut self) -> Result<(), sqlx::Error> {
+        // Refused where the server has rolled it back already, as after a deadlock.
+        let _ = self.xa("END", "").await;
         self.xa("ROLLBACK", "").await?;
-        self.transaction.rollback().await
+        if let Err(error) = self.transaction.rollback().await {
+            tracing::debug!(%error, "the connection was lost after the rollback");
+        }
+        Ok(())
     }
 
     /// The author may not know why the server refused a statement.
@@ -137,10 +159,14 @@ impl MySqlTx {
         let errors = sqlx::raw_sql("SHOW ERRORS")
             .fetch_all(&mut *self.transaction)
             .await;
+        let says = |row: &MySqlRow, column, what: &str| {
+            row.try_get_unchecked::<String, _>(column)
+                .is_ok_and(|text| text.contains(what))
+        };
         let refused = errors
             .iter()
             .flatten()
-            .any(|row| row.try_get_unchecked::<u16, _>("Code").ok() == Some(REFUSED_IN_XA));
+            .any(|row| says(row, "Code", REFUSED_IN_XA) && says(row, "Message", IN_THE_MIDDLE));
         if refused {
             tracing::warn!(
                 "the last statement was refused, because it would have committed the transaction in the middle of the \
@@ -153,17 +179,30 @@ impl MySqlTx {
 
 impl TransactionHandle for MySqlTx {}
 
+/// Where the change is dropped in the middle. What sqlx does by itself then, a `ROLLBACK`, is refused in this transaction,
+/// and the pool must not get its connection back so.
+impl Drop for MySqlTx {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.xid.is_some()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(open.abandon());
+        }
+    }
+}
+
 impl Deref for MySqlTx {
     type Target = MySqlConnection;
 
     fn deref(&self) -> &MySqlConnection {
-        &self.transaction
+        &self.open.as_ref().expect(OPEN).transaction
     }
 }
 
 impl DerefMut for MySqlTx {
     fn deref_mut(&mut self) -> &mut MySqlConnection {
-        &mut self.transaction
+        &mut self.open.as_mut().expect(OPEN).transaction
     }
 }
 
@@ -196,7 +235,7 @@ impl TransactionalTarget for Database {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(failed)?;
-            let mark = |row: &sqlx::mysql::MySqlRow| {
+            let mark = |row: &MySqlRow| {
                 let change_id: Vec<u8> = row.try_get("change_id").map_err(failed)?;
                 let operation: String = row.try_get("operation").map_err(failed)?;
                 let change_id = String::from_utf8(change_id)
@@ -225,9 +264,9 @@ impl TransactionalTarget for Database {
                 .begin_with(AssertSqlSafe(format!("XA START '{xid}'")))
                 .await
                 .map_err(failed)?;
+            let xid = Some(xid);
             Ok(MySqlTx {
-                transaction,
-                xid: Some(xid),
+                open: Some(Open { transaction, xid }),
             })
         })
     }
@@ -256,15 +295,16 @@ impl TransactionalTarget for Database {
         mut transaction: MySqlTx,
     ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send + '_>> {
         Box::pin(async move {
-            if let Err(error) = transaction.xa("END", "").await {
+            let mut open = transaction.take();
+            if let Err(error) = open.xa("END", "").await {
                 // Nothing was committed, and nothing can be any more.
-                let _ = transaction.abandon().await;
+                let _ = open.abandon().await;
                 return Err(CommitError::Definite(TargetError::new("committing", error)));
             }
-            if let Err(error) = transaction.xa("COMMIT", " ONE PHASE").await {
-                let definite = number(&error).is_some_and(|number| XA_ROLLED_BACK.contains(&number));
+            if let Err(error) = open.xa("COMMIT", " ONE PHASE").await {
+                let definite = number(&error).is_some_and(|number| ROLLED_BACK.contains(&number));
                 let error = TargetError::new("committing", error);
-                let _ = transaction.abandon().await;
+                let _ = open.abandon().await;
                 return Err(if definite {
                     CommitError::Definite(error)
                 } else {
@@ -272,7 +312,7 @@ impl TransactionalTarget for Database {
                 });
             }
             // It is committed. This tells sqlx, which would send a ROLLBACK otherwise.
-            if let Err(error) = transaction.transaction.commit().await {
+            if let Err(error) = open.transaction.commit().await {
                 tracing::debug!(%error, "the connection was lost after the commit");
             }
             Ok(())
@@ -284,16 +324,14 @@ impl TransactionalTarget for Database {
         mut transaction: MySqlTx,
     ) -> Pin<Box<dyn Future<Output = Result<(), RollbackError>> + Send + '_>> {
         Box::pin(async move {
-            transaction.explain_refusal().await;
-            let ended = transaction.xa("END", "").await;
-            if let Err(error) = transaction.abandon().await {
-                tracing::debug!(%error, "the connection is thrown away");
-            }
-            match ended {
-                // After a deadlock the server has rolled back by itself.
-                Err(error) if number(&error).is_some_and(|number| XA_ROLLED_BACK.contains(&number)) => Ok(()),
-                Err(error) if number(&error).is_some() => Err(RollbackError::TransactionEnded),
-                // Nobody but its own connection could commit it, and nobody but this function would have: if the
+            let mut open = transaction.take();
+            open.explain_refusal().await;
+            match open.abandon().await {
+                Err(error) if number(&error).is_some() => {
+                    tracing::warn!(%error, "the transaction is not there any more");
+                    Err(RollbackError::TransactionEnded)
+                }
+                // Nobody but its own connection could commit it, and nobody but this target would have: if the
                 // connection is lost, the server rolls back when it notices that.
                 Ok(()) | Err(_) => Ok(()),
             }
