@@ -2,13 +2,18 @@
 
 mod answers;
 mod body;
+mod commands;
 mod cursor;
+mod explanation;
 mod extract;
+mod guidance;
 mod layers;
+mod operations;
 mod problem;
 mod reasons;
 mod routes;
 mod serve;
+mod trace;
 mod wire;
 
 use std::ops::Deref;
@@ -115,6 +120,7 @@ impl Deref for Api {
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
+        (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -135,6 +141,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        .merge(routes::operations::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

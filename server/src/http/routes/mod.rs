@@ -6,4 +6,5 @@ pub mod execution;
 pub mod health;
 pub mod issue;
 pub mod lock;
+pub mod operations;
 pub mod plan;
