@@ -4,7 +4,6 @@
 //! values; decisions leave as values. `server::store` loads and writes, `server::http` speaks.
 
 pub mod audit;
-pub mod chain;
 pub mod ids;
 pub mod lock;
 pub mod pipeline;

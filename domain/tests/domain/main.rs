@@ -2,7 +2,6 @@
 //!
 //! The tables are written as text that can be laid beside the reference without knowing Rust.
 
-mod chain;
 mod crash_table;
 mod judge_table;
 mod lock_table;

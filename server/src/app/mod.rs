@@ -4,7 +4,10 @@ pub mod actor;
 pub mod admission;
 pub mod auth;
 pub mod bootstrap;
+pub mod checkpoints;
 mod combine;
+pub mod differences;
+pub mod exports;
 pub mod facts;
 pub mod fault;
 mod heads;
@@ -13,8 +16,10 @@ pub mod imports;
 pub mod issues;
 pub mod locks;
 pub mod plans;
+pub mod reading;
 pub mod reports;
 mod retry;
+pub mod verification;
 mod waiting;
 
 use std::time::Duration;
@@ -54,6 +59,11 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub reading: reading::Reading,
+    pub exports: exports::Exports,
+    pub verification: verification::Verification,
+    pub signed: checkpoints::SignedHistory,
+    pub differences: differences::Differences,
     pub waiting: Waiting,
     pool: PgPool,
 }
@@ -68,6 +78,7 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let reading = reading::Reading::new(pool.clone());
         Self {
             plans: plans::Plans::new(
                 pool.clone(),
@@ -80,6 +91,11 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            exports: exports::Exports::new(pool.clone(), reading.clone()),
+            reading,
+            verification: verification::Verification::new(pool.clone()),
+            signed: checkpoints::SignedHistory::new(pool.clone()),
+            differences: differences::Differences::new(pool.clone()),
             heads,
             waiting,
             pool,

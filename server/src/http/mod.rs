@@ -2,13 +2,16 @@
 
 mod answers;
 mod body;
+mod csv;
 mod cursor;
 mod extract;
 mod layers;
+mod parameters;
 mod problem;
 mod reasons;
 mod routes;
 mod serve;
+mod times;
 mod wire;
 
 use std::ops::Deref;
@@ -35,7 +38,7 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan};
+use routes::{audit, audit_read, auth, execution, health, issue, lock, plan};
 
 pub use serve::Server;
 
@@ -114,6 +117,7 @@ impl Deref for Api {
         (name = "runner", description = "What a runner calls: plan and report"),
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
+        (name = "public", description = "For anybody, without a token"),
         (name = "issues", description = "What a person must decide"),
         (name = "operations", description = "For the platform"),
     ),
@@ -130,8 +134,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(lock::lock_view, lock::lock_release))
         // Runners and people who read.
         .routes(routes!(execution::execution_view))
-        .routes(routes!(audit::audit_list))
-        .routes(routes!(audit::audit_verify))
+        .merge(audit_read::routes())
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
@@ -144,10 +147,11 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// For anybody with an API token, which nobody has shown yet.
+/// For anybody: whoever calls has shown no token yet, or needs none.
 fn session() -> (Router<Api>, utoipa::openapi::OpenApi) {
     OpenApiRouter::new()
         .routes(routes!(auth::token_exchange))
+        .merge(audit_read::public_routes())
         .split_for_parts()
 }
 
@@ -160,7 +164,10 @@ fn platform() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// Every operation wants a bearer token, but for the exchange and the platform's.
+/// Tags of operations that want no token.
+const PUBLIC: &[&str] = &["operations", "session", "public"];
+
+/// Every operation wants a bearer token, but for the exchange, the platform's and what is published.
 fn secure(document: &mut utoipa::openapi::OpenApi) {
     use utoipa::openapi::security::SecurityRequirement;
     let scheme = SecurityScheme::Http(
@@ -190,7 +197,7 @@ fn secure(document: &mut utoipa::openapi::OpenApi) {
             let public = operation
                 .tags
                 .as_ref()
-                .is_some_and(|tags| tags.iter().any(|tag| tag == "operations" || tag == "session"));
+                .is_some_and(|tags| tags.iter().any(|tag| PUBLIC.contains(&tag.as_str())));
             if !public {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
             }

@@ -4,6 +4,9 @@
 
 pub mod actions;
 pub mod audit;
+pub mod checkpoints;
+pub mod difference;
+pub mod entries;
 pub mod error;
 pub mod executions;
 pub mod keys;
@@ -47,6 +50,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
+    (
+        7,
+        "audit reading",
+        include_str!("../../../migrations/0007_audit_reading.sql"),
     ),
 ];
 

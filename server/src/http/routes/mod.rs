@@ -1,6 +1,7 @@
 //! Handlers: in, do, out. One file for each resource.
 
 pub mod audit;
+pub mod audit_read;
 pub mod auth;
 pub mod execution;
 pub mod health;
