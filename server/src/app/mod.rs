@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actions;
 pub mod actor;
 pub mod admission;
 pub mod auth;
@@ -15,10 +16,15 @@ pub mod history;
 pub mod imports;
 pub mod issues;
 pub mod locks;
+pub mod operations;
 pub mod plans;
 pub mod reading;
 pub mod reports;
 mod retry;
+mod sightings;
+mod situation;
+pub mod tenancy;
+pub mod tokens;
 pub mod verification;
 mod waiting;
 
@@ -64,7 +70,12 @@ pub struct App {
     pub verification: verification::Verification,
     pub signed: checkpoints::SignedHistory,
     pub differences: differences::Differences,
+    pub tenancy: tenancy::Tenancy,
+    pub tokens: tokens::Tokens,
+    pub actions: actions::Actions,
+    pub operations: operations::Operations,
     pub waiting: Waiting,
+    sightings: sightings::Sightings,
     pool: PgPool,
 }
 
@@ -79,11 +90,13 @@ impl App {
             settings.takeover_grace,
         );
         let reading = reading::Reading::new(pool.clone());
+        let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
                 pool.clone(),
                 heads.clone(),
                 waiting.clone(),
+                sightings.clone(),
                 settings.takeover_grace,
                 metrics,
             ),
@@ -96,10 +109,25 @@ impl App {
             verification: verification::Verification::new(pool.clone()),
             signed: checkpoints::SignedHistory::new(pool.clone()),
             differences: differences::Differences::new(pool.clone()),
+            tenancy: tenancy::Tenancy::new(pool.clone()),
+            tokens: tokens::Tokens::new(pool.clone()),
+            actions: actions::Actions::new(pool.clone()),
+            operations: operations::Operations::new(
+                pool.clone(),
+                waiting.clone(),
+                settings.takeover_grace,
+                metrics,
+            ),
+            sightings,
             heads,
             waiting,
             pool,
         }
+    }
+
+    /// Looks after those who wait, and writes down who they are, for ever; run by one task of the process.
+    pub async fn look_after_waiters(&self) {
+        tokio::join!(self.waiting.poll(&self.heads), self.sightings.keep(&self.pool));
     }
 
     /// Whether the database answers and has the schema of this binary.

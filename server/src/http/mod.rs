@@ -5,6 +5,7 @@ mod body;
 mod csv;
 mod cursor;
 mod extract;
+mod fields;
 mod layers;
 mod parameters;
 mod problem;
@@ -38,7 +39,10 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, audit_read, auth, execution, health, issue, lock, plan};
+use routes::{
+    action, audit, audit_read, auth, environment, execution, health, identity, issue, lock, organisation,
+    plan, project, service, token,
+};
 
 pub use serve::Server;
 
@@ -119,6 +123,9 @@ impl Deref for Api {
         (name = "history", description = "What happened"),
         (name = "public", description = "For anybody, without a token"),
         (name = "issues", description = "What a person must decide"),
+        (name = "tenancy", description = "Organisations, projects, environments, services"),
+        (name = "tokens", description = "API tokens: who may do what"),
+        (name = "actions", description = "What people and automation did"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -138,6 +145,14 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        // People who manage what there is, and who may do what.
+        .merge(identity::routes())
+        .merge(organisation::routes())
+        .merge(project::routes())
+        .merge(environment::routes())
+        .merge(service::routes())
+        .merge(token::routes())
+        .merge(action::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

@@ -11,10 +11,14 @@ pub mod error;
 pub mod executions;
 pub mod keys;
 pub mod locks;
+pub mod refusals;
+pub mod runs;
+pub mod sightings;
 pub mod states;
 pub mod streams;
 pub mod tenancy;
 pub mod tokens;
+pub mod units;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -52,9 +56,19 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0005_admin_actions.sql"),
     ),
     (
+        6,
+        "tenancy by people",
+        include_str!("../../../migrations/0006_tenancy_by_people.sql"),
+    ),
+    (
         7,
         "audit reading",
         include_str!("../../../migrations/0007_audit_reading.sql"),
+    ),
+    (
+        8,
+        "operations",
+        include_str!("../../../migrations/0008_operations.sql"),
     ),
 ];
 
