@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod auth;
 pub mod digest;
+pub mod event;
 pub mod execution;
 pub mod headers;
 pub mod issue;

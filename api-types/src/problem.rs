@@ -75,6 +75,7 @@ codes! {
     CredentialRevoked = "R_AUTH_06", 401, false, "The credential was revoked";
     EnvironmentNotFound = "R_TENANT_01", 404, false, "No such environment";
     ServiceNotFound = "R_TENANT_02", 404, false, "No such service";
+    OrganisationNotFound = "R_TENANT_03", 404, false, "No such organisation";
     LockHeldByOther = "R_LOCK_01", 409, true, "The lock is not the caller's to take or extend";
     LockNotHeld = "R_LOCK_02", 409, true, "The lock is not held by the caller";
     LockNotFound = "R_LOCK_03", 404, true, "No such lock";
@@ -87,6 +88,8 @@ codes! {
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
+    /// Older than what is kept, or from before the database was restored.
+    EventsNotKept = "R_EVENT_01", 410, false, "The events after that are not kept";
 }
 
 // By hand: the derive does not see the texts that the macro renames the variants to, and would document names that are

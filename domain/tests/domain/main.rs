@@ -4,6 +4,7 @@
 
 mod chain;
 mod crash_table;
+mod issue_turns;
 mod judge_table;
 mod lock_table;
 mod plan_properties;

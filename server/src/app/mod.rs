@@ -5,6 +5,7 @@ pub mod admission;
 pub mod auth;
 pub mod bootstrap;
 mod combine;
+pub mod events;
 pub mod facts;
 pub mod fault;
 mod heads;
@@ -30,8 +31,11 @@ use crate::store::{self, PoolSettings};
 
 // What the edges need to name, so that they never reach into the store.
 pub use crate::store::Scope;
+pub use crate::store::actions::ToldAction;
 pub use crate::store::audit::{Entry, Fact};
+pub use crate::store::audit_tail::TailEntry;
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
+pub use crate::store::lock_changes::{ChangeKind, LockChange};
 pub use crate::store::streams::{Head, Position};
 
 /// Settings of the use cases.
@@ -43,6 +47,8 @@ pub struct AppSettings {
     pub batch_limit: Duration,
     /// Most requests parked at once.
     pub max_waiters: usize,
+    /// Most who listen to live events at once.
+    pub max_listeners: usize,
 }
 
 /// The use cases of one process, over one pool. Cheap to clone.
@@ -55,6 +61,7 @@ pub struct App {
     pub issues: issues::Issues,
     pub history: history::History,
     pub waiting: Waiting,
+    pub events: events::Events,
     pool: PgPool,
 }
 
@@ -80,6 +87,12 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            events: events::Events::new(
+                pool.clone(),
+                settings.batch_limit,
+                metrics.listeners.clone(),
+                settings.max_listeners,
+            ),
             heads,
             waiting,
             pool,

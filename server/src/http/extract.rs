@@ -166,7 +166,14 @@ impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = verify(&parts.headers, api).await?;
+        Self::of(&parts.headers, api).await
+    }
+}
+
+impl Reader {
+    /// Whoever it is that these headers name.
+    pub async fn of(headers: &HeaderMap, api: &Api) -> Result<Self, Problem> {
+        let caller = verify(headers, api).await?;
         if let Caller::Session(session) = &caller
             && session.expired
         {
@@ -177,9 +184,15 @@ impl FromRequestParts<Api> for Reader {
             _ => Ok(Self(caller)),
         }
     }
-}
 
-impl Reader {
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+
+    pub fn into_caller(self) -> Caller {
+        self.0
+    }
+
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }

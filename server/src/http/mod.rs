@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan};
+use routes::{audit, auth, event, execution, health, issue, lock, plan};
 
 pub use serve::Server;
 
@@ -115,6 +115,7 @@ impl Deref for Api {
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -135,6 +136,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

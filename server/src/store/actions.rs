@@ -1,6 +1,6 @@
 //! The log of what people and automation did to the server's own state. Append-only.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 use super::StoreError;
 
@@ -72,4 +72,39 @@ pub async fn append(conn: &mut PgConnection, new: &NewAction<'_>) -> Result<(), 
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What an event tells of an action.
+#[derive(Clone, Debug)]
+pub struct ToldAction {
+    pub id: i64,
+    pub acted_at: chrono::DateTime<chrono::Utc>,
+    pub action: String,
+    pub target: String,
+    pub actor: String,
+    pub role: String,
+    pub reason: Option<String>,
+}
+
+/// Actions by their ids, whichever organisation they belong to: the caller took the ids from that organisation's log.
+pub async fn load_told(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ToldAction>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, acted_at, action, target, actor, role, reason FROM admin_actions WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ToldAction {
+                id: row.try_get("id")?,
+                acted_at: row.try_get("acted_at")?,
+                action: row.try_get("action")?,
+                target: row.try_get("target")?,
+                actor: row.try_get("actor")?,
+                role: row.try_get("role")?,
+                reason: row.try_get("reason")?,
+            })
+        })
+        .collect()
 }

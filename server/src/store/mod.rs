@@ -4,9 +4,12 @@
 
 pub mod actions;
 pub mod audit;
+pub mod audit_tail;
 pub mod error;
+pub mod events;
 pub mod executions;
 pub mod keys;
+pub mod lock_changes;
 pub mod locks;
 pub mod states;
 pub mod streams;
@@ -48,6 +51,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
     ),
+    (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

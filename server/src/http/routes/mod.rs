@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod event;
 pub mod execution;
 pub mod health;
 pub mod issue;
