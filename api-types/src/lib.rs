@@ -7,14 +7,18 @@
 //!
 //! Nothing here decides anything: the decisions are `flamingock-domain`'s, and neither crate imports the other.
 
+pub mod action;
 pub mod audit;
 pub mod auth;
 pub mod digest;
 pub mod event;
 pub mod execution;
 pub mod headers;
+pub mod identity;
 pub mod issue;
 pub mod lock;
 pub mod problem;
+pub mod tenancy;
+pub mod token;
 
 pub use problem::{ErrorCode, ProblemDetails};

@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actions;
 pub mod actor;
 pub mod admission;
 pub mod auth;
@@ -16,6 +17,8 @@ pub mod locks;
 pub mod plans;
 pub mod reports;
 mod retry;
+pub mod tenancy;
+pub mod tokens;
 mod waiting;
 
 use std::time::Duration;
@@ -31,7 +34,6 @@ use crate::store::{self, PoolSettings};
 
 // What the edges need to name, so that they never reach into the store.
 pub use crate::store::Scope;
-pub use crate::store::actions::ToldAction;
 pub use crate::store::audit::{Entry, Fact};
 pub use crate::store::audit_tail::TailEntry;
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
@@ -60,6 +62,9 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub tenancy: tenancy::Tenancy,
+    pub tokens: tokens::Tokens,
+    pub actions: actions::Actions,
     pub waiting: Waiting,
     pub events: events::Events,
     pool: PgPool,
@@ -87,6 +92,9 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            tenancy: tenancy::Tenancy::new(pool.clone()),
+            tokens: tokens::Tokens::new(pool.clone()),
+            actions: actions::Actions::new(pool.clone()),
             events: events::Events::new(
                 pool.clone(),
                 settings.batch_limit,

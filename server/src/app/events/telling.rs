@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::position::{Position, Within};
 use super::sight::Site;
 use crate::store::StoreError;
-use crate::store::actions::{self, ToldAction};
+use crate::store::actions::{self, ActionRow};
 use crate::store::audit_tail::{self, EndOfRun, TailEntry};
 use crate::store::events::LogRow;
 use crate::store::lock_changes::{self, ChangeKind, LockChange};
@@ -37,7 +37,7 @@ pub enum What {
     Lock(Arc<LockChange>),
     ExecutionGranted { id: i64, change: Arc<LockChange> },
     ExecutionEnded { id: i64, change: Arc<LockChange> },
-    Action(ToldAction),
+    Action(Box<ActionRow>),
 }
 
 impl What {
@@ -107,7 +107,7 @@ struct Material {
     changes: HashMap<usize, Vec<Arc<LockChange>>>,
     /// By the row's place and the change's number.
     left: HashMap<(usize, i64), Vec<Arc<TailEntry>>>,
-    actions: HashMap<i64, ToldAction>,
+    actions: HashMap<i64, ActionRow>,
 }
 
 impl Material {
@@ -153,7 +153,7 @@ impl Material {
         let actions = if ids.is_empty() {
             Vec::new()
         } else {
-            actions::load_told(conn, &ids).await?
+            actions::load_some(conn, &ids).await?
         };
         Ok(Self {
             entries,
@@ -221,7 +221,8 @@ impl Material {
         page.end = done;
         if let Some(id) = row.action_id {
             if let Some(action) = self.actions.remove(&id) {
-                page.told.push(told(done, action.acted_at, What::Action(action)));
+                page.told
+                    .push(told(done, action.acted_at, What::Action(Box::new(action))));
             }
             return;
         }
