@@ -33,10 +33,10 @@ impl Request {
 
 /// Answers with the status in the last segment of the path, or 200, and remembers what it was asked.
 #[derive(Clone, Default)]
-struct Api(Arc<Mutex<Vec<Request>>>);
+pub(super) struct Api(Arc<Mutex<Vec<Request>>>);
 
 impl Api {
-    async fn start() -> (String, Self) {
+    pub(super) async fn start() -> (String, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/api/", listener.local_addr().expect("bound"));
         let api = Self::default();
@@ -49,7 +49,7 @@ impl Api {
         self.0.lock().expect("no test panics inside").clone()
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.line).collect()
     }
 }
