@@ -205,6 +205,58 @@ impl Reader {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }
+
+    /// The services that the caller may see in an environment; `None`: all of them. What lies outside its reach answers
+    /// exactly like what does not exist.
+    pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
+        match &self.0 {
+            Caller::Session(session) => {
+                session_scope(session, environment_id, session.service_id)?;
+                Ok(Some(vec![session.service_id]))
+            }
+            Caller::Token(holder) => {
+                if api.auth.may_enter(holder, environment_id).await? {
+                    Ok(holder.service_ids.clone())
+                } else {
+                    Err(Problem::new(
+                        ErrorCode::EnvironmentNotFound,
+                        format!("No environment {environment_id} is within this token's reach."),
+                    ))
+                }
+            }
+        }
+    }
+
+    /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.
+    pub async fn comparison(
+        &self,
+        api: &Api,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<Option<Vec<i64>>, Problem> {
+        let holder = match &self.0 {
+            Caller::Token(holder) => holder,
+            Caller::Session(session) => {
+                return Err(Problem::new(
+                    ErrorCode::OutOfScope,
+                    format!(
+                        "A session is for one environment, this one for {}. Compare environments with an API token.",
+                        session.environment_id
+                    ),
+                ));
+            }
+        };
+        if api.auth.may_compare(holder, project_id, environments).await? {
+            return Ok(holder.service_ids.clone());
+        }
+        let [here, there] = environments;
+        Err(Problem::new(
+            ErrorCode::EnvironmentNotFound,
+            format!(
+                "The environments {here} and {there} of project {project_id} are not both within this token's reach."
+            ),
+        ))
+    }
 }
 
 impl FromRequestParts<Api> for Operator {

@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod audit;
+pub mod audit_read;
 pub mod auth;
 pub mod environment;
 pub mod execution;
@@ -9,6 +10,7 @@ pub mod health;
 pub mod identity;
 pub mod issue;
 pub mod lock;
+pub mod operations;
 pub mod organisation;
 pub mod plan;
 pub mod project;
