@@ -34,7 +34,7 @@ mod waiting;
 pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
-pub use command::{Ran, ServerCommand, scratch_file};
+pub use command::{Ran, ServerCommand, scratch_directory, scratch_file};
 pub use events::{Block, EventStream, outline};
 pub use http::{Answer, Call, read_answer};
 pub use java::{Java, JavaApplication, Jvm};
