@@ -14,6 +14,8 @@ pub mod execution;
 pub mod headers;
 pub mod issue;
 pub mod lock;
+pub mod policy;
+pub mod preview;
 pub mod problem;
 
 pub use problem::{ErrorCode, ProblemDetails};
