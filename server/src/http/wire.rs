@@ -6,7 +6,7 @@ use flamingock_api_types::execution as wire;
 use flamingock_api_types::lock::LockView;
 use flamingock_api_types::{ErrorCode, audit, digest, issue};
 use flamingock_domain::audit::Resolution;
-use flamingock_domain::ids::{ChangeId, IdError, StageName};
+use flamingock_domain::ids::{ChangeId, Checksum, IdError, StageName};
 use flamingock_domain::lock::{self, Lock};
 use flamingock_domain::pipeline as domain;
 use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict};
@@ -96,6 +96,15 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             mark: mark(change.ongoing_status.unwrap_or_default()),
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
+                            author: change.author.clone(),
+                            checksum: change
+                                .checksum
+                                .as_deref()
+                                .map(Checksum::parse)
+                                .transpose()
+                                .map_err(|error| {
+                                    field(&format!("{path}.changes[{at}]"), "checksum", error)
+                                })?,
                         })
                     })
                     .collect::<Result<_, Problem>>()?,
