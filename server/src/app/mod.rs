@@ -15,6 +15,7 @@ pub mod locks;
 pub mod plans;
 pub mod reports;
 mod retry;
+mod rulings;
 mod waiting;
 
 use std::time::Duration;
@@ -62,6 +63,7 @@ impl App {
     /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
     pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
         metrics.declare(reports::RESULTS, reports::REFUSALS, locks::EVENTS);
+        metrics.declare_policies(rulings::labels());
         let heads = Heads::new(pool.clone(), settings.batch_limit);
         let waiting = Waiting::new(
             metrics.waiters.clone(),

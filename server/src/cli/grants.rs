@@ -27,6 +27,13 @@ const GRANTS: &[(&str, &str)] = &[
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    // Made, and ended once.
+    ("freeze_windows", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_approvals", "SELECT, INSERT"),
+    ("approval_requests", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_checksums", "SELECT, INSERT"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod layers;
 mod problem;
 mod reasons;
 mod routes;
+mod rulings;
 mod serve;
 mod wire;
 

@@ -12,7 +12,7 @@ use flamingock_domain::pipeline as domain;
 use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict};
 
 use super::problem::Problem;
-use super::reasons;
+use super::{reasons, rulings};
 use crate::app::Entry;
 use crate::app::plans::Planned;
 
@@ -216,7 +216,10 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
         stages,
         pipeline_result: with_result.then(|| pipeline_result(&plan.findings)),
         synchronized_marks: plan.synchronized_marks,
-        reasons: Some(reasons::of(plan)),
+        reasons: Some(wire::PlanReasons {
+            policy: planned.warnings.iter().map(rulings::finding).collect(),
+            ..reasons::of(plan)
+        }),
     }
 }
 

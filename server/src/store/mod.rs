@@ -3,11 +3,15 @@
 //! `list_`); every function on a tenant's data takes the scope first.
 
 pub mod actions;
+pub mod approvals;
 pub mod audit;
+pub mod checksums;
 pub mod error;
 pub mod executions;
+pub mod freezes;
 pub mod keys;
 pub mod locks;
+pub mod policies;
 pub mod states;
 pub mod streams;
 pub mod tenancy;
@@ -47,6 +51,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
+    (
+        9,
+        "policies",
+        include_str!("../../../migrations/0009_policies.sql"),
     ),
 ];
 
