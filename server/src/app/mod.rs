@@ -13,6 +13,7 @@ pub mod imports;
 pub mod issues;
 pub mod locks;
 pub mod plans;
+pub mod previews;
 pub mod reports;
 mod retry;
 mod rulings;
@@ -51,6 +52,7 @@ pub struct AppSettings {
 pub struct App {
     pub heads: Heads,
     pub plans: plans::Plans,
+    pub previews: previews::Previews,
     pub reports: reports::Reports,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
@@ -78,6 +80,7 @@ impl App {
                 settings.takeover_grace,
                 metrics,
             ),
+            previews: previews::Previews::new(pool.clone(), heads.clone(), settings.takeover_grace),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),

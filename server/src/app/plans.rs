@@ -560,7 +560,10 @@ fn ids_of(pipeline: &Pipeline, wanted: impl Fn(Mark) -> bool) -> Vec<&str> {
         .collect()
 }
 
-async fn load_marks_seen(tx: &mut PgConnection, stream_id: i64) -> Result<HashMap<ChangeId, i64>, Fault> {
+pub(super) async fn load_marks_seen(
+    tx: &mut PgConnection,
+    stream_id: i64,
+) -> Result<HashMap<ChangeId, i64>, Fault> {
     let rows = states::load_mark_reports(tx, stream_id).await?;
     rows.into_iter()
         .map(|(id, seq)| {

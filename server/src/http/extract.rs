@@ -180,6 +180,14 @@ impl FromRequestParts<Api> for Reader {
 }
 
 impl Reader {
+    /// The credential, where it is one that runs changes itself.
+    pub fn runner_credential(&self) -> Option<i64> {
+        match &self.0 {
+            Caller::Session(session) => Some(session.credential_id),
+            Caller::Token(_) => None,
+        }
+    }
+
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }

@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan};
+use routes::{audit, auth, execution, health, issue, lock, plan, preview};
 
 pub use serve::Server;
 
@@ -116,6 +116,7 @@ impl Deref for Api {
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
+        (name = "policies", description = "What a start may be refused for, and a dry run of it"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -136,6 +137,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        .merge(preview::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

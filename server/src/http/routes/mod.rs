@@ -7,3 +7,4 @@ pub mod health;
 pub mod issue;
 pub mod lock;
 pub mod plan;
+pub mod preview;
