@@ -2,17 +2,21 @@
 
 pub mod actor;
 pub mod admission;
+pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
+pub mod checksums;
 mod combine;
 pub mod facts;
 pub mod fault;
+pub mod freezes;
 mod heads;
 pub mod history;
 pub mod imports;
 pub mod issues;
 pub mod locks;
 pub mod plans;
+pub mod policies;
 pub mod previews;
 pub mod reports;
 mod retry;
@@ -53,6 +57,10 @@ pub struct App {
     pub heads: Heads,
     pub plans: plans::Plans,
     pub previews: previews::Previews,
+    pub policies: policies::Policies,
+    pub freezes: freezes::Freezes,
+    pub approvals: approvals::Approvals,
+    pub checksums: checksums::Checksums,
     pub reports: reports::Reports,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
@@ -81,6 +89,10 @@ impl App {
                 metrics,
             ),
             previews: previews::Previews::new(pool.clone(), heads.clone(), settings.takeover_grace),
+            policies: policies::Policies::new(pool.clone()),
+            freezes: freezes::Freezes::new(pool.clone()),
+            approvals: approvals::Approvals::new(pool.clone()),
+            checksums: checksums::Checksums::new(pool.clone()),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),

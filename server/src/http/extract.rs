@@ -180,6 +180,10 @@ impl FromRequestParts<Api> for Reader {
 }
 
 impl Reader {
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+
     /// The credential, where it is one that runs changes itself.
     pub fn runner_credential(&self) -> Option<i64> {
         match &self.0 {
@@ -215,6 +219,20 @@ impl FromRequestParts<Api> for Operator {
 impl Operator {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.caller, api, environment_id, service_id).await
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// For what only an administrator may set.
+    pub fn refuse_unless_administrator(&self) -> Result<(), Problem> {
+        let role = self.caller.role();
+        if role.may_administer() {
+            Ok(())
+        } else {
+            Err(insufficient(role, "admin"))
+        }
     }
 
     /// Who is recorded as having decided.

@@ -4,6 +4,8 @@ mod answers;
 mod body;
 mod cursor;
 mod extract;
+mod fields;
+mod gate;
 mod layers;
 mod problem;
 mod reasons;
@@ -36,7 +38,9 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan, preview};
+use routes::{
+    approval, audit, auth, checksum, execution, freeze, health, issue, lock, plan, policy, preview,
+};
 
 pub use serve::Server;
 
@@ -138,6 +142,10 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         // People who decide.
         .routes(routes!(issue::issue_resolve))
         .merge(preview::routes())
+        .merge(policy::routes())
+        .merge(freeze::routes())
+        .merge(approval::routes())
+        .merge(checksum::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

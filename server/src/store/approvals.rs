@@ -178,7 +178,18 @@ pub async fn upsert_requests(
     Ok(())
 }
 
-/// Authors under which a change of this content was submitted and stopped.
+/// The name that a credential goes by.
+pub async fn load_name(
+    conn: &mut PgConnection,
+    credential_id: Option<i64>,
+) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT name FROM api_tokens WHERE id = $1")
+        .bind(credential_id)
+        .fetch_optional(conn)
+        .await?)
+}
+
+/// The author under which a change of this content was submitted and stopped.
 pub async fn load_author(
     conn: &mut PgConnection,
     stream_id: i64,

@@ -35,10 +35,11 @@ pub struct NewFreeze<'a> {
 }
 
 /// Newest first; `before` is the last id of the page before. With `active`, only those that are open, or only those
-/// that are not.
+/// that are not; with `services`, only those that concern one of them.
 pub async fn list(
     conn: &mut PgConnection,
     environment_id: i64,
+    services: Option<&[i64]>,
     active: Option<bool>,
     before: Option<i64>,
     limit: i64,
@@ -48,7 +49,8 @@ pub async fn list(
                 end_reason, active FROM (
              SELECT f.*, ended_at IS NULL AND starts_at <= now AND (ends_at IS NULL OR now < ends_at) AS active
                FROM freeze_windows f CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
-              WHERE f.environment_id = $1 AND f.id < $3) AS f
+              WHERE f.environment_id = $1 AND f.id < $3
+                AND ($5::bigint[] IS NULL OR f.service_ids IS NULL OR f.service_ids && $5)) AS f
           WHERE $2::boolean IS NULL OR f.active = $2
           ORDER BY f.id DESC LIMIT $4",
     )
@@ -56,6 +58,7 @@ pub async fn list(
     .bind(active)
     .bind(before.unwrap_or(i64::MAX))
     .bind(limit)
+    .bind(services)
     .fetch_all(conn)
     .await?;
     rows.iter().map(freeze_of_row).collect()

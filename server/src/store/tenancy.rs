@@ -54,6 +54,21 @@ pub async fn load_owner(conn: &mut PgConnection, scope: Scope) -> Result<Option<
     .await?)
 }
 
+/// Project and organisation that an environment lies in; `None` where there is no such environment.
+pub async fn load_environment_owner(
+    conn: &mut PgConnection,
+    environment_id: i64,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT p.id, p.organisation_id
+           FROM environments e JOIN projects p ON p.id = e.project_id
+          WHERE e.id = $1",
+    )
+    .bind(environment_id)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Makes a service unless somebody else just did. Gives its id and whether it was made here.
 pub async fn insert_service(
     conn: &mut PgConnection,

@@ -6,6 +6,7 @@
 mod bearer;
 mod exchange;
 mod keys;
+mod reach;
 mod session;
 pub mod token;
 
