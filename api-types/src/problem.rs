@@ -73,11 +73,26 @@ codes! {
     RoleInsufficient = "R_AUTH_04", 403, false, "The credential's role does not allow this";
     BearerMissing = "R_AUTH_05", 401, false, "No usable bearer token";
     CredentialRevoked = "R_AUTH_06", 401, false, "The credential was revoked";
+    /// A token is asked for, or is to be managed, that may do more than the caller.
+    BeyondOwnRights = "R_AUTH_07", 403, false, "More than the caller may itself";
     EnvironmentNotFound = "R_TENANT_01", 404, false, "No such environment";
     ServiceNotFound = "R_TENANT_02", 404, false, "No such service";
+    OrganisationNotFound = "R_TENANT_03", 404, false, "No such organisation";
+    ProjectNotFound = "R_TENANT_04", 404, false, "No such project";
+    /// Something of the same kind and owner has it, or had it and is still found by it.
+    NameTaken = "R_TENANT_05", 409, false, "The name is taken";
+    Archived = "R_TENANT_06", 409, false, "It is archived";
+    TokenNotFound = "R_TOKEN_01", 404, false, "No such API token";
+    /// Revoked, expired or already replaced.
+    TokenEnded = "R_TOKEN_02", 409, false, "The API token has ended";
+    LastRootToken = "R_TOKEN_03", 409, false, "It is the last root token";
     LockHeldByOther = "R_LOCK_01", 409, true, "The lock is not the caller's to take or extend";
     LockNotHeld = "R_LOCK_02", 409, true, "The lock is not held by the caller";
     LockNotFound = "R_LOCK_03", 404, true, "No such lock";
+    /// A forced release while the holder's lease is live, without insisting.
+    LockIsLive = "R_LOCK_04", 409, true, "The lock's holder is alive";
+    /// A forced release of another grant than the one that the lock has now.
+    LockMoved = "R_LOCK_05", 409, false, "The lock was granted anew";
     /// The server has not judged this digest at the current head: send the whole pipeline.
     DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
     /// Something failed in this run, and the client does not know: told `ABORT`, it would start its application.
@@ -96,6 +111,8 @@ codes! {
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
+    /// Asked about by id, and nobody has to decide.
+    NoSuchIssue = "R_ISSUE_04", 404, false, "The change is no issue";
 }
 
 // By hand: the derive does not see the texts that the macro renames the variants to, and would document names that are

@@ -2,11 +2,14 @@
 //!
 //! The tables are written as text that can be laid beside the reference without knowing Rust.
 
+mod access_table;
 mod chain;
 mod crash_table;
+mod execution_table;
 mod judge_table;
 mod lock_table;
 mod plan_properties;
 mod plan_table;
 mod scenarios;
+mod standing_table;
 mod support;

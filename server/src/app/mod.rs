@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actions;
 pub mod actor;
 pub mod admission;
 pub mod approvals;
@@ -15,12 +16,17 @@ pub mod history;
 pub mod imports;
 pub mod issues;
 pub mod locks;
+pub mod operations;
 pub mod plans;
 pub mod policies;
 pub mod previews;
 pub mod reports;
 mod retry;
 mod rulings;
+mod sightings;
+mod situation;
+pub mod tenancy;
+pub mod tokens;
 mod waiting;
 
 use std::time::Duration;
@@ -65,7 +71,12 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub tenancy: tenancy::Tenancy,
+    pub tokens: tokens::Tokens,
+    pub actions: actions::Actions,
+    pub operations: operations::Operations,
     pub waiting: Waiting,
+    sightings: sightings::Sightings,
     pool: PgPool,
 }
 
@@ -80,11 +91,13 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
                 pool.clone(),
                 heads.clone(),
                 waiting.clone(),
+                sightings.clone(),
                 settings.takeover_grace,
                 metrics,
             ),
@@ -97,10 +110,25 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            tenancy: tenancy::Tenancy::new(pool.clone()),
+            tokens: tokens::Tokens::new(pool.clone()),
+            actions: actions::Actions::new(pool.clone()),
+            operations: operations::Operations::new(
+                pool.clone(),
+                waiting.clone(),
+                settings.takeover_grace,
+                metrics,
+            ),
+            sightings,
             heads,
             waiting,
             pool,
         }
+    }
+
+    /// Looks after those who wait, and writes down who they are, for ever; run by one task of the process.
+    pub async fn look_after_waiters(&self) {
+        tokio::join!(self.waiting.poll(&self.heads), self.sightings.keep(&self.pool));
     }
 
     /// Whether the database answers and has the schema of this binary.

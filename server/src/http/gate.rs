@@ -3,6 +3,7 @@
 use flamingock_api_types::ErrorCode;
 
 use super::Api;
+use super::extract::services_of;
 use super::problem::Problem;
 use crate::app::auth::Caller;
 
@@ -16,21 +17,8 @@ pub struct Environment {
 
 /// What lies outside the token's reach answers exactly like what does not exist.
 pub async fn environment(api: &Api, caller: &Caller, id: i64) -> Result<Environment, Problem> {
-    let (is_within, services) = match caller {
-        Caller::Session(session) => (session.environment_id == id, Some(vec![session.service_id])),
-        Caller::Token(holder) => (
-            api.auth.may_access_environment(holder, id).await?,
-            holder.service_ids.clone(),
-        ),
-    };
-    if is_within {
-        Ok(Environment { id, services })
-    } else {
-        Err(Problem::new(
-            ErrorCode::EnvironmentNotFound,
-            format!("No environment {id} is within this credential's reach."),
-        ))
-    }
+    let services = services_of(caller, api, id).await?;
+    Ok(Environment { id, services })
 }
 
 impl Environment {

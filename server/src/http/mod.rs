@@ -2,16 +2,21 @@
 
 mod answers;
 mod body;
+mod commands;
 mod cursor;
+mod explanation;
 mod extract;
 mod fields;
 mod gate;
+mod guidance;
 mod layers;
+mod operations;
 mod problem;
 mod reasons;
 mod routes;
 mod rulings;
 mod serve;
+mod trace;
 mod wire;
 
 use std::ops::Deref;
@@ -39,7 +44,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    approval, audit, auth, checksum, execution, freeze, health, issue, lock, plan, policy, preview,
+    action, approval, audit, auth, checksum, environment, execution, freeze, health, identity, issue, lock,
+    organisation, plan, policy, preview, project, service, token,
 };
 
 pub use serve::Server;
@@ -121,6 +127,10 @@ impl Deref for Api {
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
         (name = "policies", description = "What a start may be refused for, and a dry run of it"),
+        (name = "tenancy", description = "Organisations, projects, environments, services"),
+        (name = "tokens", description = "API tokens: who may do what"),
+        (name = "actions", description = "What people and automation did"),
+        (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -146,6 +156,15 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(freeze::routes())
         .merge(approval::routes())
         .merge(checksum::routes())
+        // People who manage what there is, and who may do what.
+        .merge(identity::routes())
+        .merge(organisation::routes())
+        .merge(project::routes())
+        .merge(environment::routes())
+        .merge(service::routes())
+        .merge(token::routes())
+        .merge(action::routes())
+        .merge(routes::operations::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

@@ -12,10 +12,14 @@ pub mod freezes;
 pub mod keys;
 pub mod locks;
 pub mod policies;
+pub mod refusals;
+pub mod runs;
+pub mod sightings;
 pub mod states;
 pub mod streams;
 pub mod tenancy;
 pub mod tokens;
+pub mod units;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -51,6 +55,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
+    (
+        6,
+        "tenancy by people",
+        include_str!("../../../migrations/0006_tenancy_by_people.sql"),
+    ),
+    (
+        8,
+        "operations",
+        include_str!("../../../migrations/0008_operations.sql"),
     ),
     (
         9,

@@ -197,7 +197,8 @@ pub async fn freeze_end(
     let environment = gate::environment(&api, operator.caller(), environment_id).await;
     let (freeze, environment) = match (found, environment) {
         (Some(freeze), Ok(environment)) => (freeze, environment),
-        (_, Err(problem)) if problem.code != ErrorCode::EnvironmentNotFound => return Err(problem),
+        // A fault of ours; every other refusal would tell of an environment that the caller did not name.
+        (_, Err(problem)) if problem.cause.is_some() => return Err(problem),
         _ => return Err(not_found()),
     };
     let concerns = |services: &[i64]| {

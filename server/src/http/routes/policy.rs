@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::policies::{NewPolicy, PolicyRow, SetError};
-use crate::http::extract::{ApiPath, Operator, Reader};
+use crate::http::extract::{Administrator, ApiPath, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Api, fields, gate};
 
@@ -77,12 +77,11 @@ pub async fn policy_view(
 )]
 pub async fn policy_set(
     State(api): State<Api>,
-    administrator: Operator,
+    administrator: Administrator,
     ApiPath(environment_id): ApiPath<i64>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PolicyView>, Problem> {
-    administrator.refuse_unless_administrator()?;
     let environment = gate::environment(&api, administrator.caller(), environment_id).await?;
     environment
         .refuse_beyond(&api, administrator.caller(), None)
