@@ -11,6 +11,8 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod policies;
+mod preview;
 mod replicas;
 mod resolution;
 mod starts;
