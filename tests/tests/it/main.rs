@@ -9,6 +9,7 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod operations;
 mod replicas;
 mod resolution;
 mod starts;
