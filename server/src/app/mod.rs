@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actions;
 pub mod actor;
 pub mod admission;
 pub mod auth;
@@ -18,6 +19,8 @@ pub mod reports;
 mod retry;
 mod sightings;
 mod situation;
+pub mod tenancy;
+pub mod tokens;
 mod waiting;
 
 use std::time::Duration;
@@ -57,6 +60,9 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub tenancy: tenancy::Tenancy,
+    pub tokens: tokens::Tokens,
+    pub actions: actions::Actions,
     pub operations: operations::Operations,
     pub waiting: Waiting,
     sightings: sightings::Sightings,
@@ -87,6 +93,9 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            tenancy: tenancy::Tenancy::new(pool.clone()),
+            tokens: tokens::Tokens::new(pool.clone()),
+            actions: actions::Actions::new(pool.clone()),
             operations: operations::Operations::new(
                 pool.clone(),
                 waiting.clone(),

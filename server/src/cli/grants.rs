@@ -27,6 +27,8 @@ const GRANTS: &[(&str, &str)] = &[
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    // Written by triggers in the name of whoever names something; a former name may be given up.
+    ("unit_names", "SELECT, INSERT, DELETE"),
     ("refused_starts", "SELECT, INSERT"),
     // Forgotten after a while.
     ("runner_sightings", "SELECT, INSERT, UPDATE, DELETE"),

@@ -6,6 +6,7 @@ mod commands;
 mod cursor;
 mod explanation;
 mod extract;
+mod fields;
 mod guidance;
 mod layers;
 mod operations;
@@ -40,7 +41,10 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan};
+use routes::{
+    action, audit, auth, environment, execution, health, identity, issue, lock, organisation, plan, project,
+    service, token,
+};
 
 pub use serve::Server;
 
@@ -120,6 +124,9 @@ impl Deref for Api {
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
+        (name = "tenancy", description = "Organisations, projects, environments, services"),
+        (name = "tokens", description = "API tokens: who may do what"),
+        (name = "actions", description = "What people and automation did"),
         (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
         (name = "operations", description = "For the platform"),
     ),
@@ -141,6 +148,14 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        // People who manage what there is, and who may do what.
+        .merge(identity::routes())
+        .merge(organisation::routes())
+        .merge(project::routes())
+        .merge(environment::routes())
+        .merge(service::routes())
+        .merge(token::routes())
+        .merge(action::routes())
         .merge(routes::operations::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
