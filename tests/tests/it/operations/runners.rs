@@ -86,7 +86,7 @@ async fn invariant_6_a_start_that_finds_nothing_to_do_leaves_no_trace_of_its_run
         .into_iter()
         .map(|it| it.runner_id)
         .collect();
-    assert_eq!(ids, [first.id.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&first.id));
     assert_eq!(
         server
             .database
@@ -123,5 +123,5 @@ async fn what_runners_of_other_services_do_is_not_seen() {
         .into_iter()
         .map(|it| it.runner_id)
         .collect();
-    assert_eq!(ids, [mine.id.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&mine.id));
 }
