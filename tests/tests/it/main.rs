@@ -10,6 +10,8 @@ mod isolation;
 mod late_reports;
 mod locks_and_takeover;
 mod operations;
+mod policies;
+mod preview;
 mod replicas;
 mod resolution;
 mod starts;
