@@ -5,7 +5,7 @@ use flamingock_api_types::execution::PlanAction;
 use flamingock_api_types::explanation::{ServiceStanding, StopKind};
 use flamingock_api_types::history::{ExecutionOutcome, RunnerActivity};
 use flamingock_api_types::issue::ResolutionKind::{Applied, RolledBack};
-use flamingock_tests::{Call, Person, TestServer, eventually};
+use flamingock_tests::{Call, Person, TestServer, eventually, tokens};
 use serde_json::json;
 
 use super::{execution_of, explanation, fence_of, force, gone_in_the_middle, lease_ends, pipeline};
@@ -226,6 +226,67 @@ async fn the_commands_are_about_this_service_and_this_entry() {
         operator.states(&runner, "a").await,
         ["STARTED", "MANUAL_MARKED_AS_APPLIED"]
     );
+}
+
+#[tokio::test]
+async fn what_a_policy_holds_back_is_told_with_what_lifts_it() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let admin = server.person(&tokens().admin);
+    let runner = server.runner("billing").await;
+    runner.bring_up_to_date(&pipeline()).await;
+    let environment = format!("/api/v1/admin/environment/{}", runner.environment_id);
+    let freeze = operator
+        .post(&format!("{environment}/freeze"), &json!({"reason": "Quarter end."}))
+        .await
+        .expect(201)
+        .json();
+    // It starts as long as it has nothing to do, and what is new does not.
+    assert_eq!(runner.plan(&pipeline()).await.action, PlanAction::Continue);
+    let frozen = explanation(&operator, &runner).await;
+    assert_eq!(frozen.standing, ServiceStanding::UpToDate);
+    assert_eq!(frozen.stops[0].kind, StopKind::Freeze);
+    assert!(frozen.message.contains("Quarter end"), "{}", frozen.message);
+    // Another service of the environment, whose last plan was not carried out.
+    let other = server.runner("shipping").await;
+    other
+        .ask("elapsedMillis=0", &pipeline().body())
+        .await
+        .expect_problem(409, "R_POLICY_01");
+    assert_eq!(explanation(&operator, &other).await.standing, ServiceStanding::NeverStarted);
+
+    let id = freeze["id"].as_i64().or_else(|| freeze["freezeId"].as_i64()).expect("its number");
+    operator
+        .post(&format!("/api/v1/admin/freeze/{id}/end"), &json!({"reason": "It is over."}))
+        .await
+        .expect(200);
+    let policy = admin.get(&format!("{environment}/policy")).await.expect(200).json();
+    let mut wanted = policy.clone();
+    wanted["approvalRequired"] = json!(true);
+    let put = Call::new("PUT", format!("{environment}/policy"))
+        .bearer(&admin.token)
+        .json(&json!({
+            "checksumMismatch": policy["checksumMismatch"], "outOfOrder": policy["outOfOrder"],
+            "trustAbsentMarks": policy["trustAbsentMarks"], "approvalRequired": true,
+            "expectedRevision": policy["revision"], "reason": "four eyes"
+        }));
+    put.send(&server.address).await.expect(200);
+    runner
+        .ask("elapsedMillis=0", &flamingock_tests::Pipeline::of("schema", &["a", "b", "c", "d"]).body())
+        .await
+        .expect_problem(409, "R_POLICY_02");
+    let stopped = explanation(&operator, &runner).await;
+    assert_eq!(stopped.standing, ServiceStanding::StoppedByPolicy);
+    assert_eq!((stopped.stops[0].kind, stopped.stops[0].change_id.as_deref()), (StopKind::Approval, Some("d")));
+    assert_eq!(stopped.since, stopped.stops[0].since);
+    let curl = stopped.remedies[0].curl.as_deref().expect("a command");
+    assert!(curl.contains("/approval"), "{curl}");
+    let approval = json!({"changeId": "d", "reason": "read it"});
+    operator
+        .post(&format!("{}/approval", Person::scope(&runner)), &approval)
+        .await
+        .expect(201);
+    assert_eq!(explanation(&operator, &runner).await.standing, ServiceStanding::UpToDate);
 }
 
 #[tokio::test]
