@@ -47,8 +47,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, approval, audit, audit_read, auth, checksum, environment, execution, freeze, health, identity,
-    issue, lock, organisation, plan, policy, preview, project, service, token,
+    action, approval, audit, audit_read, auth, checksum, environment, event, execution, freeze, health,
+    identity, issue, lock, organisation, plan, policy, preview, project, service, token,
 };
 
 pub use serve::Server;
@@ -135,6 +135,7 @@ impl Deref for Api {
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
         (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -168,6 +169,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(token::routes())
         .merge(action::routes())
         .merge(routes::operations::routes())
+        .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

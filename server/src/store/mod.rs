@@ -5,14 +5,17 @@
 pub mod actions;
 pub mod approvals;
 pub mod audit;
+pub mod audit_tail;
 pub mod checkpoints;
 pub mod checksums;
 pub mod difference;
 pub mod entries;
 pub mod error;
+pub mod events;
 pub mod executions;
 pub mod freezes;
 pub mod keys;
+pub mod lock_changes;
 pub mod locks;
 pub mod policies;
 pub mod refusals;
@@ -79,6 +82,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "policies",
         include_str!("../../../migrations/0009_policies.sql"),
     ),
+    (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

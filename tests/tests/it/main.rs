@@ -4,6 +4,7 @@
 mod audit_chain;
 mod crash_table;
 mod durability;
+mod events;
 mod hostile;
 mod import;
 mod isolation;

@@ -7,6 +7,7 @@ pub mod audit_read;
 pub mod auth;
 pub mod checksum;
 pub mod environment;
+pub mod event;
 pub mod execution;
 pub mod freeze;
 pub mod health;
