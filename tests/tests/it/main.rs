@@ -11,6 +11,7 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod operations;
 mod policies;
 mod preview;
 mod replicas;
