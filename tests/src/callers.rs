@@ -264,6 +264,14 @@ impl Person {
             .await
     }
 
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        Call::new("PATCH", path)
+            .bearer(&self.token)
+            .json(body)
+            .send(&self.address)
+            .await
+    }
+
     /// The whole audit of a service, page by page.
     pub async fn audit(&self, of: &Runner) -> Vec<AuditEntryView> {
         let mut entries = Vec::new();

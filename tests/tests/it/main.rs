@@ -2,6 +2,7 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod authorisation;
 mod crash_table;
 mod durability;
 mod hostile;
