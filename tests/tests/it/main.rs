@@ -13,5 +13,7 @@ mod locks_and_takeover;
 mod replicas;
 mod resolution;
 mod starts;
+mod tenancy;
+mod tokens;
 mod waiting;
 mod wire;
