@@ -3,6 +3,7 @@
 
 mod audit_chain;
 mod change_files;
+mod authorisation;
 mod crash_table;
 mod durability;
 mod events;
@@ -17,5 +18,7 @@ mod preview;
 mod replicas;
 mod resolution;
 mod starts;
+mod tenancy;
+mod tokens;
 mod waiting;
 mod wire;
