@@ -2,6 +2,8 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod audit_reading;
+mod checkpoints;
 mod crash_table;
 mod durability;
 mod hostile;
