@@ -180,7 +180,14 @@ impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = verify(&parts.headers, api).await?;
+        Self::of(&parts.headers, api).await
+    }
+}
+
+impl Reader {
+    /// Whoever it is that these headers name.
+    pub async fn of(headers: &HeaderMap, api: &Api) -> Result<Self, Problem> {
+        let caller = verify(headers, api).await?;
         if let Caller::Session(session) = &caller
             && session.expired
         {
@@ -191,9 +198,7 @@ impl FromRequestParts<Api> for Reader {
             _ => Ok(Self(caller)),
         }
     }
-}
 
-impl Reader {
     pub fn caller(&self) -> &Caller {
         &self.0
     }
@@ -204,6 +209,27 @@ impl Reader {
 
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
+    }
+
+    /// The services that the caller may see in an environment; `None`: all of them. What lies outside its reach answers
+    /// exactly like what does not exist.
+    pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
+        match &self.0 {
+            Caller::Session(session) => {
+                session_scope(session, environment_id, session.service_id)?;
+                Ok(Some(vec![session.service_id]))
+            }
+            Caller::Token(holder) => {
+                if api.auth.may_enter(holder, environment_id).await? {
+                    Ok(holder.service_ids.clone())
+                } else {
+                    Err(Problem::new(
+                        ErrorCode::EnvironmentNotFound,
+                        format!("No environment {environment_id} is within this token's reach."),
+                    ))
+                }
+            }
+        }
     }
 
     /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.

@@ -2,17 +2,22 @@
 
 mod answers;
 mod body;
+mod commands;
 mod csv;
 mod cursor;
+mod explanation;
 mod extract;
 mod fields;
+mod guidance;
 mod layers;
+mod operations;
 mod parameters;
 mod problem;
 mod reasons;
 mod routes;
 mod serve;
 mod times;
+mod trace;
 mod wire;
 
 use std::ops::Deref;
@@ -40,8 +45,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, audit, audit_read, auth, environment, execution, health, identity, issue, lock, organisation,
-    plan, project, service, token,
+    action, audit, audit_read, auth, environment, event, execution, health, identity, issue, lock,
+    organisation, plan, project, service, token,
 };
 
 pub use serve::Server;
@@ -126,6 +131,8 @@ impl Deref for Api {
         (name = "tenancy", description = "Organisations, projects, environments, services"),
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
+        (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -153,6 +160,8 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(service::routes())
         .merge(token::routes())
         .merge(action::routes())
+        .merge(routes::operations::routes())
+        .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

@@ -6,6 +6,7 @@ mod audit_reading;
 mod checkpoints;
 mod crash_table;
 mod durability;
+mod events;
 mod hostile;
 mod import;
 mod isolation;
