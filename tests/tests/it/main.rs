@@ -4,6 +4,8 @@
 mod audit_chain;
 mod change_files;
 mod authorisation;
+mod audit_reading;
+mod checkpoints;
 mod crash_table;
 mod durability;
 mod events;
