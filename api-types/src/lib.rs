@@ -16,6 +16,8 @@ pub mod headers;
 pub mod history;
 pub mod issue;
 pub mod lock;
+pub mod policy;
+pub mod preview;
 pub mod problem;
 
 pub use problem::{ErrorCode, ProblemDetails};
