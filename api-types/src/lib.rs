@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides anything: the decisions are `flamingock-domain`'s, and neither crate imports the other.
 
+pub mod action;
 pub mod audit;
 pub mod auth;
 pub mod digest;
@@ -14,10 +15,13 @@ pub mod execution;
 pub mod explanation;
 pub mod headers;
 pub mod history;
+pub mod identity;
 pub mod issue;
 pub mod lock;
 pub mod policy;
 pub mod preview;
 pub mod problem;
+pub mod tenancy;
+pub mod token;
 
 pub use problem::{ErrorCode, ProblemDetails};

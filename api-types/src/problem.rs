@@ -73,8 +73,19 @@ codes! {
     RoleInsufficient = "R_AUTH_04", 403, false, "The credential's role does not allow this";
     BearerMissing = "R_AUTH_05", 401, false, "No usable bearer token";
     CredentialRevoked = "R_AUTH_06", 401, false, "The credential was revoked";
+    /// A token is asked for, or is to be managed, that may do more than the caller.
+    BeyondOwnRights = "R_AUTH_07", 403, false, "More than the caller may itself";
     EnvironmentNotFound = "R_TENANT_01", 404, false, "No such environment";
     ServiceNotFound = "R_TENANT_02", 404, false, "No such service";
+    OrganisationNotFound = "R_TENANT_03", 404, false, "No such organisation";
+    ProjectNotFound = "R_TENANT_04", 404, false, "No such project";
+    /// Something of the same kind and owner has it, or had it and is still found by it.
+    NameTaken = "R_TENANT_05", 409, false, "The name is taken";
+    Archived = "R_TENANT_06", 409, false, "It is archived";
+    TokenNotFound = "R_TOKEN_01", 404, false, "No such API token";
+    /// Revoked, expired or already replaced.
+    TokenEnded = "R_TOKEN_02", 409, false, "The API token has ended";
+    LastRootToken = "R_TOKEN_03", 409, false, "It is the last root token";
     LockHeldByOther = "R_LOCK_01", 409, true, "The lock is not the caller's to take or extend";
     LockNotHeld = "R_LOCK_02", 409, true, "The lock is not held by the caller";
     LockNotFound = "R_LOCK_03", 404, true, "No such lock";

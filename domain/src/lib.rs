@@ -3,6 +3,7 @@
 //! Nothing here does IO: no clock, no database, no randomness, no logging. Time, fresh ids and rows arrive as
 //! values; decisions leave as values. `server::store` loads and writes, `server::http` speaks.
 
+pub mod access;
 pub mod audit;
 pub mod chain;
 pub mod ids;

@@ -2,6 +2,7 @@
 //!
 //! The tables are written as text that can be laid beside the reference without knowing Rust.
 
+mod access_table;
 mod chain;
 mod crash_table;
 mod judge_table;

@@ -85,12 +85,14 @@ impl Import {
             })?;
         let (environment, service) =
             tenancy::load_names(&mut tx, project, &into.environment, &into.service).await?;
-        let environment_id = environment.ok_or_else(|| ImportError::EnvironmentNotFound {
-            environment: into.environment.clone(),
-            project: into.project.clone(),
-        })?;
+        let environment_id = environment
+            .ok_or_else(|| ImportError::EnvironmentNotFound {
+                environment: into.environment.clone(),
+                project: into.project.clone(),
+            })?
+            .id;
         let (service_id, service_is_new) = match service {
-            Some(id) => (id, false),
+            Some(service) => (service.id, false),
             None => tenancy::insert_service(&mut tx, project, &into.service).await?,
         };
         let scope = Scope {

@@ -1,5 +1,6 @@
 //! Use cases. They own the transactions and know nothing of HTTP.
 
+pub mod actions;
 pub mod actor;
 pub mod admission;
 pub mod auth;
@@ -15,6 +16,8 @@ pub mod locks;
 pub mod plans;
 pub mod reports;
 mod retry;
+pub mod tenancy;
+pub mod tokens;
 mod waiting;
 
 use std::time::Duration;
@@ -54,6 +57,9 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub tenancy: tenancy::Tenancy,
+    pub tokens: tokens::Tokens,
+    pub actions: actions::Actions,
     pub waiting: Waiting,
     pool: PgPool,
 }
@@ -80,6 +86,9 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            tenancy: tenancy::Tenancy::new(pool.clone()),
+            tokens: tokens::Tokens::new(pool.clone()),
+            actions: actions::Actions::new(pool.clone()),
             heads,
             waiting,
             pool,

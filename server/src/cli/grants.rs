@@ -27,6 +27,8 @@ const GRANTS: &[(&str, &str)] = &[
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    // Written by triggers in the name of whoever names something; a former name may be given up.
+    ("unit_names", "SELECT, INSERT, DELETE"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

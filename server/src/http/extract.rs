@@ -15,7 +15,7 @@ use super::layers::RequestId;
 use super::problem::Problem;
 use crate::app::Scope;
 use crate::app::actor::Actor;
-use crate::app::auth::{BearerError, Caller, Role, Session, TokenHolder};
+use crate::app::auth::{BearerError, Caller, Reach, Role, Session, TokenHolder};
 
 /// A runner with a session: the caller of the runner API.
 pub struct Runner {
@@ -42,6 +42,20 @@ impl Runner {
             Err(expired())
         } else {
             Ok(())
+        }
+    }
+
+    /// For calls that begin something: what runs already may be told of, whatever was archived since.
+    pub fn refuse_archived(&self, api: &Api) -> Result<(), Problem> {
+        match api.auth.archived(&self.session) {
+            None => Ok(()),
+            Some(kind) => Err(Problem::new(
+                ErrorCode::Archived,
+                format!(
+                    "The {kind} of this session was archived: nothing new runs in it. What runs already may be reported. Ask an \
+                     administrator to take it back, or start the application under other names."
+                ),
+            )),
         }
     }
 
@@ -180,6 +194,14 @@ impl FromRequestParts<Api> for Reader {
 }
 
 impl Reader {
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+
+    pub fn reach(&self) -> Reach {
+        self.0.reach()
+    }
+
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }
@@ -213,6 +235,76 @@ impl Operator {
     pub fn actor(&self) -> &Actor {
         &self.actor
     }
+}
+
+/// Somebody who manages tenancy and tokens, within its reach.
+pub struct Administrator {
+    caller: Caller,
+    actor: Actor,
+}
+
+impl FromRequestParts<Api> for Administrator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let (caller, actor) = identified(parts, api).await?;
+        if caller.role().may_administer() {
+            Ok(Self { caller, actor })
+        } else {
+            Err(insufficient(caller.role(), "admin"))
+        }
+    }
+}
+
+impl Administrator {
+    pub fn role(&self) -> Role {
+        self.caller.role()
+    }
+
+    pub fn reach(&self) -> Reach {
+        self.caller.reach()
+    }
+
+    /// Who is recorded as having done it.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+/// Somebody who manages the server itself.
+pub struct Root {
+    actor: Actor,
+}
+
+impl FromRequestParts<Api> for Root {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let (caller, actor) = identified(parts, api).await?;
+        // A session is for one service, whoever opened it.
+        match &caller {
+            Caller::Token(holder) if holder.role == Role::Root => Ok(Self { actor }),
+            _ => Err(insufficient(caller.role(), "root")),
+        }
+    }
+}
+
+impl Root {
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+/// Whoever calls, with a session that has not expired or an API token.
+async fn identified(parts: &Parts, api: &Api) -> Result<(Caller, Actor), Problem> {
+    let caller = verify(&parts.headers, api).await?;
+    if let Caller::Session(session) = &caller
+        && session.expired
+    {
+        return Err(expired());
+    }
+    let actor = actor(&caller, parts);
+    Ok((caller, actor))
 }
 
 async fn scope_of(

@@ -4,6 +4,7 @@ mod answers;
 mod body;
 mod cursor;
 mod extract;
+mod fields;
 mod layers;
 mod problem;
 mod reasons;
@@ -35,7 +36,10 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
-use routes::{audit, auth, execution, health, issue, lock, plan};
+use routes::{
+    action, audit, auth, environment, execution, health, identity, issue, lock, organisation, plan, project,
+    service, token,
+};
 
 pub use serve::Server;
 
@@ -115,6 +119,9 @@ impl Deref for Api {
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
         (name = "issues", description = "What a person must decide"),
+        (name = "tenancy", description = "Organisations, projects, environments, services"),
+        (name = "tokens", description = "API tokens: who may do what"),
+        (name = "actions", description = "What people and automation did"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -135,6 +142,14 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        // People who manage what there is, and who may do what.
+        .merge(identity::routes())
+        .merge(organisation::routes())
+        .merge(project::routes())
+        .merge(environment::routes())
+        .merge(service::routes())
+        .merge(token::routes())
+        .merge(action::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

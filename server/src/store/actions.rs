@@ -1,6 +1,9 @@
 //! The log of what people and automation did to the server's own state. Append-only.
 
-use sqlx::PgConnection;
+use chrono::{DateTime, Utc};
+use flamingock_domain::access::Reach;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use super::StoreError;
 
@@ -72,4 +75,119 @@ pub async fn append(conn: &mut PgConnection, new: &NewAction<'_>) -> Result<(), 
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// One as it was recorded.
+#[derive(Clone, Debug)]
+pub struct ActionRow {
+    pub id: i64,
+    pub acted_at: DateTime<Utc>,
+    pub action: String,
+    pub organisation_id: Option<i64>,
+    pub project_id: Option<i64>,
+    pub environment_id: Option<i64>,
+    pub service_id: Option<i64>,
+    pub target: String,
+    pub credential_id: Option<i64>,
+    pub actor: String,
+    pub role: String,
+    pub address: Option<String>,
+    pub forwarded_for: Option<String>,
+    pub request_id: Option<String>,
+    pub reason: Option<String>,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// Which of them to list.
+#[derive(Clone, Debug, Default)]
+pub struct ActionFilter {
+    pub action: Option<String>,
+    pub target: Option<String>,
+    pub credential_id: Option<i64>,
+    pub project_id: Option<i64>,
+    pub environment_id: Option<i64>,
+    pub service_id: Option<i64>,
+    pub since: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
+    /// Ids below this one.
+    pub before: Option<i64>,
+}
+
+macro_rules! list_sql {
+    ($owner:literal) => {
+        concat!(
+            "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
+                    actor, role, address, forwarded_for, request_id, reason, before, after
+               FROM admin_actions WHERE ",
+            $owner,
+            " AND ($2::bigint IS NULL OR project_id = $2)
+              AND ($3::bigint[] IS NULL OR environment_id = ANY($3))
+              AND ($4::bigint[] IS NULL OR service_id = ANY($4))
+              AND ($5::text IS NULL OR action = $5)
+              AND ($6::text IS NULL OR target = $6)
+              AND ($7::bigint IS NULL OR credential_id = $7)
+              AND ($8::bigint IS NULL OR project_id = $8)
+              AND ($9::bigint IS NULL OR environment_id = $9)
+              AND ($10::bigint IS NULL OR service_id = $10)
+              AND ($11::timestamptz IS NULL OR acted_at >= $11)
+              AND ($12::timestamptz IS NULL OR acted_at < $12)
+              AND ($13::bigint IS NULL OR id < $13)
+            ORDER BY id DESC LIMIT $14"
+        )
+    };
+}
+
+/// Those of an organisation (`None`: all there are), as far as the credential reaches, newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    organisation_id: Option<i64>,
+    reach: &Reach,
+    filter: &ActionFilter,
+    limit: i64,
+) -> Result<Vec<ActionRow>, StoreError> {
+    let statement = match organisation_id {
+        Some(_) => list_sql!("organisation_id = $1"),
+        None => list_sql!("$1::bigint IS NULL"),
+    };
+    let rows = sqlx::query(statement)
+        .bind(organisation_id)
+        .bind(reach.project)
+        .bind(reach.environments.as_deref())
+        .bind(reach.services.as_deref())
+        .bind(filter.action.as_deref())
+        .bind(filter.target.as_deref())
+        .bind(filter.credential_id)
+        .bind(filter.project_id)
+        .bind(filter.environment_id)
+        .bind(filter.service_id)
+        .bind(filter.since)
+        .bind(filter.until)
+        .bind(filter.before)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(action_of_row).collect()
+}
+
+fn action_of_row(row: &PgRow) -> Result<ActionRow, StoreError> {
+    Ok(ActionRow {
+        id: row.try_get("id")?,
+        acted_at: row.try_get("acted_at")?,
+        action: row.try_get("action")?,
+        organisation_id: row.try_get("organisation_id")?,
+        project_id: row.try_get("project_id")?,
+        environment_id: row.try_get("environment_id")?,
+        service_id: row.try_get("service_id")?,
+        target: row.try_get("target")?,
+        credential_id: row.try_get("credential_id")?,
+        actor: row.try_get("actor")?,
+        role: row.try_get("role")?,
+        address: row.try_get("address")?,
+        forwarded_for: row.try_get("forwarded_for")?,
+        request_id: row.try_get("request_id")?,
+        reason: row.try_get("reason")?,
+        before: row.try_get("before")?,
+        after: row.try_get("after")?,
+    })
 }

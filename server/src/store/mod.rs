@@ -12,6 +12,7 @@ pub mod states;
 pub mod streams;
 pub mod tenancy;
 pub mod tokens;
+pub mod units;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -47,6 +48,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "admin actions",
         include_str!("../../../migrations/0005_admin_actions.sql"),
+    ),
+    (
+        6,
+        "tenancy by people",
+        include_str!("../../../migrations/0006_tenancy_by_people.sql"),
     ),
 ];
 

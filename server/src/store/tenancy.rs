@@ -4,33 +4,65 @@ use sqlx::{PgConnection, Row};
 
 use super::{Scope, StoreError};
 
-/// Ids of an environment and a service of a project, as far as they exist.
+/// The constraint that speaks where a name is or was somebody else's.
+pub const NAME_TAKEN: &str = "unit_names_pkey";
+
+/// Something found by a name that it has or had.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub id: i64,
+    /// The name that it has now.
+    pub name: String,
+    pub is_archived: bool,
+}
+
+/// An environment and a service of a project by their present or former names, as far as they exist.
 pub async fn load_names(
     conn: &mut PgConnection,
     project_id: i64,
     environment: &str,
     service: &str,
-) -> Result<(Option<i64>, Option<i64>), StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT (SELECT id FROM environments WHERE project_id = $1 AND name = $2),
-                (SELECT id FROM services WHERE project_id = $1 AND name = $3)",
+) -> Result<(Option<Named>, Option<Named>), StoreError> {
+    let row = sqlx::query(
+        "SELECT e.id AS environment_id, e.name AS environment, e.archived_at IS NOT NULL AS environment_archived,
+                s.id AS service_id, s.name AS service, s.archived_at IS NOT NULL AS service_archived
+           FROM (SELECT) AS one
+           LEFT JOIN unit_names en ON en.kind = 'environment' AND en.within_id = $1 AND en.name = $2
+           LEFT JOIN environments e ON e.id = en.unit_id
+           LEFT JOIN unit_names sn ON sn.kind = 'service' AND sn.within_id = $1 AND sn.name = $3
+           LEFT JOIN services s ON s.id = sn.unit_id",
     )
     .bind(project_id)
     .bind(environment)
     .bind(service)
     .fetch_one(conn)
-    .await?)
+    .await?;
+    let named = |id: &str, name: &str, archived: &str| -> Result<Option<Named>, StoreError> {
+        Ok(match row.try_get::<Option<i64>, _>(id)? {
+            Some(id) => Some(Named {
+                id,
+                name: row.try_get(name)?,
+                is_archived: row.try_get(archived)?,
+            }),
+            None => None,
+        })
+    };
+    Ok((
+        named("environment_id", "environment", "environment_archived")?,
+        named("service_id", "service", "service_archived")?,
+    ))
 }
 
-/// A project by its names.
+/// A project by the present or former names of it and its organisation.
 pub async fn load_project(
     conn: &mut PgConnection,
     organisation: &str,
     project: &str,
 ) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT p.id FROM projects p JOIN organisations o ON o.id = p.organisation_id
-          WHERE o.name = $1 AND p.name = $2",
+        "SELECT p.unit_id FROM unit_names o
+           JOIN unit_names p ON p.kind = 'project' AND p.within_id = o.unit_id AND p.name = $2
+          WHERE o.kind = 'organisation' AND o.within_id = 0 AND o.name = $1",
     )
     .bind(organisation)
     .bind(project)
@@ -72,13 +104,30 @@ pub async fn insert_service(
     if let Some(id) = made {
         return Ok((id, true));
     }
-    // The statement above waited for whoever was making it; this one sees it.
-    let id = sqlx::query_scalar("SELECT id FROM services WHERE project_id = $1 AND name = $2")
-        .bind(project_id)
-        .bind(name)
-        .fetch_one(conn)
-        .await?;
+    // The statement above waited for whoever was making it; this one sees it, also if it was renamed at once.
+    let id = sqlx::query_scalar(
+        "SELECT unit_id FROM unit_names WHERE kind = 'service' AND within_id = $1 AND name = $2",
+    )
+    .bind(project_id)
+    .bind(name)
+    .fetch_one(conn)
+    .await?;
     Ok((id, false))
+}
+
+/// Makes a service. That the name is taken is an error, unlike in [`insert_service`].
+pub async fn insert_new_service(
+    conn: &mut PgConnection,
+    project_id: i64,
+    name: &str,
+) -> Result<i64, StoreError> {
+    Ok(
+        sqlx::query_scalar("INSERT INTO services (project_id, name) VALUES ($1, $2) RETURNING id")
+            .bind(project_id)
+            .bind(name)
+            .fetch_one(conn)
+            .await?,
+    )
 }
 
 pub async fn insert_organisation(conn: &mut PgConnection, name: &str) -> Result<i64, StoreError> {
@@ -269,4 +318,11 @@ pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
         services,
         tokens,
     })
+}
+
+/// The database's clock.
+pub async fn load_now(conn: &mut PgConnection) -> Result<chrono::DateTime<chrono::Utc>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT clock_timestamp()")
+        .fetch_one(conn)
+        .await?)
 }

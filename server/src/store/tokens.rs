@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::StoreError;
+use super::tenancy::Named;
 
 /// A token and what surrounds it.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub struct Token {
     pub name: String,
     pub role: String,
     /// `None`: server-wide.
-    pub organisation: Option<(i64, String)>,
+    pub organisation: Option<Named>,
     /// `None`: the whole organisation.
     pub project: Option<TokenProject>,
     /// `None`: all of the project, now and later.
@@ -31,13 +32,16 @@ pub struct TokenProject {
     pub id: i64,
     pub name: String,
     pub self_register_services: bool,
+    pub is_archived: bool,
 }
 
 pub async fn load_by_sha256(conn: &mut PgConnection, sha256: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let row = sqlx::query(
         "SELECT t.id, t.name, t.role, t.environment_ids, t.service_ids,
                 o.id AS organisation_id, o.name AS organisation_name,
+                o.archived_at IS NOT NULL AS organisation_archived,
                 p.id AS project_id, p.name AS project_name, p.self_register_services,
+                p.archived_at IS NOT NULL AS project_archived,
                 coalesce(t.expires_at <= clock_timestamp(), false) AS is_expired,
                 t.revoked_at IS NOT NULL AS is_revoked,
                 coalesce(t.last_used_at < clock_timestamp() - interval '1 minute', true) AS use_is_stale
@@ -54,7 +58,11 @@ pub async fn load_by_sha256(conn: &mut PgConnection, sha256: &[u8; 32]) -> Resul
 
 fn token_of_row(row: &PgRow) -> Result<Token, StoreError> {
     let organisation = match row.try_get::<Option<i64>, _>("organisation_id")? {
-        Some(id) => Some((id, row.try_get("organisation_name")?)),
+        Some(id) => Some(Named {
+            id,
+            name: row.try_get("organisation_name")?,
+            is_archived: row.try_get("organisation_archived")?,
+        }),
         None => None,
     };
     let project = match row.try_get("project_id")? {
@@ -62,6 +70,7 @@ fn token_of_row(row: &PgRow) -> Result<Token, StoreError> {
             id,
             name: row.try_get("project_name")?,
             self_register_services: row.try_get("self_register_services")?,
+            is_archived: row.try_get("project_archived")?,
         }),
         None => None,
     };
@@ -110,6 +119,8 @@ pub struct NewToken<'a> {
     pub name: &'a str,
     pub role: &'a str,
     pub sha256: [u8; 32],
+    /// Its first characters.
+    pub hint: &'a str,
     pub environment_ids: Option<Vec<i64>>,
     pub service_ids: Option<Vec<i64>>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -118,8 +129,8 @@ pub struct NewToken<'a> {
 pub async fn insert(conn: &mut PgConnection, token: &NewToken<'_>) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
         "INSERT INTO api_tokens
-                (organisation_id, project_id, name, role, sha256, environment_ids, service_ids, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                (organisation_id, project_id, name, role, sha256, environment_ids, service_ids, expires_at, hint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          RETURNING id",
     )
     .bind(token.organisation_id)
@@ -130,6 +141,7 @@ pub async fn insert(conn: &mut PgConnection, token: &NewToken<'_>) -> Result<i64
     .bind(token.environment_ids.as_deref())
     .bind(token.service_ids.as_deref())
     .bind(token.expires_at)
+    .bind(token.hint)
     .fetch_one(conn)
     .await?)
 }
@@ -163,4 +175,176 @@ pub async fn update_terms(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// A token as people see it: everything but its value.
+#[derive(Clone, Debug)]
+pub struct TokenSummary {
+    pub id: i64,
+    pub organisation_id: Option<i64>,
+    pub project_id: Option<i64>,
+    pub name: String,
+    pub role: String,
+    pub hint: Option<String>,
+    pub environment_ids: Option<Vec<i64>>,
+    pub service_ids: Option<Vec<i64>>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub replaced_by: Option<i64>,
+    /// By the database's clock.
+    pub is_expired: bool,
+}
+
+impl TokenSummary {
+    /// It opens sessions.
+    pub fn is_alive(&self) -> bool {
+        self.revoked_at.is_none() && !self.is_expired
+    }
+}
+
+macro_rules! summaries {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, organisation_id, project_id, name, role, hint, environment_ids, service_ids, created_at, expires_at,
+                    revoked_at, last_used_at, replaced_by,
+                    coalesce(expires_at <= clock_timestamp(), false) AS is_expired
+               FROM api_tokens ",
+            $tail
+        )
+    };
+}
+
+/// One by its id, whoever asks: the caller of this compares it with the asker's reach.
+pub async fn load(conn: &mut PgConnection, token_id: i64) -> Result<Option<TokenSummary>, StoreError> {
+    let row = sqlx::query(summaries!("WHERE id = $1"))
+        .bind(token_id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(summary_of_row).transpose()
+}
+
+/// As [`load`], held until the end of the transaction.
+pub async fn lock(conn: &mut PgConnection, token_id: i64) -> Result<Option<TokenSummary>, StoreError> {
+    let row = sqlx::query(summaries!("WHERE id = $1 FOR NO KEY UPDATE"))
+        .bind(token_id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(summary_of_row).transpose()
+}
+
+/// Which tokens to list.
+#[derive(Clone, Debug, Default)]
+pub struct TokenFilter {
+    pub name: Option<String>,
+    pub role: Option<String>,
+    pub project_id: Option<i64>,
+    /// Those that open sessions, or those that do not any more. `None`: both.
+    pub alive: Option<bool>,
+    /// Ids below this one.
+    pub before: Option<i64>,
+}
+
+macro_rules! list_sql {
+    ($owner:literal) => {
+        concat!(
+            summaries!("WHERE "),
+            $owner,
+            " AND ($2::bigint IS NULL OR project_id = $2)
+              AND ($3::text IS NULL OR name = $3)
+              AND ($4::text IS NULL OR role = $4)
+              AND ($5::bigint IS NULL OR project_id = $5)
+              AND ($6::boolean IS NULL
+                   OR (revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)) = $6)
+              AND ($7::bigint IS NULL OR id < $7)
+            ORDER BY id DESC LIMIT $8"
+        )
+    };
+}
+
+/// Tokens of an organisation (`None`: of the server), of one project or of all, newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    organisation_id: Option<i64>,
+    project_id: Option<i64>,
+    filter: &TokenFilter,
+    limit: i64,
+) -> Result<Vec<TokenSummary>, StoreError> {
+    let statement = match organisation_id {
+        Some(_) => list_sql!("organisation_id = $1"),
+        None => list_sql!("organisation_id IS NULL AND $1::bigint IS NULL"),
+    };
+    let rows = sqlx::query(statement)
+        .bind(organisation_id)
+        .bind(project_id)
+        .bind(filter.name.as_deref())
+        .bind(filter.role.as_deref())
+        .bind(filter.project_id)
+        .bind(filter.alive)
+        .bind(filter.before)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(summary_of_row).collect()
+}
+
+fn summary_of_row(row: &PgRow) -> Result<TokenSummary, StoreError> {
+    Ok(TokenSummary {
+        id: row.try_get("id")?,
+        organisation_id: row.try_get("organisation_id")?,
+        project_id: row.try_get("project_id")?,
+        name: row.try_get("name")?,
+        role: row.try_get("role")?,
+        hint: row.try_get("hint")?,
+        environment_ids: row.try_get("environment_ids")?,
+        service_ids: row.try_get("service_ids")?,
+        created_at: row.try_get("created_at")?,
+        expires_at: row.try_get("expires_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        replaced_by: row.try_get("replaced_by")?,
+        is_expired: row.try_get("is_expired")?,
+    })
+}
+
+/// Marks a token as replaced by one that is yet to be made, so that the name is free for it.
+pub async fn reserve_replacement(conn: &mut PgConnection, token_id: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE api_tokens SET replaced_by = id WHERE id = $1")
+        .bind(token_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A token that was replaced lives on until its overlap ends, or until it would have ended anyway.
+pub async fn update_replaced(
+    conn: &mut PgConnection,
+    token_id: i64,
+    replaced_by: i64,
+    overlap: std::time::Duration,
+) -> Result<DateTime<Utc>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "UPDATE api_tokens
+            SET replaced_by = $2,
+                expires_at = least(expires_at, clock_timestamp() + make_interval(secs => $3::double precision))
+          WHERE id = $1 RETURNING expires_at",
+    )
+    .bind(token_id)
+    .bind(replaced_by)
+    .bind(overlap.as_secs_f64())
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Root tokens that open something, but for one.
+pub async fn count_other_roots(conn: &mut PgConnection, but: i64) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM api_tokens
+          WHERE role = 'root' AND organisation_id IS NULL AND id <> $1 AND revoked_at IS NULL
+            AND coalesce(expires_at > clock_timestamp(), true)",
+    )
+    .bind(but)
+    .fetch_one(conn)
+    .await?)
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flamingock_domain::access::listed;
 use sha2::{Digest as _, Sha256};
 
-use super::exchange::{covers, note_use};
+use super::exchange::note_use;
 use super::session::{self, VerifyError};
 use super::token::{self, ApiToken};
 use super::{Auth, Caller, TokenHolder, keys};
@@ -121,7 +122,7 @@ impl Auth {
             credential_id: token.id,
             role: super::role_of(&token)?,
             name: token.name,
-            organisation_id: token.organisation.map(|(id, _)| id),
+            organisation_id: token.organisation.map(|organisation| organisation.id),
             project_id: token.project.map(|project| project.id),
             environment_ids: token.environment_ids,
             service_ids: token.service_ids,
@@ -135,8 +136,8 @@ impl Auth {
         environment_id: i64,
         service_id: i64,
     ) -> Result<bool, Fault> {
-        if !covers(holder.environment_ids.as_deref(), environment_id)
-            || !covers(holder.service_ids.as_deref(), service_id)
+        if !listed(holder.environment_ids.as_deref(), environment_id)
+            || !listed(holder.service_ids.as_deref(), service_id)
         {
             return Ok(false);
         }

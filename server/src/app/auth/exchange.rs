@@ -3,14 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use flamingock_domain::access::listed;
+use sqlx::{PgConnection, PgPool};
 
 use super::session::{self, Grant};
 use super::token::{ApiToken, TokenFormatError};
-use super::{Auth, Role};
+use super::{Auth, Role, UnitKind};
 use crate::app::Fault;
+use crate::app::actor::{Action, Actor, Place};
+use crate::store::tenancy::Named;
 use crate::store::tokens::{Token, TokenProject};
-use crate::store::{StoreError, tenancy, tokens};
+use crate::store::{self, StoreError, tenancy, tokens};
 
 /// A session, and what it is for in ids and names.
 #[derive(Clone)]
@@ -81,6 +84,11 @@ pub enum ExchangeError {
         project: String,
         remedy: Remedy,
     },
+    #[error(
+        "The {kind} `{name}` is archived: nothing new runs in it. Its history can still be read. Ask an administrator to take \
+         it back, or correct the names that the application is started with"
+    )]
+    Archived { kind: UnitKind, name: String },
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -165,33 +173,50 @@ impl Auth {
             return Err(ExchangeError::TokenRefused { mistyped: false });
         };
         let role = super::role_of(&token)?;
-        let (Some((organisation_id, organisation_name)), Some(project)) =
-            (&token.organisation, &token.project)
-        else {
+        let (Some(organisation), Some(project)) = (&token.organisation, &token.project) else {
             return Err(ExchangeError::NoProject);
         };
-        let (environment_id, service_id) = tenancy::load_names(&mut conn, project.id, environment, service)
-            .await
-            .map_err(Fault::from)?;
-        let environment_id = environment_id
-            .filter(|id| covers(token.environment_ids.as_deref(), *id))
+        let archived = |kind, name: &str| ExchangeError::Archived {
+            kind,
+            name: name.to_owned(),
+        };
+        if organisation.is_archived {
+            return Err(archived(UnitKind::Organisation, &organisation.name));
+        }
+        if project.is_archived {
+            return Err(archived(UnitKind::Project, &project.name));
+        }
+        let (found_environment, found_service) =
+            tenancy::load_names(&mut conn, project.id, environment, service)
+                .await
+                .map_err(Fault::from)?;
+        let found_environment = found_environment
+            .filter(|found| listed(token.environment_ids.as_deref(), found.id))
             .ok_or_else(|| ExchangeError::EnvironmentNotFound {
                 environment: environment.to_owned(),
                 project: project.name.clone(),
             })?;
-        let (service_id, service_registered) = match service_id {
-            Some(id) if covers(token.service_ids.as_deref(), id) => (id, false),
-            _ => register(&mut conn, &token, project, role, service).await?,
-        };
+        if found_environment.is_archived {
+            return Err(archived(UnitKind::Environment, &found_environment.name));
+        }
         note_use(&mut conn, &token).await;
         drop(conn);
+        let (found_service, service_registered) = match found_service {
+            Some(found) if listed(token.service_ids.as_deref(), found.id) => (found, false),
+            _ => register(&self.inner.pool, &token, project, role, service).await?,
+        };
+        if found_service.is_archived {
+            return Err(archived(UnitKind::Service, &found_service.name));
+        }
+        warn_of_former_name(UnitKind::Environment, environment, &found_environment);
+        warn_of_former_name(UnitKind::Service, service, &found_service);
 
         let grant = Grant {
             credential_id: token.id,
-            organisation_id: *organisation_id,
+            organisation_id: organisation.id,
             project_id: project.id,
-            environment_id,
-            service_id,
+            environment_id: found_environment.id,
+            service_id: found_service.id,
             role,
         };
         let jwt = session::sign(grant, &self.inner.keys.load(), &self.inner.settings).ok_or_else(|| {
@@ -205,14 +230,14 @@ impl Auth {
             expires_in: self.inner.settings.session_lifetime,
             credential_id: token.id,
             role,
-            organisation_id: *organisation_id,
-            organisation_name: organisation_name.clone(),
+            organisation_id: organisation.id,
+            organisation_name: organisation.name.clone(),
             project_id: project.id,
             project_name: project.name.clone(),
-            environment_id,
-            environment_name: environment.to_owned(),
-            service_id,
-            service_name: service.to_owned(),
+            environment_id: found_environment.id,
+            environment_name: found_environment.name,
+            service_id: found_service.id,
+            service_name: found_service.name,
             service_registered,
         })
     }
@@ -220,12 +245,12 @@ impl Auth {
 
 /// Lets an unknown service in, if it may come by itself.
 async fn register(
-    conn: &mut PgConnection,
+    pool: &PgPool,
     token: &Token,
     project: &TokenProject,
     role: Role,
     service: &str,
-) -> Result<(i64, bool), ExchangeError> {
+) -> Result<(Named, bool), ExchangeError> {
     let remedy = if token.service_ids.is_some() {
         Some(Remedy::TokenIsRestricted)
     } else if !project.self_register_services {
@@ -245,9 +270,15 @@ async fn register(
             remedy,
         });
     }
-    let (id, made) = tenancy::insert_service(conn, project.id, service)
+    let (id, made) = insert(pool, token, project, role, service)
         .await
-        .map_err(Fault::from)?;
+        .map_err(|error| match error {
+            // It was made and renamed since it was looked up: whoever asks again finds it.
+            StoreError::Constraint { name, source } if name == tenancy::NAME_TAKEN => {
+                Fault::from(StoreError::Contention(source))
+            }
+            error => Fault::from(error),
+        })?;
     if made {
         tracing::info!(
             project.id = project.id,
@@ -256,7 +287,56 @@ async fn register(
             "a service registered itself"
         );
     }
+    let found = Named {
+        id,
+        name: service.to_owned(),
+        is_archived: false,
+    };
+    Ok((found, made))
+}
+
+/// Makes the service and the record of it, together.
+async fn insert(
+    pool: &PgPool,
+    token: &Token,
+    project: &TokenProject,
+    role: Role,
+    service: &str,
+) -> Result<(i64, bool), StoreError> {
+    let mut tx = store::begin(pool).await?;
+    let (id, made) = tenancy::insert_service(&mut tx, project.id, service).await?;
+    if made {
+        let actor = Actor {
+            credential_id: Some(token.id),
+            name: Some(token.name.clone()),
+            role,
+            ..Actor::server("registration")
+        };
+        let action = Action {
+            action: "service_create",
+            place: Place::Service(id),
+            target: service,
+            reason: Some("It registered itself at its first token exchange."),
+            before: None,
+            after: Some(serde_json::json!({"name": service})),
+        };
+        actor.record(&mut tx, &action).await?;
+    }
+    tx.commit().await?;
     Ok((id, made))
+}
+
+/// It works, and should not be left so: whoever reads the application's settings looks for a name that is gone.
+fn warn_of_former_name(kind: UnitKind, asked: &str, found: &Named) {
+    if asked != found.name {
+        tracing::warn!(
+            kind = kind.as_str(),
+            id = found.id,
+            asked,
+            name = found.name,
+            "an application starts under a former name"
+        );
+    }
 }
 
 fn name(field: Field, value: Option<&str>) -> Result<&str, ExchangeError> {
@@ -268,11 +348,6 @@ fn name(field: Field, value: Option<&str>) -> Result<&str, ExchangeError> {
         })?;
     check_name(value).map_err(|reason| ExchangeError::Malformed { field, reason })?;
     Ok(value)
-}
-
-/// Without a list, everything is covered.
-pub(super) fn covers(list: Option<&[i64]>, id: i64) -> bool {
-    list.is_none_or(|list| list.contains(&id))
 }
 
 /// The time of last use is for people; a session does not fail for it.

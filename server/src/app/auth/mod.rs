@@ -10,90 +10,21 @@ mod session;
 pub mod token;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 pub use bearer::BearerError;
 pub use exchange::{ExchangeError, Exchanged, Field, NameError, Remedy, check_name};
+pub use flamingock_domain::access::{Reach, Role, Unit, UnitKind};
 pub use token::{ApiToken, TokenFormatError};
 
 use crate::app::{Fault, Scope};
 use crate::store::tokens::Token;
-use crate::store::{StoreError, tokens};
-
-/// What a credential is trusted with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Plans, locks and reports in its scope.
-    Runner,
-    /// Reads.
-    Viewer,
-    /// Reads, and decides what a person has to decide.
-    Operator,
-    /// Everything in an organisation.
-    Admin,
-    /// Everything.
-    Root,
-}
-
-impl Role {
-    pub const ALL: [Self; 5] = [
-        Self::Runner,
-        Self::Viewer,
-        Self::Operator,
-        Self::Admin,
-        Self::Root,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Runner => "runner",
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-            Self::Root => "root",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text)
-    }
-
-    /// Read the history and the plans of its scope.
-    pub fn may_read(self) -> bool {
-        match self {
-            Self::Runner | Self::Viewer | Self::Operator | Self::Admin | Self::Root => true,
-        }
-    }
-
-    /// Plan, lock and report. An operator's token, often on a laptop, does not.
-    pub fn may_run(self) -> bool {
-        matches!(self, Self::Runner | Self::Admin | Self::Root)
-    }
-
-    /// Resolve issues, release locks. A runner's token, which every application holds, does not.
-    pub fn may_operate(self) -> bool {
-        matches!(self, Self::Operator | Self::Admin | Self::Root)
-    }
-
-    /// Manage tenancy and tokens.
-    pub fn may_administer(self) -> bool {
-        matches!(self, Self::Admin | Self::Root)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::store::{StoreError, tokens, units};
 
 /// A verified session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +46,15 @@ impl Session {
             service_id: self.service_id,
         }
     }
+
+    pub fn reach(&self) -> Reach {
+        Reach {
+            organisation: Some(self.organisation_id),
+            project: Some(self.project_id),
+            environments: Some(vec![self.environment_id]),
+            services: Some(vec![self.service_id]),
+        }
+    }
 }
 
 /// Somebody who shows an API token itself.
@@ -132,6 +72,17 @@ pub struct TokenHolder {
     pub service_ids: Option<Vec<i64>>,
 }
 
+impl TokenHolder {
+    pub fn reach(&self) -> Reach {
+        Reach {
+            organisation: self.organisation_id,
+            project: self.project_id,
+            environments: self.environment_ids.clone(),
+            services: self.service_ids.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     Session(Arc<Session>),
@@ -143,6 +94,13 @@ impl Caller {
         match self {
             Self::Session(session) => session.role,
             Self::Token(holder) => holder.role,
+        }
+    }
+
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Session(session) => session.reach(),
+            Self::Token(holder) => holder.reach(),
         }
     }
 
@@ -190,6 +148,7 @@ struct Inner {
     keys: ArcSwap<keys::KeySet>,
     last_reload: Mutex<Option<Instant>>,
     revoked: ArcSwap<HashSet<i64>>,
+    archived: ArcSwap<HashSet<(UnitKind, i64)>>,
     /// By digest of the text.
     sessions: quick_cache::sync::Cache<[u8; 32], session::Verified>,
     /// By period and digest of the text.
@@ -210,6 +169,7 @@ impl Auth {
                 keys: ArcSwap::from_pointee(keys),
                 last_reload: Mutex::new(None),
                 revoked: ArcSwap::default(),
+                archived: ArcSwap::default(),
                 sessions: quick_cache::sync::Cache::new(20_000),
                 holders: quick_cache::sync::Cache::new(1_000),
                 owners: quick_cache::sync::Cache::new(20_000),
@@ -219,11 +179,15 @@ impl Auth {
         Ok(auth)
     }
 
-    /// Learns which credentials were revoked. Called every second: that is how fast a revocation cuts.
+    /// Learns which credentials were revoked and what was archived. Called every second: that is how fast either cuts.
     pub async fn refresh_revocations(&self) -> Result<(), Fault> {
         let mut conn = self.inner.pool.acquire().await?;
         let revoked = tokens::list_revoked(&mut conn).await?;
         self.inner.revoked.store(Arc::new(revoked.into_iter().collect()));
+        let archived = units::list_archived(&mut conn).await?;
+        self.inner
+            .archived
+            .store(Arc::new(archived.into_iter().collect()));
         Ok(())
     }
 
@@ -240,6 +204,24 @@ impl Auth {
         if !self.inner.keys.load().covers(&before) {
             self.inner.sessions.clear();
         }
+    }
+
+    /// What of a session's surroundings was archived since it was opened, outermost first. A look into memory, because every
+    /// plan asks.
+    pub fn archived(&self, session: &Session) -> Option<UnitKind> {
+        let archived = self.inner.archived.load();
+        if archived.is_empty() {
+            return None;
+        }
+        [
+            (UnitKind::Organisation, session.organisation_id),
+            (UnitKind::Project, session.project_id),
+            (UnitKind::Environment, session.environment_id),
+            (UnitKind::Service, session.service_id),
+        ]
+        .into_iter()
+        .find(|unit| archived.contains(unit))
+        .map(|(kind, _)| kind)
     }
 
     fn is_revoked(&self, credential_id: i64) -> bool {

@@ -23,7 +23,7 @@ struct Claims {
     prj: i64,
     env: i64,
     svc: i64,
-    role: Role,
+    role: String,
     iat: i64,
     /// Somewhat before `iat`: a replica whose clock is behind must not refuse a session that was just given.
     nbf: i64,
@@ -56,7 +56,7 @@ pub(super) fn sign(grant: Grant, keys: &KeySet, settings: &AuthSettings) -> Opti
         prj: grant.project_id,
         env: grant.environment_id,
         svc: grant.service_id,
-        role: grant.role,
+        role: grant.role.as_str().to_owned(),
         iat: now,
         nbf: now - 60,
         exp: now.saturating_add_unsigned(settings.session_lifetime.as_secs()),
@@ -123,7 +123,7 @@ pub(super) fn verify(bearer: &str, keys: &KeySet, settings: &AuthSettings) -> Re
         project_id: claims.prj,
         environment_id: claims.env,
         service_id: claims.svc,
-        role: claims.role,
+        role: Role::parse(&claims.role).ok_or(VerifyError::Refused)?,
         expired: false,
     };
     Ok(Verified {

@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 pub const PREFIX: &str = "flk_";
 /// 32 bytes in base32.
 const BODY: usize = 52;
+/// Characters of the body that are shown: 30 bits of 256.
+const HINT: usize = 6;
 /// 4 bytes in base32.
 const CHECKSUM: usize = 7;
 
@@ -53,6 +55,11 @@ impl ApiToken {
     /// The token itself: for the one time that it is shown.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// The first characters: enough for people to tell their tokens apart, too little to help anybody guess.
+    pub fn hint(&self) -> &str {
+        &self.expose()[..PREFIX.len() + HINT]
     }
 
     /// What the database keeps. The token is random enough that a slow hash would protect nothing.

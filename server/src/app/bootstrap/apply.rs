@@ -172,6 +172,7 @@ impl Known {
             name: &token.name,
             role: token.role.as_str(),
             sha256: token.sha256,
+            hint: &token.hint,
             environment_ids: ids(&token.environments, &self.environments)?,
             service_ids: ids(&token.services, &self.services)?,
             expires_at: token.expires_at,

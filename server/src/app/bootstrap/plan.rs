@@ -64,6 +64,7 @@ pub struct TokenStep {
     pub name: String,
     pub role: Role,
     pub sha256: [u8; 32],
+    pub hint: String,
     pub environments: Option<Vec<String>>,
     pub services: Option<Vec<String>>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -270,6 +271,7 @@ fn plan_token(
         name: token.name.clone(),
         role: token.role,
         sha256: token.value.sha256(),
+        hint: token.value.hint().to_owned(),
         environments: token.environments.clone(),
         services: token.services.clone(),
         // What the database keeps of it.

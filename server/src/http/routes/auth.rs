@@ -34,6 +34,7 @@ use crate::http::{Api, body};
         (status = 408, description = "`R_GEN_07`: the body did not arrive in time", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_01`: the API token is not accepted", body = ProblemDetails),
         (status = 404, description = "`R_TENANT_01`, `R_TENANT_02`: no such environment or service", body = ProblemDetails),
+        (status = 409, description = "`R_TENANT_06`: it is archived", body = ProblemDetails),
     ),
 )]
 pub async fn token_exchange(
@@ -75,6 +76,7 @@ fn problem(error: ExchangeError) -> Problem {
         ExchangeError::NoProject => Problem::new(ErrorCode::OutOfScope, message),
         ExchangeError::EnvironmentNotFound { .. } => Problem::new(ErrorCode::EnvironmentNotFound, message),
         ExchangeError::ServiceNotFound { .. } => Problem::new(ErrorCode::ServiceNotFound, message),
+        ExchangeError::Archived { .. } => Problem::new(ErrorCode::Archived, message),
         ExchangeError::Fault(fault) => fault.into(),
     }
 }

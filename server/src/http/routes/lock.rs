@@ -56,6 +56,7 @@ pub async fn lock_acquire(
     body: Body,
 ) -> Result<(StatusCode, Json<LockResponse>), Problem> {
     runner.refuse_expired()?;
+    runner.refuse_archived(&api)?;
     let bytes = body::read(body, api.settings.max_body_bytes.min(64 * 1024)).await?;
     let request: LockAcquisitionRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
     if !is_own(&runner, &key) {

@@ -1,9 +1,17 @@
 //! Handlers: in, do, out. One file for each resource.
 
+pub mod action;
 pub mod audit;
 pub mod auth;
+pub mod environment;
 pub mod execution;
 pub mod health;
+pub mod identity;
 pub mod issue;
 pub mod lock;
+pub mod organisation;
 pub mod plan;
+pub mod project;
+pub mod service;
+pub mod tenancy;
+pub mod token;

@@ -71,7 +71,7 @@ pub struct PlanQuery {
         (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`: the session is for another environment or service", body = ProblemDetails),
         (status = 409, description = "`R_PLAN_01`: send the whole pipeline instead of its digest. `R_PLAN_02`: the run has \
-            failed, although no stage was reported as failed", body = ProblemDetails),
+            failed, although no stage was reported as failed. `R_TENANT_06`: it was archived", body = ProblemDetails),
         (status = 413, description = "`R_GEN_05`: the body is too large", body = ProblemDetails),
         (status = 422, description = "`R_GEN_06`: an id was damaged on its way", body = ProblemDetails),
         (status = 503, description = "`R_GEN_08`: try again shortly", body = ProblemDetails),
@@ -87,6 +87,7 @@ pub async fn execution_plan(
     body: Body,
 ) -> Result<Response, Problem> {
     runner.refuse_expired()?;
+    runner.refuse_archived(&api)?;
     let scope = runner.scope(environment_id, service_id)?;
     let bytes = body::read(body, api.settings.max_body_bytes).await?;
     let head = api.app.heads.read(scope).await?.ok_or_else(|| {
