@@ -1,4 +1,4 @@
-use flamingock_api_types::issue::{IssuePage, ResolutionRequest, ResolutionResponse};
+use flamingock_api_types::issue::{IssueDetail, IssuePage, ResolutionRequest, ResolutionResponse};
 
 use super::{Admin, PageQuery, ServiceScope, query::Pairs};
 use crate::error::Error;
@@ -15,6 +15,13 @@ impl Issues<'_> {
     pub async fn list(self, page: &PageQuery) -> Result<IssuePage, Error> {
         let path = format!("{}/issue", self.scope.admin_path());
         self.admin.get("issue_list", &path, Pairs::page(page)).await
+    }
+
+    /// Everything that is known of one change whose outcome is open.
+    pub async fn view(self, change_id: &str) -> Result<IssueDetail, Error> {
+        let path = format!("{}/issue/detail", self.scope.admin_path());
+        let query = Pairs::default().with("changeId", Some(change_id));
+        self.admin.get("issue_view", &path, query).await
     }
 
     /// Records decisions: all of them or none.

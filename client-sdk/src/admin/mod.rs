@@ -16,19 +16,37 @@
 //! # }
 //! ```
 
+mod actions;
 mod audit;
 mod executions;
 mod issues;
+mod locks;
+mod policies;
 mod query;
+mod services;
+mod tenancy;
+mod tokens;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use flamingock_api_types::identity::IdentityView;
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use self::{audit::Audit, executions::Executions, issues::Issues, query::PageQuery};
 use self::query::Pairs;
+pub use self::{
+    actions::{ActionQuery, Actions},
+    audit::Audit,
+    executions::{ExecutionQuery, Executions},
+    issues::Issues,
+    locks::Locks,
+    policies::{Freezes, Policies, Reviews},
+    query::PageQuery,
+    services::Standing,
+    tenancy::{Archived, Environments, Organisations, Projects, Services, UnitQuery},
+    tokens::Tokens,
+};
 use crate::{
     error::{Error, Failure},
     retry::Patience,
@@ -88,13 +106,6 @@ impl ServiceScope {
             self.environment_id, self.service_id
         )
     }
-
-    fn path(self) -> String {
-        format!(
-            "/api/v1/environment/{}/service/{}",
-            self.environment_id, self.service_id
-        )
-    }
 }
 
 /// The admin API, call by call. Cheap to clone.
@@ -114,7 +125,9 @@ struct Shared {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("config", &self.shared.config).finish()
+        f.debug_struct("Admin")
+            .field("config", &self.shared.config)
+            .finish()
     }
 }
 
@@ -142,6 +155,70 @@ impl Admin {
         Executions { admin: self, scope }
     }
 
+    /// Who the token belongs to, and what it reaches.
+    pub async fn identity(&self) -> Result<IdentityView, Error> {
+        self.get("identity_view", "/api/v1/admin/identity", Pairs::default())
+            .await
+    }
+
+    /// Organisations of the server.
+    pub fn organisations(&self) -> Organisations<'_> {
+        Organisations { admin: self }
+    }
+
+    /// Projects of organisations.
+    pub fn projects(&self) -> Projects<'_> {
+        Projects { admin: self }
+    }
+
+    /// Environments of projects.
+    pub fn environments(&self) -> Environments<'_> {
+        Environments { admin: self }
+    }
+
+    /// Services of projects.
+    pub fn services(&self) -> Services<'_> {
+        Services { admin: self }
+    }
+
+    /// API tokens.
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens { admin: self }
+    }
+
+    /// What people and automation did.
+    pub fn actions(&self) -> Actions<'_> {
+        Actions { admin: self }
+    }
+
+    /// How a service stands: why it waits, who is there, and what a start would do.
+    pub fn standing(&self, scope: ServiceScope) -> Standing<'_> {
+        Standing { admin: self, scope }
+    }
+
+    /// Locks of services.
+    pub fn locks(&self) -> Locks<'_> {
+        Locks { admin: self }
+    }
+
+    /// What an environment demands of a start.
+    pub fn policies(&self, environment_id: i64) -> Policies<'_> {
+        Policies {
+            admin: self,
+            environment_id,
+        }
+    }
+
+    /// Freeze windows, of whatever environment.
+    pub fn freezes(&self) -> Freezes<'_> {
+        Freezes { admin: self }
+    }
+
+    /// Approvals and accepted checksums of a service's changes.
+    pub fn reviews(&self, scope: ServiceScope) -> Reviews<'_> {
+        Reviews { admin: self, scope }
+    }
+
     async fn get<R: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -153,6 +230,26 @@ impl Admin {
             .await
     }
 
+    /// A question too long for a query: it changes nothing, so it is repeated.
+    async fn ask<R: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<R, Error> {
+        let body = encode(body);
+        let patience = Patience::lasting(self.shared.config.retry_for);
+        self.call(
+            operation,
+            Method::POST,
+            path,
+            Pairs::default(),
+            Some(body),
+            &patience,
+        )
+        .await
+    }
+
     async fn write<R: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -160,7 +257,7 @@ impl Admin {
         path: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<R, Error> {
-        let body = serde_json::to_vec(body).expect("wire types have text keys and print to memory");
+        let body = encode(body);
         let patience = Patience::lasting(self.shared.config.retry_for).unsent_only();
         self.call(operation, method, path, Pairs::default(), Some(body), &patience)
             .await
@@ -209,4 +306,8 @@ impl Admin {
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+fn encode(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("wire types have text keys and print to memory")
 }

@@ -27,11 +27,20 @@ impl Pairs {
 
     /// The parameter, once for each value.
     pub(super) fn each<T: ToString>(mut self, name: &'static str, values: &[T]) -> Self {
-        self.0.extend(values.iter().map(|value| (name, value.to_string())));
+        self.0
+            .extend(values.iter().map(|value| (name, value.to_string())));
         self
     }
 
     pub(super) fn into_vec(self) -> Vec<(&'static str, String)> {
         self.0
+    }
+}
+
+/// An enum's text on the wire.
+pub(super) fn wire_text(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        other => unreachable!("enums of the wire are texts: {other:?}"),
     }
 }
