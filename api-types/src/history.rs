@@ -193,8 +193,8 @@ pub enum RunnerActivity {
     Waiting,
     /// Holds the lock, and its lease has run out.
     Silent,
-    /// Was granted a plan or was told to wait some time ago, and nothing since.
-    Gone,
+    /// Was there lately. What became of it since is not known: whoever has its plan carried out says no more.
+    Seen,
     #[serde(other)]
     Unknown,
 }

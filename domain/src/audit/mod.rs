@@ -13,7 +13,8 @@ mod wire;
 pub use judge::judge;
 pub use latest::{FoldEntry, fold};
 pub use resolve::{
-    Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, resolve, resolve_marked,
+    Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, repeats, resolve,
+    resolve_marked,
 };
 
 use crate::ids::{ChangeId, ExecutionId, Fence, RunnerId, Seq};

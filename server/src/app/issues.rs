@@ -4,17 +4,16 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use flamingock_domain::audit::{self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source};
-use flamingock_domain::ids::{ChangeId, ExecutionId, LockKey, RunnerId, Seq};
+use flamingock_domain::ids::{ChangeId, Seq};
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 use super::actor::{Action, Actor, Place};
 use super::fault::Fault;
 use super::retry;
+use super::situation::Situation;
 use crate::metrics::Metrics;
 use crate::store::audit::{self, Entry, Fact};
-use crate::store::executions;
-use crate::store::locks::{self, Hold, LockRow};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Stream};
 use crate::store::{self, Scope, StoreError};
@@ -71,64 +70,6 @@ pub struct Issues {
     metrics: Metrics,
 }
 
-/// What the judgement of decisions needs, read under the stream's lock.
-struct Situation {
-    states: flamingock_domain::audit::States,
-    marks: HashMap<String, Seq>,
-    lock: Option<LockRow>,
-    /// Whose execution wrote what is unfinished; read only while somebody holds the lock.
-    runners: HashMap<ExecutionId, RunnerId>,
-    now: flamingock_domain::time::Timestamp,
-}
-
-impl Situation {
-    async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
-        let (_, states) = streams::load_fold(conn, stream_id).await?;
-        let marks = states::load_mark_reports(conn, stream_id)
-            .await?
-            .into_iter()
-            .collect();
-        let key = LockKey::of_service(scope.service_id);
-        let (rows, clock) =
-            locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
-        let lock = rows.into_iter().next().map(|(_, row)| row);
-        let is_held = lock.as_ref().is_some_and(|row| row.lock.lease.is_some());
-        let unfinished: Vec<i64> = states
-            .values()
-            .filter(|latest| is_held && matches!(latest.state, AuditState::Started | AuditState::Failed))
-            .filter_map(|latest| latest.execution.map(|id| id.0))
-            .collect();
-        let runners = executions::load_facts(conn, &unfinished)
-            .await?
-            .into_iter()
-            .filter(|execution| execution.stream_id == stream_id)
-            .map(|execution| (execution.id, execution.runner))
-            .collect();
-        Ok(Self {
-            states,
-            marks,
-            lock,
-            runners,
-            now: clock.now,
-        })
-    }
-
-    fn in_progress(&self, latest: &ChangeState) -> bool {
-        let its_runner = latest.execution.and_then(|id| self.runners.get(&id));
-        rules::in_progress(
-            latest,
-            its_runner,
-            self.lock.as_ref().map(|row| &row.lock),
-            self.now,
-        )
-    }
-
-    fn contradicted(&self, change: &ChangeId, latest: &ChangeState) -> bool {
-        let seen = self.marks.get(change.as_str()).copied();
-        seen.is_some() && rules::contradicts_mark(latest, seen)
-    }
-}
-
 impl Issues {
     pub(super) fn new(pool: PgPool, metrics: &Metrics) -> Self {
         Self {
@@ -150,9 +91,8 @@ impl Issues {
             .states
             .iter()
             .filter(|(change, _)| after.is_none_or(|after| change.as_str() > after))
-            .filter(|(_, latest)| !situation.in_progress(latest))
+            .filter(|(change, latest)| situation.is_issue(change, latest))
             .map(|(change, latest)| (change.clone(), *latest, situation.contradicted(change, latest)))
-            .filter(|(_, latest, contradicted)| rules::is_issue(latest) || *contradicted)
             .collect();
         found.sort_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
         found.truncate(limit);

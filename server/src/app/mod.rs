@@ -13,9 +13,12 @@ pub mod history;
 pub mod imports;
 pub mod issues;
 pub mod locks;
+pub mod operations;
 pub mod plans;
 pub mod reports;
 mod retry;
+mod sightings;
+mod situation;
 pub mod tenancy;
 pub mod tokens;
 mod waiting;
@@ -60,7 +63,9 @@ pub struct App {
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
     pub actions: actions::Actions,
+    pub operations: operations::Operations,
     pub waiting: Waiting,
+    sightings: sightings::Sightings,
     pool: PgPool,
 }
 
@@ -74,11 +79,13 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
                 pool.clone(),
                 heads.clone(),
                 waiting.clone(),
+                sightings.clone(),
                 settings.takeover_grace,
                 metrics,
             ),
@@ -89,10 +96,22 @@ impl App {
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),
             actions: actions::Actions::new(pool.clone()),
+            operations: operations::Operations::new(
+                pool.clone(),
+                waiting.clone(),
+                settings.takeover_grace,
+                metrics,
+            ),
+            sightings,
             heads,
             waiting,
             pool,
         }
+    }
+
+    /// Looks after those who wait, and writes down who they are, for ever; run by one task of the process.
+    pub async fn look_after_waiters(&self) {
+        tokio::join!(self.waiting.poll(&self.heads), self.sightings.keep(&self.pool));
     }
 
     /// Whether the database answers and has the schema of this binary.

@@ -81,7 +81,7 @@ impl Server {
         } = self;
         let poll = tokio::spawn({
             let app = api.app.clone();
-            async move { app.waiting.poll(&app.heads).await }
+            async move { app.look_after_waiters().await }
         });
         let router = router(api.clone());
         let graceful = GracefulShutdown::new();

@@ -332,7 +332,7 @@ pub async fn verify(conn: &mut PgConnection, scope: Scope) -> Result<Option<Veri
     .transpose()
 }
 
-fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
+pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
     Ok(Entry {
         stream_id: row.try_get("stream_id")?,
         scope: Scope {

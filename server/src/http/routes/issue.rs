@@ -13,12 +13,12 @@ use flamingock_domain::ids::ChangeId;
 use serde::Deserialize;
 
 use super::execution::page_limit;
+use super::operations::reason;
 use crate::app::issues::{Decision, Issue, ResolveError};
 use crate::http::extract::{ApiPath, ApiQuery, Operator, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
-const REASON_MAX_CHARS: usize = 2_000;
 const RESOLUTIONS_MAX: usize = 1_000;
 
 /// List issues
@@ -114,12 +114,7 @@ pub async fn issue_resolve(
     let scope = operator.scope(&api, environment_id, service_id).await?;
     let bytes = body::read(body, api.settings.max_body_bytes.min(1024 * 1024)).await?;
     let request: ResolutionRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
-    let reason = request.reason.trim();
-    if reason.is_empty() || reason.contains('\0') || reason.chars().count() > REASON_MAX_CHARS {
-        return Err(Problem::malformed(format!(
-            "The field `reason` must say why, in 1 to {REASON_MAX_CHARS} characters without NUL: it is kept for good."
-        )));
-    }
+    let reason = reason(&request.reason)?;
     let decisions = decisions(&request)?;
     let decided = api
         .app
