@@ -26,6 +26,8 @@ mod settings;
 mod stage;
 mod start_error;
 mod target;
+#[cfg(feature = "templates")]
+pub mod templates;
 mod trace;
 mod transport;
 mod validate;
@@ -33,6 +35,8 @@ mod validate;
 /// What crosses the wire, for those who use the [`Client`].
 pub use flamingock_api_types as wire;
 pub use flamingock_macros::change;
+#[cfg(feature = "templates")]
+pub use flamingock_macros::embed_dir;
 
 #[cfg(feature = "postgres")]
 pub use crate::target::{PgTx, PostgresTarget};
