@@ -37,6 +37,8 @@ pub struct Metrics {
     pub audit_batch: Histogram,
     /// Requests parked until a lock frees.
     pub waiters: IntGauge,
+    /// Streams of live events that are open.
+    pub listeners: IntGauge,
     /// Database connections of this process, by state: `idle` or `used`.
     pub pool_connections: IntGaugeVec,
     /// Most database connections that this process may open.
@@ -145,6 +147,10 @@ impl Metrics {
                 .expect("the name and help are literals"),
             ),
             waiters: gauge("flamingock_plan_waiters", "Requests parked until a lock frees."),
+            listeners: gauge(
+                "flamingock_event_listeners",
+                "Streams of live events that are open.",
+            ),
             pool_connections: register(
                 &registry,
                 IntGaugeVec::new(

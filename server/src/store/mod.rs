@@ -4,9 +4,12 @@
 
 pub mod actions;
 pub mod audit;
+pub mod audit_tail;
 pub mod error;
+pub mod events;
 pub mod executions;
 pub mod keys;
+pub mod lock_changes;
 pub mod locks;
 pub mod refusals;
 pub mod runs;
@@ -62,6 +65,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "operations",
         include_str!("../../../migrations/0008_operations.sql"),
     ),
+    (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

@@ -4,6 +4,7 @@ pub mod action;
 pub mod audit;
 pub mod auth;
 pub mod environment;
+pub mod event;
 pub mod execution;
 pub mod health;
 pub mod identity;
