@@ -1,12 +1,17 @@
 //! Points in time, as people write them on a command line.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
 const FORMATS: &[&str] = &["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
 
 /// With a zone, or without one in UTC; a date is its first moment; `+2h` and `-30m` count from now.
 pub fn parse(text: &str) -> Result<DateTime<Utc>, String> {
     parse_at(text, Utc::now())
+}
+
+/// As the API takes it.
+pub fn wire(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 fn parse_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {

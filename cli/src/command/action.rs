@@ -1,5 +1,6 @@
 //! What people and automation did.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use flamingock::admin::{ActionQuery, PageQuery};
 use flamingock::wire::action::ActionPage;
@@ -8,7 +9,7 @@ use crate::args::Paging;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::table::Table;
-use crate::{paging, reach, time};
+use crate::{moment, paging, reach, time};
 
 /// What people and automation did: who, from where, what, before and after
 #[derive(Debug, Subcommand)]
@@ -29,12 +30,12 @@ pub struct List {
     /// Only on this target: a name, a key, a change
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
-    /// At or after: 2026-01-31, 2026-01-31T08:00Z, …
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    /// At or after: 2026-01-31, 2026-01-31T08:00Z, -2h, …
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    since: Option<DateTime<Utc>>,
     /// Before
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    until: Option<DateTime<Utc>>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -60,8 +61,8 @@ impl Action {
             environment_id,
             service_id,
             target: list.target,
-            since: list.since,
-            until: list.until,
+            since: list.since.map(moment::wire),
+            until: list.until.map(moment::wire),
         };
         let listed = paging::list(&list.paging, async |page| {
             let query = ActionQuery {

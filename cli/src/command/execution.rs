@@ -12,7 +12,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::{BAD, BOLD, DIM, GOOD, WARN, state_style};
 use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
-use crate::{paging, time};
+use crate::{moment, paging, time};
 
 /// Runs of a service, and what became of them
 #[derive(Debug, Subcommand)]
@@ -33,12 +33,12 @@ pub struct List {
     /// Only this runner's
     #[arg(long, value_name = "RUNNER")]
     runner: Option<String>,
-    /// Started at or after: 2026-01-31, 2026-01-31T08:00Z, …
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    /// Started at or after: 2026-01-31, 2026-01-31T08:00Z, -2h, …
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    since: Option<DateTime<Utc>>,
     /// Started before
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    until: Option<DateTime<Utc>>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -96,8 +96,8 @@ impl List {
                 Became::Abandoned => ExecutionOutcome::Abandoned,
             }),
             runner_id: self.runner,
-            since: self.since,
-            until: self.until,
+            since: self.since.map(moment::wire),
+            until: self.until.map(moment::wire),
         };
         let listed = paging::list(&self.paging, async |page| {
             let query = ExecutionQuery {

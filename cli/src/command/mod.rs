@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 mod action;
+mod events;
 mod execution;
 mod explain;
 mod freeze;
@@ -47,6 +48,8 @@ pub enum Command {
     Runner(runner::Runner),
     #[command(subcommand)]
     Lock(lock::Lock),
+    /// What happens, as it happens
+    Events(events::Events),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -97,6 +100,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Issue(command) => command.run(context).await,
         Command::Execution(command) => command.run(context).await,
         Command::Runner(command) => command.run(context).await,
+        Command::Events(command) => command.run(context).await,
         Command::Lock(command) => command.run(context).await,
         Command::Policy(command) => command.run(context).await,
         Command::Freeze(command) => command.run(context).await,

@@ -43,7 +43,7 @@ impl Runner {
                 RunnerActivity::Working => ("works", GOOD),
                 RunnerActivity::Waiting => ("waits", WARN),
                 RunnerActivity::Silent => ("silent", BAD),
-                RunnerActivity::Gone => ("gone", DIM),
+                RunnerActivity::Seen => ("was there", DIM),
                 RunnerActivity::Unknown => ("unknown", DIM),
             };
             let guess = if runner.is_guess { " (guess)" } else { "" };

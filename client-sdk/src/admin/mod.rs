@@ -18,12 +18,14 @@
 
 mod actions;
 mod audit;
+mod events;
 mod executions;
 mod issues;
 mod locks;
 mod policies;
 mod query;
 mod services;
+mod sse;
 mod tenancy;
 mod tokens;
 
@@ -38,6 +40,7 @@ use self::query::Pairs;
 pub use self::{
     actions::{ActionQuery, Actions},
     audit::Audit,
+    events::{EventScope, Events},
     executions::{ExecutionQuery, Executions},
     issues::Issues,
     locks::Locks,
@@ -189,6 +192,11 @@ impl Admin {
     /// What people and automation did.
     pub fn actions(&self) -> Actions<'_> {
         Actions { admin: self }
+    }
+
+    /// What happens, as it happens; behind the event with this id, if there is one.
+    pub fn events(&self, scope: EventScope, after: Option<String>) -> Events<'_> {
+        Events::new(self, scope, after)
     }
 
     /// How a service stands: why it waits, who is there, and what a start would do.
