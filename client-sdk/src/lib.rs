@@ -38,8 +38,12 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "mysql")]
+pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
 pub use crate::target::{PgTx, PostgresTarget};
+#[cfg(feature = "sqlite")]
+pub use crate::target::{SqliteTarget, SqliteTx};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},

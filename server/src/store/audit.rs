@@ -277,6 +277,24 @@ pub async fn load_at(
         .collect()
 }
 
+/// Position of the entry of a change that counted before another.
+pub async fn load_before(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    change_id: &str,
+    seq: Seq,
+) -> Result<Option<Seq>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT a.seq FROM audit_entries a
+          WHERE a.stream_id = $1 AND a.change_id = $2 AND a.seq < $3 AND NOT a.late ORDER BY a.seq DESC LIMIT 1",
+    )
+    .bind(stream_id)
+    .bind(change_id)
+    .bind(seq)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// The newest late entries of each of some changes, oldest first.
 pub async fn list_late(
     conn: &mut PgConnection,
