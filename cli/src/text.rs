@@ -69,16 +69,6 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// As one word of a shell's command line.
-pub fn quoted(text: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@%+=,".contains(character);
-    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,13 +97,5 @@ mod tests {
             ["a-very-long-word", "b", "c"]
         );
         assert_eq!(wrapped("", 5), [""]);
-    }
-
-    #[test]
-    fn a_word_for_a_shell_is_one_word() {
-        assert_eq!(quoted("create-orders"), "create-orders");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted("--yes"), "'--yes'");
-        assert_eq!(quoted(""), "''");
     }
 }

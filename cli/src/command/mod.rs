@@ -1,6 +1,9 @@
 //! The commands: one file each.
 
 mod action;
+mod audit;
+mod audit_export;
+mod audit_verify;
 mod events;
 mod execution;
 mod explain;
@@ -40,6 +43,8 @@ pub enum Command {
     Wait(wait::Wait),
     /// What a start with this pipeline would come to, without starting anything
     Plan(plan::Plan),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     #[command(subcommand)]
     Issue(issue::Issue),
     #[command(subcommand)]
@@ -97,6 +102,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Explain(command) => command.run(context).await,
         Command::Wait(command) => command.run(context).await,
         Command::Plan(command) => command.run(context).await,
+        Command::Audit(command) => command.run(context).await,
         Command::Issue(command) => command.run(context).await,
         Command::Execution(command) => command.run(context).await,
         Command::Runner(command) => command.run(context).await,

@@ -37,9 +37,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use self::query::Pairs;
+/// Verifying an export with proofs, without server or database.
+pub use flamingock_audit_chain as proofs;
+
 pub use self::{
     actions::{ActionQuery, Actions},
-    audit::Audit,
+    audit::{Audit, AuditExport, AuditQuery, ExportFormat},
     events::{EventScope, Events},
     executions::{ExecutionQuery, Executions},
     issues::Issues,
