@@ -2,6 +2,7 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod command_line;
 mod crash_table;
 mod durability;
 mod hostile;
@@ -9,6 +10,7 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod night;
 mod replicas;
 mod resolution;
 mod starts;
