@@ -130,6 +130,7 @@ impl Job<'_> {
     pub(super) fn context(&self, transaction: Option<AnyTransaction>) -> Context {
         Context {
             change: self.change.info.clone(),
+            scope: self.execution.scope,
             dependencies: self.execution.app.dependencies.clone(),
             client: transaction.is_none().then(|| self.target.client.value.clone()),
             transaction,
