@@ -54,22 +54,22 @@ impl CheckConfig {
             .await
             .map_err(settings::bootstrap_failure)?;
         pool.close().await;
-        for line in would(&plan) {
+        for line in would(&plan, "would ") {
             terminal::answer(&format!("# {line}\n"));
         }
         Ok(())
     }
 }
 
-/// What a plan would do and what it leaves alone, a line each.
-pub(super) fn would(plan: &Plan) -> Vec<String> {
+/// What a plan would do, or did, and what it leaves alone, a line each.
+pub(super) fn would(plan: &Plan, tense: &str) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .steps
         .iter()
-        .map(|step| format!("the bootstrap file would {step}"))
+        .map(|step| format!("the bootstrap file {tense}{step}"))
         .collect();
     if lines.is_empty() {
-        lines.push("the bootstrap file would change nothing".to_owned());
+        lines.push(format!("the bootstrap file {tense}change nothing"));
     }
     lines.extend(plan.notes.iter().map(|note| {
         let kind = if note.is_warning() { "warning" } else { "note" };
