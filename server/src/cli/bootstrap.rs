@@ -1,10 +1,10 @@
 //! `bootstrap`
 
 use clap::Args;
-use flamingock_server::app::bootstrap;
+use flamingock_server::app::bootstrap::{self, Plan};
 use flamingock_server::config::Config;
 
-use super::check_config::would;
+use super::check_config::{remarks, would};
 use super::failure::Failure;
 use super::{database, settings, terminal};
 
@@ -38,8 +38,8 @@ impl Bootstrap {
         };
         pool.close().await;
         let plan = done.map_err(settings::bootstrap_failure)?;
-        let tense = if self.dry_run { "would " } else { "did: " };
-        for line in would(&plan, tense) {
+        let lines = if self.dry_run { would(&plan) } else { did(&plan) };
+        for line in lines {
             terminal::answer(&format!("{line}\n"));
         }
         if self.dry_run && !plan.steps.is_empty() {
@@ -50,4 +50,13 @@ impl Bootstrap {
         }
         Ok(())
     }
+}
+
+fn did(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = plan.steps.iter().map(|step| format!("done: {step}")).collect();
+    if lines.is_empty() {
+        lines.push("nothing to do".to_owned());
+    }
+    lines.extend(remarks(plan));
+    lines
 }

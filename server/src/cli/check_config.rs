@@ -54,26 +54,31 @@ impl CheckConfig {
             .await
             .map_err(settings::bootstrap_failure)?;
         pool.close().await;
-        for line in would(&plan, "would ") {
+        for line in would(&plan) {
             terminal::answer(&format!("# {line}\n"));
         }
         Ok(())
     }
 }
 
-/// What a plan would do, or did, and what it leaves alone, a line each.
-pub(super) fn would(plan: &Plan, tense: &str) -> Vec<String> {
+/// What a plan would do and what it leaves alone, a line each.
+pub(super) fn would(plan: &Plan) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .steps
         .iter()
-        .map(|step| format!("the bootstrap file {tense}{step}"))
+        .map(|step| format!("the bootstrap file would {step}"))
         .collect();
     if lines.is_empty() {
-        lines.push(format!("the bootstrap file {tense}change nothing"));
+        lines.push("the bootstrap file would change nothing".to_owned());
     }
-    lines.extend(plan.notes.iter().map(|note| {
+    lines.extend(remarks(plan));
+    lines
+}
+
+/// What a plan leaves alone, a line each.
+pub(super) fn remarks(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.notes.iter().map(|note| {
         let kind = if note.is_warning() { "warning" } else { "note" };
         format!("{kind}: {note}")
-    }));
-    lines
+    })
 }
