@@ -287,6 +287,70 @@ async fn a_stream_keeps_its_service_and_its_head_never_goes_back() {
     assert_eq!(broken(&pool, scope).await, None);
 }
 
+/// Who did what is kept as it was written, whoever owns the table.
+#[tokio::test]
+async fn admin_actions_cannot_be_updated_deleted_or_truncated() {
+    let pool = support::database().await;
+    sqlx::query("INSERT INTO admin_actions (action, target, actor, role) VALUES ('token_revoke', 'ci', 'token:1', 'admin')")
+        .execute(&pool)
+        .await
+        .expect("it is recorded");
+    for statement in [
+        "UPDATE admin_actions SET actor = 'somebody else'",
+        "DELETE FROM admin_actions",
+        "TRUNCATE admin_actions",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "admin_actions_append_only",
+            "{statement}"
+        );
+    }
+}
+
+/// A second one under a name that is or was another's would begin with an empty history and run everything again.
+#[tokio::test]
+async fn nothing_gets_a_name_that_something_else_has_or_had() {
+    let pool = support::database().await;
+    scope(&pool).await;
+    for (table, kind, columns) in [
+        (
+            "organisations",
+            "organisation",
+            "name) SELECT name FROM unit_names WHERE kind = 'organisation'",
+        ),
+        (
+            "projects",
+            "project",
+            "organisation_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'project'",
+        ),
+        (
+            "environments",
+            "environment",
+            "project_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'environment'",
+        ),
+        (
+            "services",
+            "service",
+            "project_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'service'",
+        ),
+    ] {
+        for statement in [
+            format!("UPDATE {table} SET name = name || ' (renamed)'"),
+            // Its own name may always come back.
+            format!("UPDATE {table} SET name = replace(name, ' (renamed)', '')"),
+            format!("UPDATE {table} SET name = 'another'"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+                .execute(&pool)
+                .await
+                .expect("it is renamed");
+        }
+        let twin = format!("INSERT INTO {table} ({columns} AND name <> 'another' LIMIT 1");
+        assert_eq!(refusal(&pool, &twin).await, "unit_names_pkey", "{kind}");
+    }
+}
+
 /// Rules for every table, those not yet written included.
 #[tokio::test]
 async fn every_table_has_a_key_and_every_reference_an_index_and_every_constraint_a_telling_name() {
