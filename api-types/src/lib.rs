@@ -11,6 +11,7 @@ pub mod action;
 pub mod audit;
 pub mod auth;
 pub mod digest;
+pub mod event;
 pub mod execution;
 pub mod explanation;
 pub mod headers;

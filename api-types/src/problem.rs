@@ -113,6 +113,8 @@ codes! {
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
     /// Asked about by id, and nobody has to decide.
     NoSuchIssue = "R_ISSUE_04", 404, false, "The change is no issue";
+    /// Older than what is kept, or from before the database was restored.
+    EventsNotKept = "R_EVENT_01", 410, false, "The events after that are not kept";
 }
 
 // By hand: the derive does not see the texts that the macro renames the variants to, and would document names that are

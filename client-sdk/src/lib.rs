@@ -14,6 +14,9 @@ mod context;
 mod error;
 mod handler;
 mod lease;
+#[cfg(all(doctest, feature = "templates", feature = "postgres"))]
+#[doc = include_str!("../../docs/templates.md")]
+mod guide_to_templates {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod report;

@@ -281,7 +281,7 @@ impl Pipeline<'_> {
 
     fn check_change(&self, change: &LoadedChange, problems: &mut Vec<Problem>) {
         let is_fine = |text: &str| (1..=200).contains(&text.len()) && !text.chars().any(char::is_control);
-        if !change.code.checksum().as_deref().is_none_or(is_fine) {
+        if !change.checksum.as_deref().is_none_or(is_fine) {
             problems.push(Problem::Checksum {
                 change: change.info.id().to_owned(),
             });

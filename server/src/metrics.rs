@@ -38,8 +38,12 @@ pub struct Metrics {
     pub policy_findings: IntCounterVec,
     /// Appends written by one commit.
     pub audit_batch: Histogram,
+    /// Streams that had moved since their last checkpoint, by what became of them: `signed` or `refused`.
+    pub checkpoints: IntCounterVec,
     /// Requests parked until a lock frees.
     pub waiters: IntGauge,
+    /// Streams of live events that are open.
+    pub listeners: IntGauge,
     /// Database connections of this process, by state: `idle` or `used`.
     pub pool_connections: IntGaugeVec,
     /// Most database connections that this process may open.
@@ -153,7 +157,16 @@ impl Metrics {
                 )
                 .expect("the name and help are literals"),
             ),
+            checkpoints: counters(
+                "flamingock_checkpoints_total",
+                "Streams that had moved since their last checkpoint, by what became of them: signed or refused.",
+                &["result"],
+            ),
             waiters: gauge("flamingock_plan_waiters", "Requests parked until a lock frees."),
+            listeners: gauge(
+                "flamingock_event_listeners",
+                "Streams of live events that are open.",
+            ),
             pool_connections: register(
                 &registry,
                 IntGaugeVec::new(

@@ -6,8 +6,12 @@ pub mod admission;
 pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
+pub mod checkpoints;
 pub mod checksums;
 mod combine;
+pub mod differences;
+pub mod events;
+pub mod exports;
 pub mod facts;
 pub mod fault;
 pub mod freezes;
@@ -20,6 +24,7 @@ pub mod operations;
 pub mod plans;
 pub mod policies;
 pub mod previews;
+pub mod reading;
 pub mod reports;
 mod retry;
 mod rulings;
@@ -27,6 +32,7 @@ mod sightings;
 mod situation;
 pub mod tenancy;
 pub mod tokens;
+pub mod verification;
 mod waiting;
 
 use std::time::Duration;
@@ -43,7 +49,9 @@ use crate::store::{self, PoolSettings};
 // What the edges need to name, so that they never reach into the store.
 pub use crate::store::Scope;
 pub use crate::store::audit::{Entry, Fact};
+pub use crate::store::audit_tail::TailEntry;
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
+pub use crate::store::lock_changes::{ChangeKind, LockChange};
 pub use crate::store::streams::{Head, Position};
 
 /// Settings of the use cases.
@@ -55,6 +63,8 @@ pub struct AppSettings {
     pub batch_limit: Duration,
     /// Most requests parked at once.
     pub max_waiters: usize,
+    /// Most who listen to live events at once.
+    pub max_listeners: usize,
 }
 
 /// The use cases of one process, over one pool. Cheap to clone.
@@ -71,12 +81,18 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub reading: reading::Reading,
+    pub exports: exports::Exports,
+    pub verification: verification::Verification,
+    pub signed: checkpoints::SignedHistory,
+    pub differences: differences::Differences,
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
     pub actions: actions::Actions,
     pub operations: operations::Operations,
     pub waiting: Waiting,
     sightings: sightings::Sightings,
+    pub events: events::Events,
     pool: PgPool,
 }
 
@@ -91,6 +107,7 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let reading = reading::Reading::new(pool.clone());
         let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
@@ -110,6 +127,11 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            exports: exports::Exports::new(pool.clone(), reading.clone()),
+            reading,
+            verification: verification::Verification::new(pool.clone()),
+            signed: checkpoints::SignedHistory::new(pool.clone()),
+            differences: differences::Differences::new(pool.clone()),
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),
             actions: actions::Actions::new(pool.clone()),
@@ -120,6 +142,12 @@ impl App {
                 metrics,
             ),
             sightings,
+            events: events::Events::new(
+                pool.clone(),
+                settings.batch_limit,
+                metrics.listeners.clone(),
+                settings.max_listeners,
+            ),
             heads,
             waiting,
             pool,

@@ -180,7 +180,14 @@ impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = verify(&parts.headers, api).await?;
+        Self::of(&parts.headers, api).await
+    }
+}
+
+impl Reader {
+    /// Whoever it is that these headers name.
+    pub async fn of(headers: &HeaderMap, api: &Api) -> Result<Self, Problem> {
+        let caller = verify(headers, api).await?;
         if let Caller::Session(session) = &caller
             && session.expired
         {
@@ -191,9 +198,7 @@ impl FromRequestParts<Api> for Reader {
             _ => Ok(Self(caller)),
         }
     }
-}
 
-impl Reader {
     pub fn caller(&self) -> &Caller {
         &self.0
     }
@@ -217,6 +222,37 @@ impl Reader {
     /// The services that the caller may see in an environment; `None`: all of them.
     pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
         services_of(&self.0, api, environment_id).await
+    }
+
+    /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.
+    pub async fn comparison(
+        &self,
+        api: &Api,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<Option<Vec<i64>>, Problem> {
+        let holder = match &self.0 {
+            Caller::Token(holder) => holder,
+            Caller::Session(session) => {
+                return Err(Problem::new(
+                    ErrorCode::OutOfScope,
+                    format!(
+                        "A session is for one environment, this one for {}. Compare environments with an API token.",
+                        session.environment_id
+                    ),
+                ));
+            }
+        };
+        if api.auth.may_compare(holder, project_id, environments).await? {
+            return Ok(holder.service_ids.clone());
+        }
+        let [here, there] = environments;
+        Err(Problem::new(
+            ErrorCode::EnvironmentNotFound,
+            format!(
+                "The environments {here} and {there} of project {project_id} are not both within this token's reach."
+            ),
+        ))
     }
 }
 

@@ -2,8 +2,10 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod change_files;
 mod crash_table;
 mod durability;
+mod events;
 mod hostile;
 mod import;
 mod isolation;

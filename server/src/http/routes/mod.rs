@@ -3,9 +3,11 @@
 pub mod action;
 pub mod approval;
 pub mod audit;
+pub mod audit_read;
 pub mod auth;
 pub mod checksum;
 pub mod environment;
+pub mod event;
 pub mod execution;
 pub mod freeze;
 pub mod health;
