@@ -427,7 +427,7 @@ fn arb_case() -> impl Strategy<Value = Case> {
         Some(AuditState::Started),
         Some(AuditState::RolledBack),
     ]);
-    let states = prop::collection::vec(state, 6);
+    let history = prop::collection::vec(state, 6);
     let accepted = prop::collection::hash_map(0..6_usize, prop::collection::vec(sum(), 1..3), 0..6);
     let approvals = prop::collection::vec(
         (
@@ -441,12 +441,16 @@ fn arb_case() -> impl Strategy<Value = Case> {
     let freezes = prop::collection::vec((-5..5_i64, prop::option::of(0..5_i64)), 0..3);
     let id = |index: usize| format!("change{index}");
     (
-        (policy, stages, states),
+        (policy, stages, history),
         (accepted, approvals, freezes),
         (prop::option::of(1..4_i64), prop::bool::ANY),
     )
         .prop_map(
-            move |((policy, stages, states), (accepted, approvals, freezes), (credential, run_under_way))| {
+            move |(
+                (policy, stages, history),
+                (accepted, approvals, freezes),
+                (credential, run_under_way),
+            )| {
                 let lines: Vec<String> = stages
                     .iter()
                     .enumerate()
@@ -468,7 +472,7 @@ fn arb_case() -> impl Strategy<Value = Case> {
                     change.checksum = sum.map(checksum);
                     change.author = author.map(str::to_owned);
                 }
-                for (index, state) in states.into_iter().enumerate() {
+                for (index, state) in history.into_iter().enumerate() {
                     if let Some(state) = state {
                         case.states.insert(
                             change_id(&id(index)),
