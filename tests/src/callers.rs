@@ -273,6 +273,14 @@ impl Person {
             .await
     }
 
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        Call::new("PATCH", path)
+            .bearer(&self.token)
+            .json(body)
+            .send(&self.address)
+            .await
+    }
+
     /// The dry run of a plan.
     pub async fn preview(&self, of: &Runner, pipeline: &Pipeline) -> PlanPreview {
         self.post(&format!("{}/plan", Self::scope(of)), &pipeline.body())

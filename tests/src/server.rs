@@ -138,6 +138,16 @@ impl TestServer {
         token
     }
 
+    /// Somebody who manages acme.
+    pub fn admin(&self) -> Person {
+        self.person(&self.tokens.admin)
+    }
+
+    /// Somebody who manages the server.
+    pub fn root(&self) -> Person {
+        self.person(&self.tokens.root)
+    }
+
     pub fn person(&self, token: &str) -> Person {
         Person {
             address: self.address.clone(),
