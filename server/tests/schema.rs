@@ -231,6 +231,38 @@ async fn audit_entries_cannot_be_updated_deleted_or_truncated() {
     assert_eq!(broken(&pool, scope).await, None);
 }
 
+/// What people approved and accepted is corrected by a further decision, never by editing.
+#[tokio::test]
+async fn approvals_and_accepted_checksums_cannot_be_updated_deleted_or_truncated() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, vec![bare("a")]).await;
+    for statement in [
+        "INSERT INTO change_approvals (stream_id, change_id, decision, reason, actor)
+         SELECT id, 'a', 'APPROVED', 'read it', 'ada' FROM audit_streams",
+        "INSERT INTO change_checksums (stream_id, change_id, seq, checksum, source)
+         SELECT id, 'a', 1, 'sha256-v1:1', 'RUNNER' FROM audit_streams",
+    ] {
+        sqlx::query(statement).execute(&pool).await.expect(statement);
+    }
+    for (table, edit) in [
+        ("change_approvals", "decision = 'WITHDRAWN'"),
+        ("change_checksums", "checksum = 'sha256-v1:2'"),
+    ] {
+        for statement in [
+            format!("UPDATE {table} SET {edit}"),
+            format!("DELETE FROM {table}"),
+            format!("TRUNCATE {table}"),
+        ] {
+            assert_eq!(
+                refusal(&pool, &statement).await,
+                format!("{table}_append_only"),
+                "{statement}"
+            );
+        }
+    }
+}
+
 /// Invariant 1, kept by the database whoever asks.
 #[tokio::test]
 async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
