@@ -16,11 +16,13 @@ const NAME_WIDTH: usize = 20;
 
 impl Sheet {
     pub fn title(&mut self, title: &str, style: Style, rest: &str) {
-        self.text.push_str(&format!(
-            "{style}{}{style:#} {}\n",
-            text::safe(title, false),
-            text::safe(rest, false)
-        ));
+        let title = text::safe(title, false);
+        self.text.push_str(&format!("{style}{title}{style:#}"));
+        if !rest.is_empty() {
+            self.text.push(' ');
+            self.text.push_str(&text::safe(rest, false));
+        }
+        self.text.push('\n');
     }
 
     pub fn section(&mut self, heading: &str) {
