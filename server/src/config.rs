@@ -139,6 +139,16 @@ pub struct HttpConfig {
         value_parser = count
     )]
     pub max_waiters: usize,
+    /// Streams of live events open at once; more are told to come back later.
+    #[arg(
+        id = "http_max_listeners",
+        long = "http-max-listeners",
+        env = "FLAMINGOCK_HTTP_MAX_LISTENERS",
+        value_name = "COUNT",
+        default_value = "1000",
+        value_parser = count
+    )]
+    pub max_listeners: usize,
     /// Longest time that a client may ask to wait for a lock.
     #[arg(
         id = "http_wait_max",
@@ -363,6 +373,7 @@ impl Config {
             ("FLAMINGOCK_HTTP_REQUEST_TIMEOUT", print(http.request_timeout)),
             ("FLAMINGOCK_HTTP_MAX_IN_FLIGHT", http.max_in_flight.to_string()),
             ("FLAMINGOCK_HTTP_MAX_WAITERS", http.max_waiters.to_string()),
+            ("FLAMINGOCK_HTTP_MAX_LISTENERS", http.max_listeners.to_string()),
             ("FLAMINGOCK_HTTP_WAIT_MAX", print(http.wait_max)),
             ("FLAMINGOCK_HTTP_SHUTDOWN_GRACE", print(http.shutdown_grace)),
             ("FLAMINGOCK_LOCK_TAKEOVER_GRACE", print(self.locks.takeover_grace)),

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub checkpoints: IntCounterVec,
     /// Requests parked until a lock frees.
     pub waiters: IntGauge,
+    /// Streams of live events that are open.
+    pub listeners: IntGauge,
     /// Database connections of this process, by state: `idle` or `used`.
     pub pool_connections: IntGaugeVec,
     /// Most database connections that this process may open.
@@ -152,6 +154,10 @@ impl Metrics {
                 &["result"],
             ),
             waiters: gauge("flamingock_plan_waiters", "Requests parked until a lock frees."),
+            listeners: gauge(
+                "flamingock_event_listeners",
+                "Streams of live events that are open.",
+            ),
             pool_connections: register(
                 &registry,
                 IntGaugeVec::new(

@@ -5,6 +5,7 @@
 mod access_table;
 mod crash_table;
 mod execution_table;
+mod issue_turns;
 mod judge_table;
 mod lock_table;
 mod plan_properties;

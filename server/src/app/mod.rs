@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod checkpoints;
 mod combine;
 pub mod differences;
+pub mod events;
 pub mod exports;
 pub mod facts;
 pub mod fault;
@@ -42,7 +43,9 @@ use crate::store::{self, PoolSettings};
 // What the edges need to name, so that they never reach into the store.
 pub use crate::store::Scope;
 pub use crate::store::audit::{Entry, Fact};
+pub use crate::store::audit_tail::TailEntry;
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
+pub use crate::store::lock_changes::{ChangeKind, LockChange};
 pub use crate::store::streams::{Head, Position};
 
 /// Settings of the use cases.
@@ -54,6 +57,8 @@ pub struct AppSettings {
     pub batch_limit: Duration,
     /// Most requests parked at once.
     pub max_waiters: usize,
+    /// Most who listen to live events at once.
+    pub max_listeners: usize,
 }
 
 /// The use cases of one process, over one pool. Cheap to clone.
@@ -76,6 +81,7 @@ pub struct App {
     pub operations: operations::Operations,
     pub waiting: Waiting,
     sightings: sightings::Sightings,
+    pub events: events::Events,
     pool: PgPool,
 }
 
@@ -119,6 +125,12 @@ impl App {
                 metrics,
             ),
             sightings,
+            events: events::Events::new(
+                pool.clone(),
+                settings.batch_limit,
+                metrics.listeners.clone(),
+                settings.max_listeners,
+            ),
             heads,
             waiting,
             pool,

@@ -35,6 +35,14 @@ const GRANTS: &[(&str, &str)] = &[
     ("refused_starts", "SELECT, INSERT"),
     // Forgotten after a while.
     ("runner_sightings", "SELECT, INSERT, UPDATE, DELETE"),
+    // Appended to by the triggers, and nothing else.
+    ("lock_changes", "SELECT, INSERT"),
+    ("event_logs", "SELECT, INSERT, UPDATE"),
+    // Ordered once; forgotten after a while.
+    ("event_log", "SELECT, INSERT, DELETE"),
+    ("event_positions", "SELECT, INSERT, UPDATE"),
+    // Taken out when they are put into the order.
+    ("event_actions", "SELECT, INSERT, DELETE"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

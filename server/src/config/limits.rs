@@ -61,6 +61,12 @@ impl Config {
             1_000_000,
         )?;
         between("FLAMINGOCK_HTTP_MAX_WAITERS", self.http.max_waiters, 0, 1_000_000)?;
+        between(
+            "FLAMINGOCK_HTTP_MAX_LISTENERS",
+            self.http.max_listeners,
+            0,
+            1_000_000,
+        )?;
         lasting(
             "FLAMINGOCK_HTTP_WAIT_MAX",
             self.http.wait_max,

@@ -180,7 +180,14 @@ impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = verify(&parts.headers, api).await?;
+        Self::of(&parts.headers, api).await
+    }
+}
+
+impl Reader {
+    /// Whoever it is that these headers name.
+    pub async fn of(headers: &HeaderMap, api: &Api) -> Result<Self, Problem> {
+        let caller = verify(headers, api).await?;
         if let Caller::Session(session) = &caller
             && session.expired
         {
@@ -191,11 +198,13 @@ impl FromRequestParts<Api> for Reader {
             _ => Ok(Self(caller)),
         }
     }
-}
 
-impl Reader {
     pub fn caller(&self) -> &Caller {
         &self.0
+    }
+
+    pub fn into_caller(self) -> Caller {
+        self.0
     }
 
     pub fn reach(&self) -> Reach {

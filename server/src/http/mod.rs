@@ -45,8 +45,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, audit, audit_read, auth, environment, execution, health, identity, issue, lock, organisation,
-    plan, project, service, token,
+    action, audit, audit_read, auth, environment, event, execution, health, identity, issue, lock,
+    organisation, plan, project, service, token,
 };
 
 pub use serve::Server;
@@ -132,6 +132,7 @@ impl Deref for Api {
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
         (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -160,6 +161,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(token::routes())
         .merge(action::routes())
         .merge(routes::operations::routes())
+        .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();

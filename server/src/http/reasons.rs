@@ -24,6 +24,7 @@ pub fn of(plan: &Plan) -> PlanReasons {
                 }
             })
             .collect(),
+        policy: Vec::new(),
     }
 }
 

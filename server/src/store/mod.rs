@@ -4,12 +4,15 @@
 
 pub mod actions;
 pub mod audit;
+pub mod audit_tail;
 pub mod checkpoints;
 pub mod difference;
 pub mod entries;
 pub mod error;
+pub mod events;
 pub mod executions;
 pub mod keys;
+pub mod lock_changes;
 pub mod locks;
 pub mod refusals;
 pub mod runs;
@@ -70,6 +73,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "operations",
         include_str!("../../../migrations/0008_operations.sql"),
     ),
+    (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

@@ -3,6 +3,7 @@
 
 mod audit_chain;
 mod change_files;
+mod command_line;
 mod crash_table;
 mod durability;
 mod hostile;
@@ -10,6 +11,7 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod night;
 mod replicas;
 mod resolution;
 mod starts;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod audit_read;
 pub mod auth;
 pub mod environment;
+pub mod event;
 pub mod execution;
 pub mod health;
 pub mod identity;
