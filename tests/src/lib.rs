@@ -12,6 +12,7 @@
 //! * [`CommandLine`]: somebody who types `flamingock …`.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
 //!   [`Mischief`].
+//! * [`EventStream`]: somebody who listens to live events.
 //! * [`eventually`]: waits for a state, never for a duration.
 
 mod application;
@@ -19,6 +20,7 @@ mod callers;
 mod changes;
 mod cli;
 mod command;
+mod events;
 mod files;
 mod http;
 mod java;
@@ -36,6 +38,7 @@ pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
 pub use cli::CommandLine;
 pub use command::{Ran, ServerCommand, scratch_directory, scratch_file};
+pub use events::{Block, EventStream, outline};
 pub use files::night_transcript;
 pub use http::{Answer, Call, read_answer};
 pub use java::{Java, JavaApplication, Jvm};

@@ -1,7 +1,7 @@
 //! Audit states, the fold of entries into the latest state of each change, and the judgement of a report.
 //!
-//! Here are the types. `latest` folds, `judge` decides what becomes of a runner's report, `resolve` what becomes of a
-//! person's decision, `turn` which issues an entry opens or closes, `difference` compares environments, `wire` holds the
+//! Here are the types. `difference` compares environments, `latest` folds, `judge` decides what becomes of a runner's
+//! report, `resolve` what becomes of a person's decision, `turn` which issues an entry opens or closes, `wire` holds the
 //! texts.
 
 use std::collections::HashMap;

@@ -203,10 +203,6 @@ impl Reader {
         &self.0
     }
 
-    pub fn into_caller(self) -> Caller {
-        self.0
-    }
-
     pub fn reach(&self) -> Reach {
         self.0.reach()
     }

@@ -53,28 +53,6 @@ pub struct QueuedAction {
     pub service_id: Option<i64>,
 }
 
-pub async fn organisation_exists(conn: &mut PgConnection, organisation_id: i64) -> Result<bool, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM organisations WHERE id = $1)")
-            .bind(organisation_id)
-            .fetch_one(conn)
-            .await?,
-    )
-}
-
-/// (project, organisation) of an environment.
-pub async fn load_owner(
-    conn: &mut PgConnection,
-    environment_id: i64,
-) -> Result<Option<(i64, i64)>, StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT p.id, p.organisation_id FROM environments e JOIN projects p ON p.id = e.project_id WHERE e.id = $1",
-    )
-    .bind(environment_id)
-    .fetch_optional(conn)
-    .await?)
-}
-
 /// Makes an organisation's log unless there is one. True if it was made here: then its baseline is still to be written.
 pub async fn insert_log(conn: &mut PgConnection, organisation_id: i64) -> Result<bool, StoreError> {
     let done = sqlx::query(

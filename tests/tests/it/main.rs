@@ -6,6 +6,7 @@ mod change_files;
 mod command_line;
 mod crash_table;
 mod durability;
+mod events;
 mod hostile;
 mod import;
 mod isolation;

@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 pub use position::Position;
-pub use sight::{Site, Wanted, sees};
+pub use sight::{Sight, Site, Wanted};
 pub use telling::{Told, What};
 
 use super::combine::Combiner;
@@ -145,17 +145,6 @@ impl Events {
             at,
             behind: at.within.is_some() || at.id < head.id,
         })
-    }
-
-    pub async fn organisation_exists(&self, organisation_id: i64) -> Result<bool, Fault> {
-        let mut conn = self.inner.pool.acquire().await?;
-        Ok(events::organisation_exists(&mut conn, organisation_id).await?)
-    }
-
-    /// (project, organisation) of an environment.
-    pub async fn owner(&self, environment_id: i64) -> Result<Option<(i64, i64)>, Fault> {
-        let mut conn = self.inner.pool.acquire().await?;
-        Ok(events::load_owner(&mut conn, environment_id).await?)
     }
 
     /// Looks for what is new for ever, while anybody listens; run by one task of the process.

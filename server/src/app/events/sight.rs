@@ -1,6 +1,6 @@
 //! Who is told of what.
 
-use crate::app::auth::{Caller, Role};
+use flamingock_domain::access::{Reach, Role};
 
 /// Where something happened; what lies above is known too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,61 +17,55 @@ pub struct Wanted {
     pub service_id: Option<i64>,
 }
 
-/// Whether a listener is told of something there. `is_action`: it is an entry of the log of admin actions.
-pub fn sees(caller: &Caller, wanted: Wanted, site: Site, is_action: bool) -> bool {
-    let (role, project, environments, services) = match caller {
-        Caller::Session(session) => (
-            session.role,
-            Some(session.project_id),
-            Some(std::slice::from_ref(&session.environment_id)),
-            Some(std::slice::from_ref(&session.service_id)),
-        ),
-        Caller::Token(holder) => (
-            holder.role,
-            holder.project_id,
-            holder.environment_ids.as_deref(),
-            holder.service_ids.as_deref(),
-        ),
-    };
-    let asked = |wanted: Option<i64>, there: Option<i64>| wanted.is_none() || wanted == there;
-    // What lies above everything that the credential reaches is not within its reach.
-    let listed = |limit: Option<&[i64]>, there: Option<i64>| {
-        limit.is_none_or(|limit| there.is_some_and(|id| limit.contains(&id)))
-    };
-    asked(wanted.environment_id, site.environment_id)
-        && asked(wanted.service_id, site.service_id)
-        && project.is_none_or(|project| site.project_id == Some(project))
-        && listed(environments, site.environment_id)
-        && listed(services, site.service_id)
-        && (!is_action || may_see_actions(role))
+/// What a listener is told of: what it asked for, as far as its credential reaches.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    pub reach: Reach,
+    pub role: Role,
+    pub wanted: Wanted,
 }
 
-fn may_see_actions(role: Role) -> bool {
-    role.may_administer()
+impl Sight {
+    /// Whether the listener is told of something there. `is_action`: it is an entry of the log of admin actions.
+    pub fn covers(&self, site: Site, is_action: bool) -> bool {
+        let asked = |wanted: Option<i64>, there: Option<i64>| wanted.is_none() || wanted == there;
+        // What lies above everything that the credential reaches is not within its reach.
+        let listed = |limit: Option<&[i64]>, there: Option<i64>| {
+            limit.is_none_or(|limit| there.is_some_and(|id| limit.contains(&id)))
+        };
+        let reach = &self.reach;
+        asked(self.wanted.environment_id, site.environment_id)
+            && asked(self.wanted.service_id, site.service_id)
+            && reach
+                .project
+                .is_none_or(|project| site.project_id == Some(project))
+            && listed(reach.environments.as_deref(), site.environment_id)
+            && listed(reach.services.as_deref(), site.service_id)
+            // As the log itself: for administrators.
+            && (!is_action || self.role.may_administer())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::app::auth::TokenHolder;
 
-    fn token(
+    fn sight(
         role: Role,
         project: Option<i64>,
         environments: Option<&[i64]>,
         services: Option<&[i64]>,
-    ) -> Caller {
-        Caller::Token(Arc::new(TokenHolder {
-            credential_id: 1,
-            name: "t".to_owned(),
+    ) -> Sight {
+        Sight {
+            reach: Reach {
+                organisation: Some(1),
+                project,
+                environments: environments.map(<[i64]>::to_vec),
+                services: services.map(<[i64]>::to_vec),
+            },
             role,
-            organisation_id: Some(1),
-            project_id: project,
-            environment_ids: environments.map(<[i64]>::to_vec),
-            service_ids: services.map(<[i64]>::to_vec),
-        }))
+            wanted: Wanted::default(),
+        }
     }
 
     fn site(project: i64, environment: i64, service: i64) -> Site {
@@ -90,8 +84,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_told_of_what_it_reaches_and_of_nothing_else() {
-        let all = Wanted::default();
-        let narrow = token(Role::Viewer, Some(10), Some(&[20, 21]), Some(&[30]));
+        let narrow = sight(Role::Viewer, Some(10), Some(&[20, 21]), Some(&[30]));
         for (there, expected) in [
             (site(10, 20, 30), true),
             (site(10, 21, 30), true),
@@ -100,46 +93,44 @@ mod tests {
             (site(10, 20, 31), false),
             (ORGANISATION, false),
         ] {
-            assert_eq!(sees(&narrow, all, there, false), expected, "{there:?}");
+            assert_eq!(narrow.covers(there, false), expected, "{there:?}");
         }
-        let wide = token(Role::Viewer, None, None, None);
-        assert!(sees(&wide, all, site(11, 22, 99), false));
-        let project = token(Role::Viewer, Some(10), None, None);
+        let wide = sight(Role::Viewer, None, None, None);
+        assert!(wide.covers(site(11, 22, 99), false));
+        let project = sight(Role::Viewer, Some(10), None, None);
         assert!(
-            sees(&project, all, site(10, 20, 99), false),
+            project.covers(site(10, 20, 99), false),
             "a service that came later"
         );
-        assert!(!sees(&project, all, site(11, 20, 99), false));
+        assert!(!project.covers(site(11, 20, 99), false));
     }
 
     #[test]
     fn a_listener_is_told_of_what_it_asked_for() {
-        let wide = token(Role::Viewer, None, None, None);
-        let of = |environment_id, service_id| Wanted {
-            environment_id,
-            service_id,
+        let of = |environment_id, service_id| Sight {
+            wanted: Wanted {
+                environment_id,
+                service_id,
+            },
+            ..sight(Role::Viewer, None, None, None)
         };
-        assert!(sees(&wide, of(Some(20), None), site(10, 20, 30), false));
-        assert!(!sees(&wide, of(Some(21), None), site(10, 20, 30), false));
-        assert!(sees(&wide, of(Some(20), Some(30)), site(10, 20, 30), false));
-        assert!(!sees(&wide, of(Some(20), Some(31)), site(10, 20, 30), false));
-        assert!(!sees(&wide, of(Some(20), None), ORGANISATION, false));
+        assert!(of(Some(20), None).covers(site(10, 20, 30), false));
+        assert!(!of(Some(21), None).covers(site(10, 20, 30), false));
+        assert!(of(Some(20), Some(30)).covers(site(10, 20, 30), false));
+        assert!(!of(Some(20), Some(31)).covers(site(10, 20, 30), false));
+        assert!(!of(Some(20), None).covers(ORGANISATION, false));
     }
 
     #[test]
     fn admin_actions_are_told_to_administrators_within_their_reach() {
-        let all = Wanted::default();
         for role in Role::ALL {
             let expected = matches!(role, Role::Admin | Role::Root);
-            assert_eq!(
-                sees(&token(role, None, None, None), all, site(10, 20, 30), true),
-                expected,
-                "{role}"
-            );
+            let wide = sight(role, None, None, None);
+            assert_eq!(wide.covers(site(10, 20, 30), true), expected, "{role}");
         }
-        let of_project = token(Role::Admin, Some(10), None, None);
-        assert!(sees(&of_project, all, site(10, 20, 30), true));
-        assert!(!sees(&of_project, all, site(11, 20, 30), true));
-        assert!(!sees(&of_project, all, ORGANISATION, true));
+        let of_project = sight(Role::Admin, Some(10), None, None);
+        assert!(of_project.covers(site(10, 20, 30), true));
+        assert!(!of_project.covers(site(11, 20, 30), true));
+        assert!(!of_project.covers(ORGANISATION, true));
     }
 }

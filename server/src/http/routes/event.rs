@@ -19,12 +19,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::auth::Caller;
-use crate::app::events::{KEPT_DAYS, ListenError, Listening, Position, Told, Wanted, What, sees};
+use crate::app::auth::UnitKind;
+use crate::app::events::{KEPT_DAYS, ListenError, Listening, Position, Sight, Told, Wanted, What};
+use crate::app::tenancy::Found;
 use crate::app::{ChangeKind, LockChange, TailEntry};
 use crate::http::Api;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::problem::Problem;
+use crate::http::routes::tenancy;
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -98,20 +100,7 @@ pub async fn organisation_events(
     ApiQuery(query): ApiQuery<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let limit = match reader.caller() {
-        Caller::Session(session) => Some(session.organisation_id),
-        Caller::Token(holder) => holder.organisation_id,
-    };
-    let is_there = match limit {
-        Some(limit) => limit == organisation_id,
-        None => api.app.events.organisation_exists(organisation_id).await?,
-    };
-    if !is_there {
-        return Err(Problem::new(
-            ErrorCode::OrganisationNotFound,
-            format!("No organisation {organisation_id} is within this token's reach."),
-        ));
-    }
+    view(&api, &reader, UnitKind::Organisation, organisation_id).await?;
     listen(api, reader, organisation_id, Wanted::default(), &query, &headers).await
 }
 
@@ -147,14 +136,7 @@ pub async fn environment_events(
     ApiQuery(query): ApiQuery<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let owner = api.app.events.owner(environment_id).await?;
-    let owner = owner.filter(|owner| reaches(reader.caller(), *owner, environment_id));
-    let Some((_, organisation_id)) = owner else {
-        return Err(Problem::new(
-            ErrorCode::EnvironmentNotFound,
-            format!("No environment {environment_id} is within this token's reach."),
-        ));
-    };
+    let environment = view(&api, &reader, UnitKind::Environment, environment_id).await?;
     if let Some(service_id) = query.service_id {
         reader.scope(&api, environment_id, service_id).await?;
     }
@@ -162,7 +144,7 @@ pub async fn environment_events(
         environment_id: Some(environment_id),
         service_id: query.service_id,
     };
-    listen(api, reader, organisation_id, wanted, &query, &headers).await
+    listen(api, reader, environment.organisation_id, wanted, &query, &headers).await
 }
 
 /// Listen to a service
@@ -198,17 +180,12 @@ pub async fn service_events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    let Some((_, organisation_id)) = api.app.events.owner(scope.environment_id).await? else {
-        return Err(Problem::new(
-            ErrorCode::EnvironmentNotFound,
-            format!("No environment {environment_id} is within this token's reach."),
-        ));
-    };
+    let environment = view(&api, &reader, UnitKind::Environment, scope.environment_id).await?;
     let wanted = Wanted {
         environment_id: Some(environment_id),
-        service_id: Some(service_id),
+        service_id: Some(scope.service_id),
     };
-    listen(api, reader, organisation_id, wanted, &query, &headers).await
+    listen(api, reader, environment.organisation_id, wanted, &query, &headers).await
 }
 
 const EXAMPLE: &str = "id: 1042-5f3a01-17-2-0\nevent: CHANGE_FAILED\ndata: {\"id\":\"1042-5f3a01-17-2-0\",\"type\":\"CHANGE_FAILED\",\
@@ -216,19 +193,10 @@ const EXAMPLE: &str = "id: 1042-5f3a01-17-2-0\nevent: CHANGE_FAILED\ndata: {\"id
 {\"seq\":17,\"changeId\":\"add-due-date\",\"state\":\"FAILED\",\"source\":\"RUNNER\",\"late\":false,\"actor\":\"credential:3\",\
 \"executionRef\":\"9001\",\"runnerId\":\"billing@node-a#5f0c\"}}\n\n";
 
-/// (project, organisation) of an environment.
-fn reaches(caller: &Caller, (project, organisation): (i64, i64), environment_id: i64) -> bool {
-    match caller {
-        Caller::Session(session) => session.environment_id == environment_id,
-        Caller::Token(holder) => {
-            holder.organisation_id.is_none_or(|id| id == organisation)
-                && holder.project_id.is_none_or(|id| id == project)
-                && holder
-                    .environment_ids
-                    .as_ref()
-                    .is_none_or(|ids| ids.contains(&environment_id))
-        }
-    }
+/// A unit that the caller reaches; any other answers like one that is not there.
+async fn view(api: &Api, reader: &Reader, kind: UnitKind, id: i64) -> Result<Found, Problem> {
+    let found = api.app.tenancy.view(&reader.reach(), kind, id).await;
+    found.map_err(tenancy::problem)
 }
 
 async fn listen(
@@ -254,8 +222,7 @@ async fn listen(
     let feed = Feed {
         api,
         credentials,
-        caller: reader.into_caller(),
-        wanted,
+        sight: sight(&reader, wanted),
         listening,
         frames,
     };
@@ -316,13 +283,20 @@ fn problem(error: ListenError) -> Problem {
     }
 }
 
+fn sight(reader: &Reader, wanted: Wanted) -> Sight {
+    Sight {
+        reach: reader.reach(),
+        role: reader.caller().role(),
+        wanted,
+    }
+}
+
 /// One open stream.
 struct Feed {
     api: Api,
     /// Nothing but the bearer token.
     credentials: HeaderMap,
-    caller: Caller,
-    wanted: Wanted,
+    sight: Sight,
     listening: Listening,
     frames: mpsc::Sender<Bytes>,
 }
@@ -376,7 +350,7 @@ impl Feed {
                 return "the stream is old";
             }
             for one in told {
-                if sees(&self.caller, self.wanted, one.site, one.what.is_action()) {
+                if self.sight.covers(one.site, one.what.is_action()) {
                     if let Some(end) = self.send(frame(&one)).await {
                         return end;
                     }
@@ -398,7 +372,7 @@ impl Feed {
     async fn is_welcome(&mut self) -> bool {
         match Reader::of(&self.credentials, &self.api).await {
             Ok(reader) => {
-                self.caller = reader.into_caller();
+                self.sight = sight(&reader, self.sight.wanted);
                 true
             }
             Err(problem) => problem.code == ErrorCode::Unavailable,
