@@ -3,9 +3,9 @@
 
 mod apply;
 mod audit_chain;
-mod change_files;
 mod audit_reading;
 mod authorisation;
+mod change_files;
 mod checkpoints;
 mod command_line;
 mod crash_table;
@@ -16,10 +16,10 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod night;
 mod operations;
 mod policies;
 mod preview;
-mod night;
 mod replicas;
 mod resolution;
 mod starts;
