@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use flamingock::admin::{AuditExport, AuditQuery, ExportFormat};
-use flamingock::wire::audit::AuditView;
 
 use super::audit::Filters;
 use crate::context::Context;
@@ -53,13 +52,10 @@ impl Export {
             (false, Format::Ndjson) => ExportFormat::Ndjson,
             (false, Format::Csv) => ExportFormat::Csv,
         };
-        let query = AuditQuery {
-            view: if self.proofs {
-                Some(AuditView::History)
-            } else {
-                self.filters.query().view
-            },
-            ..self.filters.query()
+        let query = if self.proofs {
+            AuditQuery::default()
+        } else {
+            self.filters.query()
         };
         let admin = context.admin()?;
         let service = context.service(&admin).await?;
