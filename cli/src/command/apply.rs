@@ -90,12 +90,8 @@ impl Apply {
 
 fn failure(error: &StartError) -> Failure {
     let report = error.report();
-    let stopped_by_policy = report
-        .error
-        .as_ref()
-        .is_some_and(|error| error.error_type == "STOPPED_BY_POLICY");
     let exit = match error.kind() {
-        _ if stopped_by_policy || error.is_manual_intervention() => Exit::NeedsPerson,
+        _ if error.is_stopped_by_policy() || error.is_manual_intervention() => Exit::NeedsPerson,
         StartErrorKind::PendingChanges { .. } => Exit::Pending,
         StartErrorKind::LockUnavailable { .. } => Exit::LockHeld,
         StartErrorKind::Server(error)
