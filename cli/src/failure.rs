@@ -100,6 +100,12 @@ impl Failure {
         self
     }
 
+    #[must_use]
+    pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.details = details.into_iter().collect();
+        self
+    }
+
     pub fn exit(&self) -> Exit {
         self.0.exit
     }
