@@ -89,6 +89,10 @@ codes! {
     LockHeldByOther = "R_LOCK_01", 409, true, "The lock is not the caller's to take or extend";
     LockNotHeld = "R_LOCK_02", 409, true, "The lock is not held by the caller";
     LockNotFound = "R_LOCK_03", 404, true, "No such lock";
+    /// A forced release while the holder's lease is live, without insisting.
+    LockIsLive = "R_LOCK_04", 409, true, "The lock's holder is alive";
+    /// A forced release of another grant than the one that the lock has now.
+    LockMoved = "R_LOCK_05", 409, false, "The lock was granted anew";
     /// The server has not judged this digest at the current head: send the whole pipeline.
     DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
     /// Something failed in this run, and the client does not know: told `ABORT`, it would start its application.
@@ -98,6 +102,8 @@ codes! {
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
+    /// Asked about by id, and nobody has to decide.
+    NoSuchIssue = "R_ISSUE_04", 404, false, "The change is no issue";
     /// Older than what is kept, or from before the database was restored.
     EventsNotKept = "R_EVENT_01", 410, false, "The events after that are not kept";
 }

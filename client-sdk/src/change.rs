@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, future::Future, pin::Pin};
 
-use flamingock_api_types::execution::RecoveryStrategy;
+use flamingock_api_types::{audit::ChangeType, execution::RecoveryStrategy};
 
 use crate::{
     context::{Context, Requirement},
@@ -51,6 +51,12 @@ pub trait Change: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Checksum of what the change does, with its algorithm, such as `sha256-v1:…`: the server compares it with the one
+    /// under which the change was applied. Must not vary from start to start.
+    fn checksum(&self) -> Option<String> {
+        None
+    }
+
     /// Does the work.
     fn apply<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a>;
 
@@ -96,6 +102,10 @@ pub struct ChangeInfo {
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
     pub(crate) source: Cow<'static, str>,
+    pub(crate) profiles: Vec<String>,
+    pub(crate) kind: ChangeType,
+    /// Where it is written, for a change file.
+    pub(crate) file: Option<String>,
 }
 
 impl ChangeInfo {
@@ -114,6 +124,9 @@ impl ChangeInfo {
             recovery: Recovery::default(),
             has_rollback: false,
             source: Cow::Borrowed(""),
+            profiles: Vec::new(),
+            kind: ChangeType::StandardCode,
+            file: None,
         }
     }
 
@@ -150,6 +163,45 @@ impl ChangeInfo {
     pub fn source(mut self, source: impl Into<Cow<'static, str>>) -> Self {
         self.source = source.into();
         self
+    }
+
+    /// Limits it to runs with one of these profiles active, or without one that is named as `!name`; see
+    /// [`Builder::profiles`](crate::Builder::profiles).
+    #[must_use]
+    pub fn profiles<S: Into<String>>(mut self, profiles: impl IntoIterator<Item = S>) -> Self {
+        self.profiles = profiles.into_iter().map(Into::into).collect();
+        self
+    }
+
+    #[cfg(feature = "templates")]
+    pub(crate) fn in_file(mut self, path: String) -> Self {
+        self.kind = ChangeType::StandardTemplate;
+        self.file = Some(path);
+        self
+    }
+
+    /// For people who look for it.
+    pub(crate) fn label(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{} ({file})", self.id),
+            None => self.id.to_string(),
+        }
+    }
+
+    /// No profile is asked for, or one is active; and none is active that must not be.
+    pub(crate) fn is_active(&self, active: &[String]) -> bool {
+        let is_active = |name: &str| active.iter().any(|profile| profile == name);
+        let unwanted = self
+            .profiles
+            .iter()
+            .filter_map(|profile| profile.strip_prefix('!'));
+        let mut wanted = self
+            .profiles
+            .iter()
+            .filter(|profile| !profile.starts_with('!'))
+            .peekable();
+        !unwanted.clone().any(is_active)
+            && (wanted.peek().is_none() || wanted.any(|profile| is_active(profile)))
     }
 
     /// The change's identity.

@@ -24,6 +24,8 @@ mod settings;
 mod stage;
 mod start_error;
 mod target;
+#[cfg(feature = "templates")]
+pub mod templates;
 mod trace;
 mod transport;
 mod validate;
@@ -31,9 +33,15 @@ mod validate;
 /// What crosses the wire, for those who use the [`Client`].
 pub use flamingock_api_types as wire;
 pub use flamingock_macros::change;
+#[cfg(feature = "templates")]
+pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "mysql")]
+pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
 pub use crate::target::{PgTx, PostgresTarget};
+#[cfg(feature = "sqlite")]
+pub use crate::target::{SqliteTarget, SqliteTx};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},

@@ -6,8 +6,10 @@
 pub mod access;
 pub mod audit;
 pub mod chain;
+pub mod execution;
 pub mod ids;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;
+pub mod standing;
 pub mod time;

@@ -200,3 +200,35 @@ fn is_recorded_for(lock: Option<&Lock>, runner: &RunnerId) -> bool {
     lock.and_then(|lock| lock.lease.as_ref())
         .is_some_and(|lease| lease.owner == *runner)
 }
+
+/// What a person's wish to free a lock comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It is freed. `was_live`: its holder may be at work this very moment.
+    Freed { was_live: bool },
+    /// Nobody holds it.
+    Free,
+    /// The person looked at another grant than the present one, whose fence this is.
+    Moved { fence: Fence },
+    /// The lease is live, and the person does not insist.
+    Live { expires_at: Timestamp },
+}
+
+/// Decides a forced release. The fence stays as it is: the next grant raises it, and until then nobody holds the lock, so
+/// the old holder may start nothing either way.
+pub fn force(lock: Option<&Lock>, expected: Fence, insists: bool, now: Timestamp) -> Force {
+    let Some((lock, lease)) = lock.and_then(|lock| Some((lock, lock.lease.as_ref()?))) else {
+        return Force::Free;
+    };
+    if lock.fence != expected {
+        return Force::Moved { fence: lock.fence };
+    }
+    let is_live = now < lease.expires_at;
+    if is_live && !insists {
+        Force::Live {
+            expires_at: lease.expires_at,
+        }
+    } else {
+        Force::Freed { was_live: is_live }
+    }
+}

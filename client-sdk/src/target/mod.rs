@@ -14,12 +14,22 @@ use std::{
 use crate::{context::TransactionHandle, error::BoxError};
 
 mod erased;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub(crate) use erased::{AnyTarget, AnyTransaction};
+#[cfg(feature = "mysql")]
+pub use mysql::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgTx, PostgresTarget};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteTarget, SqliteTx};
 
 /// What the methods of a [`TransactionalTarget`] return.
 pub type TargetFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;

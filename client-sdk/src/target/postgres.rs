@@ -24,8 +24,8 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction}
 use tokio::sync::OnceCell;
 
 use super::{
-    CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError, TargetFuture,
-    TransactionalTarget,
+    CommitError, Mark, MarkError, MarkScope, RollbackError, Target, TargetError, TargetFuture,
+    TransactionalTarget, sql,
 };
 use crate::context::TransactionHandle;
 
@@ -61,8 +61,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Key of the advisory lock under which the table is created: "flamingo" in ASCII.
 const CREATE_TABLE_LOCK: i64 = i64::from_be_bytes(*b"flamingo");
-
-const UNIQUE_VIOLATION: &str = "23505";
 
 /// A PostgreSQL database. Changes take the transaction as [`&mut PgTx`](PgTx), those declared
 /// `transactional = false` (for `CREATE INDEX CONCURRENTLY`, say) the pool as `TargetClient<PgPool>`.
@@ -234,7 +232,7 @@ impl TransactionalTarget for Database {
             match inserted {
                 Ok(done) if done.rows_affected() == 1 => Ok(()),
                 Ok(_) => Err(MarkError::TransactionEnded),
-                Err(error) if has_code(&error, UNIQUE_VIOLATION) => Err(MarkError::AlreadyThere),
+                Err(error) if sql::is_unique_violation(&error) => Err(MarkError::AlreadyThere),
                 Err(error) => Err(failed(error).into()),
             }
         })
@@ -428,20 +426,7 @@ fn mark(row: &sqlx::postgres::PgRow) -> Result<Mark, TargetError> {
         row.try_get::<String, _>(column)
             .map_err(|error| TargetError::new("reading the marks", error))
     };
-    let operation = match read("operation")?.as_str() {
-        "APPLIED" => MarkOperation::Applied,
-        "ROLLED_BACK" => MarkOperation::RolledBack,
-        other => {
-            return Err(TargetError::new(
-                "reading the marks",
-                format!("`{other}` is no operation of a mark"),
-            ));
-        }
-    };
-    Ok(Mark {
-        change_id: read("change_id")?,
-        operation,
-    })
+    sql::mark(read("change_id")?, &read("operation")?)
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

@@ -14,7 +14,8 @@ mod wire;
 pub use judge::judge;
 pub use latest::{FoldEntry, fold};
 pub use resolve::{
-    Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, resolve, resolve_marked,
+    Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, repeats, resolve,
+    resolve_marked,
 };
 pub use turn::{IssueTurn, Turn, is_issue_without_runner, issue_turn};
 

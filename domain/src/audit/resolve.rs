@@ -108,3 +108,26 @@ pub fn resolve_marked(
         Err(ResolveRefusal::NoIssue)
     }
 }
+
+/// A person's decision that is a change's latest entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made<'a> {
+    pub state: AuditState,
+    pub actor: &'a str,
+    pub reason: &'a str,
+    /// The entry that it was about.
+    pub about: Seq,
+}
+
+/// Whether a decision is the one that was made, told once more because its answer was lost: the same person says the same
+/// about the same entry for the same reason, and nothing has happened to the change since. Then it is acknowledged, and
+/// nothing is written. Any difference makes it another decision, and one about an entry that is not the latest any more.
+pub fn repeats(made: &Made<'_>, resolution: Resolution, expected: Seq, actor: &str, reason: &str) -> bool {
+    *made
+        == Made {
+            state: resolution.state(),
+            actor,
+            reason,
+            about: expected,
+        }
+}

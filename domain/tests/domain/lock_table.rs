@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use flamingock_domain::ids::{AcquisitionId, Fence, LockKey, RunnerId};
 use flamingock_domain::lock::{
-    Acquire, Claim, Extend, GivingBack, GrantKind, LEASE_MAX, LEASE_MIN, Lease, Lock, Proof, Release,
-    Standing, acquire, clamp_lease, extend, release, standing,
+    Acquire, Claim, Extend, Force, GivingBack, GrantKind, LEASE_MAX, LEASE_MIN, Lease, Lock, Proof, Release,
+    Standing, acquire, clamp_lease, extend, force, release, standing,
 };
 use flamingock_domain::time::Timestamp;
 use proptest::prelude::*;
@@ -300,5 +300,42 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+// The lease ends at second 0, the last fence is 4.
+const FORCES: &str = "
+| lock     | expected | insists | now  | comes to        |
+| -------- | -------- | ------- | ---- | --------------- |
+| no row   | 0        | yes     | 0    | free            |
+| released | 4        | yes     | 0    | free            |
+| other    | 4        | no      | -1   | live until 0    |
+| other    | 4        | yes     | -1   | freed, was live |
+| other    | 4        | no      | 0    | freed           |
+| other    | 4        | yes     | 0    | freed           |
+| other    | 4        | no      | 9000 | freed           |
+| other    | 3        | no      | -1   | moved to 4      |
+| other    | 3        | yes     | -1   | moved to 4      |
+| other    | 5        | yes     | 9000 | moved to 4      |
+";
+
+#[test]
+fn every_row_of_the_table_of_forced_releases_holds() {
+    for row in &rows(FORCES)[1..] {
+        let [held, expected, insists, now, comes_to] = row.cells[..] else {
+            panic!("five cells: {}", row.line)
+        };
+        let lock = lock(held);
+        let expected: Fence = expected.parse().expect("a fence");
+        let now: i64 = now.parse().expect("milliseconds");
+        let now = Timestamp::from_micros(now * 1000);
+        let text = match force(lock.as_ref(), expected, insists == "yes", now) {
+            Force::Free => "free".to_owned(),
+            Force::Freed { was_live: true } => "freed, was live".to_owned(),
+            Force::Freed { was_live: false } => "freed".to_owned(),
+            Force::Moved { fence } => format!("moved to {fence}"),
+            Force::Live { expires_at } => format!("live until {}", expires_at.as_micros()),
+        };
+        assert_eq!(text, comes_to, "{}", row.line);
     }
 }

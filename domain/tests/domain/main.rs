@@ -5,10 +5,12 @@
 mod access_table;
 mod chain;
 mod crash_table;
+mod execution_table;
 mod issue_turns;
 mod judge_table;
 mod lock_table;
 mod plan_properties;
 mod plan_table;
 mod scenarios;
+mod standing_table;
 mod support;

@@ -17,8 +17,9 @@ use super::plans::{grant_label, new_acquisition_id};
 use super::waiting::Waiting;
 use super::{AppSettings, Heads, retry};
 use crate::metrics::Metrics;
+use crate::store::executions::{self, End};
 use crate::store::locks::{self, LockRow, LockUpdate};
-use crate::store::{self, Scope, StoreError, executions};
+use crate::store::{self, Scope, StoreError};
 
 /// What a runner wants of its service's lock.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ pub const EVENTS: &[&str] = &[
     "taken_over",
     "extended",
     "released",
+    "forced",
     "acquisition_refused",
     "extension_refused",
     "release_refused",
@@ -167,7 +169,7 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
         .into_iter()
         .map(|(environment, row)| ((environment, row.lock.key.clone()), (row, false)))
         .collect();
-    let mut ended: Vec<i64> = Vec::new();
+    let mut ended: Vec<(ExecutionId, End)> = Vec::new();
     let mut outcomes = Vec::with_capacity(calls.len());
     for (call, waited) in calls.iter().zip(waited) {
         let at = (
@@ -190,7 +192,11 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
             clock.asked.minus(waited),
         ));
         if before != row.execution {
-            ended.extend(before.map(|ExecutionId(id)| id));
+            let end = match call.wish {
+                Wish::Release { .. } => End::Released,
+                Wish::Acquire { .. } | Wish::Extend => End::Replaced,
+            };
+            ended.extend(before.map(|id| (id, end)));
         }
     }
     let updates: Vec<LockUpdate> = held

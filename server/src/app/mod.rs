@@ -14,9 +14,12 @@ pub mod history;
 pub mod imports;
 pub mod issues;
 pub mod locks;
+pub mod operations;
 pub mod plans;
 pub mod reports;
 mod retry;
+mod sightings;
+mod situation;
 pub mod tenancy;
 pub mod tokens;
 mod waiting;
@@ -65,7 +68,9 @@ pub struct App {
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
     pub actions: actions::Actions,
+    pub operations: operations::Operations,
     pub waiting: Waiting,
+    sightings: sightings::Sightings,
     pub events: events::Events,
     pool: PgPool,
 }
@@ -80,11 +85,13 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
                 pool.clone(),
                 heads.clone(),
                 waiting.clone(),
+                sightings.clone(),
                 settings.takeover_grace,
                 metrics,
             ),
@@ -95,6 +102,13 @@ impl App {
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),
             actions: actions::Actions::new(pool.clone()),
+            operations: operations::Operations::new(
+                pool.clone(),
+                waiting.clone(),
+                settings.takeover_grace,
+                metrics,
+            ),
+            sightings,
             events: events::Events::new(
                 pool.clone(),
                 settings.batch_limit,
@@ -105,6 +119,11 @@ impl App {
             waiting,
             pool,
         }
+    }
+
+    /// Looks after those who wait, and writes down who they are, for ever; run by one task of the process.
+    pub async fn look_after_waiters(&self) {
+        tokio::join!(self.waiting.poll(&self.heads), self.sightings.keep(&self.pool));
     }
 
     /// Whether the database answers and has the schema of this binary.

@@ -23,10 +23,11 @@ use super::admission::Place;
 use super::fault::Fault;
 use super::heads::{Fold, Heads};
 use super::retry;
+use super::sightings::Sightings;
 use super::waiting::Waiting;
 use crate::metrics::Metrics;
 use crate::store::audit::{self, Fact};
-use crate::store::executions::{self, NewExecution};
+use crate::store::executions::{self, End, NewExecution};
 use crate::store::locks::{self, LockUpdate};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Head, Position, Stream};
@@ -71,6 +72,7 @@ pub struct Plans {
     pool: PgPool,
     heads: Heads,
     waiting: Waiting,
+    sightings: Sightings,
     gates: Arc<Gates>,
     grace: Duration,
     metrics: Metrics,
@@ -81,6 +83,7 @@ impl Plans {
         pool: PgPool,
         heads: Heads,
         waiting: Waiting,
+        sightings: Sightings,
         grace: Duration,
         metrics: &Metrics,
     ) -> Self {
@@ -88,6 +91,7 @@ impl Plans {
             pool,
             heads,
             waiting,
+            sightings,
             gates: Arc::default(),
             grace,
             metrics: metrics.clone(),
@@ -98,19 +102,33 @@ impl Plans {
     pub async fn plan(&self, ask: &Ask<'_>, mut head: Head) -> Result<Planned, Fault> {
         let deadline = ask.wait.map(|wait| Instant::now() + wait);
         let mut waiter = None;
+        let mut sighting = None;
         loop {
             let planned = self.decide(ask, &head).await?;
-            let (PlanAction::Await { .. }, Some(deadline)) = (&planned.plan.action, deadline) else {
+            let PlanAction::Await { holder } = &planned.plan.action else {
                 return Ok(planned);
             };
+            let sighting = sighting.get_or_insert_with(|| {
+                self.sightings
+                    .enter(ask.scope, ask.runner, ask.runner_facts, &holder.owner, deadline)
+            });
+            let mut told_to_wait = |planned| {
+                if let Some(sighting) = sighting {
+                    sighting.expected_back = true;
+                }
+                Ok(planned)
+            };
+            let Some(deadline) = deadline else {
+                return told_to_wait(planned);
+            };
             if Instant::now() >= deadline || self.waiting.is_dismissed() {
-                return Ok(planned);
+                return told_to_wait(planned);
             }
             let Some(parked) = waiter.as_mut() else {
                 // The place is taken first and the lock looked at again: a release in between is then not missed.
                 waiter = self.waiting.enter(ask.scope);
                 if waiter.is_none() {
-                    return Ok(planned);
+                    return told_to_wait(planned);
                 }
                 head = self.read_head(ask.scope).await?;
                 continue;
@@ -177,6 +195,9 @@ impl Plans {
             let planned = planned?;
             self.count(&planned.plan, "locked");
             self.count_written(&planned.plan);
+            if planned.execution.is_some() {
+                self.sightings.leave(ask.scope, ask.runner);
+            }
             self.waiting.wake(ask.scope);
             return Ok(planned);
         }
@@ -313,7 +334,10 @@ impl Plans {
                 // Whoever held the lock before, by another grant, holds it no more.
                 executions::update_ended(
                     &mut tx,
-                    &row.execution.map(|id| id.0).into_iter().collect::<Vec<_>>(),
+                    &row.execution
+                        .map(|id| (id, End::Replaced))
+                        .into_iter()
+                        .collect::<Vec<_>>(),
                 )
                 .await?;
                 let update = LockUpdate {

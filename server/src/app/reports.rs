@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::audit::{self, Entry, Fact, ReportKey};
 use crate::store::executions::{self, ExecutionFacts};
 use crate::store::locks::{self, Hold};
+use crate::store::refusals::{self, NewRefusal};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Stream};
 use crate::store::{self, Scope, StoreError};
@@ -75,14 +76,15 @@ const LANES: usize = 4;
 #[derive(Clone)]
 pub struct Reports {
     told: Combiner<Told, Recorded>,
+    pool: PgPool,
     metrics: Metrics,
 }
 
 impl Reports {
     pub(super) fn new(pool: &PgPool, limit: Duration, metrics: &Metrics) -> Self {
-        let (pool, batches) = (pool.clone(), metrics.audit_batch.clone());
+        let (writer, batches) = (pool.clone(), metrics.audit_batch.clone());
         let told = Combiner::spawn("reports", 128, LANES, limit, move |told: Vec<Told>| {
-            let (pool, batches) = (pool.clone(), batches.clone());
+            let (pool, batches) = (writer.clone(), batches.clone());
             async move {
                 #[expect(clippy::cast_precision_loss, reason = "a batch has at most 128 reports")]
                 batches.observe(told.len() as f64);
@@ -91,12 +93,16 @@ impl Reports {
         });
         Self {
             told,
+            pool: pool.clone(),
             metrics: metrics.clone(),
         }
     }
 
     pub async fn tell(&self, told: Told) -> Result<Recorded, Fault> {
         let (state, change, runner) = (told.state, told.change.clone(), told.runner.clone());
+        // Only a `STARTED` can be refused, and only of one that is refused is anything kept besides.
+        let start =
+            (state == AuditState::Started).then(|| (told.scope, told.fact.execution_ref.clone(), told.fence));
         let import = matches!(told.execution, NamedExecution::Text(_));
         let recorded = self.told.submit(told).await?;
         let source = if import { Source::Import } else { Source::Runner };
@@ -127,9 +133,41 @@ impl Reports {
                     change.id = %change, runner.id = %runner, reason = refusal_label(refusal),
                     "a STARTED was refused: somebody is running without the right to"
                 );
+                if let Some((scope, execution_ref, fence)) = start {
+                    let lock = recorded.lock.as_ref();
+                    let refusal = NewRefusal {
+                        change_id: change.as_str(),
+                        execution_ref: &execution_ref,
+                        runner_id: runner.as_str(),
+                        reason: refusal_label(refusal),
+                        fence,
+                        lock_owner: lock
+                            .and_then(|lock| lock.lease.as_ref())
+                            .map(|lease| lease.owner.as_str()),
+                        lock_fence: lock.map(|lock| lock.fence),
+                    };
+                    self.keep_refusal(scope, &refusal).await;
+                }
             }
         }
         Ok(recorded)
+    }
+
+    /// Evidence for whoever has to decide what became of the change. On its own, after the batch, so that nobody whose report
+    /// was taken waits for it; and the refusal stands without it.
+    async fn keep_refusal(&self, scope: Scope, refusal: &NewRefusal<'_>) {
+        let kept = async {
+            let mut conn = self.pool.acquire().await?;
+            refusals::append(&mut conn, scope, refusal).await
+        };
+        if let Err(error) = kept.await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(
+                change.id = refusal.change_id,
+                error,
+                "a refused start could not be kept as evidence"
+            );
+        }
     }
 }
 

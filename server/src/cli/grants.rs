@@ -29,6 +29,9 @@ const GRANTS: &[(&str, &str)] = &[
     ("admin_actions", "SELECT, INSERT"),
     // Written by triggers in the name of whoever names something; a former name may be given up.
     ("unit_names", "SELECT, INSERT, DELETE"),
+    ("refused_starts", "SELECT, INSERT"),
+    // Forgotten after a while.
+    ("runner_sightings", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to by the triggers, and nothing else.
     ("lock_changes", "SELECT, INSERT"),
     ("event_logs", "SELECT, INSERT, UPDATE"),

@@ -210,6 +210,27 @@ impl Reader {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }
+
+    /// The services that the caller may see in an environment; `None`: all of them. What lies outside its reach answers
+    /// exactly like what does not exist.
+    pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
+        match &self.0 {
+            Caller::Session(session) => {
+                session_scope(session, environment_id, session.service_id)?;
+                Ok(Some(vec![session.service_id]))
+            }
+            Caller::Token(holder) => {
+                if api.auth.may_enter(holder, environment_id).await? {
+                    Ok(holder.service_ids.clone())
+                } else {
+                    Err(Problem::new(
+                        ErrorCode::EnvironmentNotFound,
+                        format!("No environment {environment_id} is within this token's reach."),
+                    ))
+                }
+            }
+        }
+    }
 }
 
 impl FromRequestParts<Api> for Operator {

@@ -2,14 +2,19 @@
 
 mod answers;
 mod body;
+mod commands;
 mod cursor;
+mod explanation;
 mod extract;
 mod fields;
+mod guidance;
 mod layers;
+mod operations;
 mod problem;
 mod reasons;
 mod routes;
 mod serve;
+mod trace;
 mod wire;
 
 use std::ops::Deref;
@@ -122,6 +127,7 @@ impl Deref for Api {
         (name = "tenancy", description = "Organisations, projects, environments, services"),
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
+        (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
         (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
@@ -151,6 +157,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(service::routes())
         .merge(token::routes())
         .merge(action::routes())
+        .merge(routes::operations::routes())
         .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));

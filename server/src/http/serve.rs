@@ -82,7 +82,7 @@ impl Server {
         } = self;
         let poll = tokio::spawn({
             let app = api.app.clone();
-            async move { app.waiting.poll(&app.heads).await }
+            async move { app.look_after_waiters().await }
         });
         let telling = tokio::spawn({
             let events = api.app.events.clone();

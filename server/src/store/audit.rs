@@ -277,6 +277,24 @@ pub async fn load_at(
         .collect()
 }
 
+/// Position of the entry of a change that counted before another.
+pub async fn load_before(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    change_id: &str,
+    seq: Seq,
+) -> Result<Option<Seq>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT a.seq FROM audit_entries a
+          WHERE a.stream_id = $1 AND a.change_id = $2 AND a.seq < $3 AND NOT a.late ORDER BY a.seq DESC LIMIT 1",
+    )
+    .bind(stream_id)
+    .bind(change_id)
+    .bind(seq)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// The newest late entries of each of some changes, oldest first.
 pub async fn list_late(
     conn: &mut PgConnection,
@@ -332,7 +350,7 @@ pub async fn verify(conn: &mut PgConnection, scope: Scope) -> Result<Option<Veri
     .transpose()
 }
 
-fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
+pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
     Ok(Entry {
         stream_id: row.try_get("stream_id")?,
         scope: Scope {

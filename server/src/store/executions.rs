@@ -117,15 +117,53 @@ pub async fn list_of_run(
     Ok(ids.into_iter().map(ExecutionId).collect())
 }
 
+/// How an execution came to hold its lock no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its runner gave the lock back.
+    Released,
+    /// The lock was granted anew, to its own runner or to another.
+    Replaced,
+    /// A person released the lock.
+    Forced,
+}
+
+impl End {
+    pub const ALL: [Self; 3] = [Self::Released, Self::Replaced, Self::Forced];
+
+    fn as_text(self) -> &'static str {
+        match self {
+            Self::Released => "RELEASED",
+            Self::Replaced => "REPLACED",
+            Self::Forced => "FORCED",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        Self::ALL
+            .into_iter()
+            .find(|end| end.as_text() == text)
+            .ok_or_else(|| StoreError::Corrupt {
+                table: "executions",
+                detail: format!("ended_by {text:?}"),
+            })
+    }
+}
+
 /// Notes that executions no longer hold their lock.
-pub async fn update_ended(conn: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
-    if ids.is_empty() {
+pub async fn update_ended(conn: &mut PgConnection, ended: &[(ExecutionId, End)]) -> Result<(), StoreError> {
+    if ended.is_empty() {
         return Ok(());
     }
-    sqlx::query("UPDATE executions SET ended_at = clock_timestamp() WHERE id = ANY($1) AND ended_at IS NULL")
-        .bind(ids)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE executions x SET ended_at = clock_timestamp(), ended_by = n.ended_by
+           FROM unnest($1::bigint[], $2::text[]) AS n (id, ended_by)
+          WHERE x.id = n.id AND x.ended_at IS NULL",
+    )
+    .bind(ended.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
+    .bind(ended.iter().map(|(_, end)| end.as_text()).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -258,3 +258,76 @@ pub async fn update(conn: &mut PgConnection, updates: &[LockUpdate]) -> Result<(
     }
     Ok(())
 }
+
+/// A service's lock for people, with the clock that it is to be judged by.
+#[derive(Clone, Debug)]
+pub struct LockFacts {
+    pub environment_id: i64,
+    pub service_id: i64,
+    pub service_name: String,
+    pub lock: Lock,
+    pub execution: Option<ExecutionId>,
+    pub granted_at: Option<Timestamp>,
+    /// When it was granted, extended or given back last.
+    pub touched_at: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// Locks to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LockFilter<'a> {
+    /// `None`: every service of the environment's project.
+    pub service_ids: Option<&'a [i64]>,
+    /// `HELD`, `EXPIRED` or `FREE`.
+    pub standing: Option<&'a str>,
+    /// Only those of services with a higher id.
+    pub after: i64,
+    pub limit: i64,
+}
+
+/// Locks of an environment that were ever taken, by service id.
+pub async fn list(
+    conn: &mut PgConnection,
+    environment_id: i64,
+    filter: LockFilter<'_>,
+) -> Result<Vec<LockFacts>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT s.id AS service_id, s.name AS service_name, l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms,
+                l.expires_at, l.execution_id, l.acquired_at, l.extended_at, clock.now
+           FROM (SELECT clock_timestamp() AS now) AS clock, environments e
+           JOIN services s ON s.project_id = e.project_id
+           JOIN locks l ON l.environment_id = e.id AND l.key = s.id::text
+          WHERE e.id = $1 AND s.id > $2 AND ($3::bigint[] IS NULL OR s.id = ANY($3))
+            AND ($4::text IS NULL
+                 OR $4 = CASE WHEN l.owner IS NULL THEN 'FREE' WHEN clock.now < l.expires_at THEN 'HELD' ELSE 'EXPIRED' END)
+          ORDER BY s.id LIMIT $5",
+    )
+    .bind(environment_id)
+    .bind(filter.after)
+    .bind(filter.service_ids)
+    .bind(filter.standing)
+    .bind(filter.limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let LockRow {
+                lock,
+                execution,
+                granted_at,
+            } = lock_of_row(row)?;
+            Ok(LockFacts {
+                environment_id,
+                service_id: row.try_get("service_id")?,
+                service_name: row.try_get("service_name")?,
+                lock,
+                execution,
+                granted_at,
+                touched_at: row
+                    .try_get::<Option<DateTime<Utc>>, _>("extended_at")?
+                    .map(timestamp),
+                now: timestamp(row.try_get("now")?),
+            })
+        })
+        .collect()
+}

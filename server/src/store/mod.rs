@@ -11,6 +11,9 @@ pub mod executions;
 pub mod keys;
 pub mod lock_changes;
 pub mod locks;
+pub mod refusals;
+pub mod runs;
+pub mod sightings;
 pub mod states;
 pub mod streams;
 pub mod tenancy;
@@ -56,6 +59,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         6,
         "tenancy by people",
         include_str!("../../../migrations/0006_tenancy_by_people.sql"),
+    ),
+    (
+        8,
+        "operations",
+        include_str!("../../../migrations/0008_operations.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];

@@ -254,7 +254,7 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp::from_micros(at.timestamp_micros())
 }
 
-pub(super) fn instant(at: Timestamp) -> DateTime<Utc> {
+pub fn instant(at: Timestamp) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(at.as_micros()).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 

@@ -86,6 +86,34 @@ pub async fn load_owner(conn: &mut PgConnection, scope: Scope) -> Result<Option<
     .await?)
 }
 
+/// Names of a scope's environment and service, for commands that people paste.
+pub async fn load_scope_names(
+    conn: &mut PgConnection,
+    scope: Scope,
+) -> Result<Option<(String, String)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT e.name, s.name FROM environments e JOIN services s ON s.project_id = e.project_id
+          WHERE e.id = $1 AND s.id = $2",
+    )
+    .bind(scope.environment_id)
+    .bind(scope.service_id)
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Project and organisation of an environment.
+pub async fn load_environment_owner(
+    conn: &mut PgConnection,
+    environment_id: i64,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT p.id, p.organisation_id FROM environments e JOIN projects p ON p.id = e.project_id WHERE e.id = $1",
+    )
+    .bind(environment_id)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Makes a service unless somebody else just did. Gives its id and whether it was made here.
 pub async fn insert_service(
     conn: &mut PgConnection,

@@ -129,6 +129,19 @@ impl Auth {
         }))
     }
 
+    /// Whether the environment is in the holder's scope. A foreign one is like an absent one.
+    pub async fn may_enter(&self, holder: &TokenHolder, environment_id: i64) -> Result<bool, Fault> {
+        if !listed(holder.environment_ids.as_deref(), environment_id) {
+            return Ok(false);
+        }
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_environment_owner(&mut conn, environment_id).await?;
+        Ok(owner.is_some_and(|(project, organisation)| {
+            holder.organisation_id.is_none_or(|mine| mine == organisation)
+                && holder.project_id.is_none_or(|mine| mine == project)
+        }))
+    }
+
     /// Whether the two are of one project, and in the holder's scope. Foreign ones are like absent ones.
     pub async fn may_access(
         &self,

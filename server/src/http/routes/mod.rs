@@ -10,6 +10,7 @@ pub mod health;
 pub mod identity;
 pub mod issue;
 pub mod lock;
+pub mod operations;
 pub mod organisation;
 pub mod plan;
 pub mod project;

@@ -1,0 +1,24 @@
+//! What the targets on sqlx share.
+
+use super::{Mark, MarkOperation, TargetError};
+
+/// A row of `flamingock_marks`.
+pub(super) fn mark(change_id: String, operation: &str) -> Result<Mark, TargetError> {
+    let operation = match operation {
+        "APPLIED" => MarkOperation::Applied,
+        "ROLLED_BACK" => MarkOperation::RolledBack,
+        other => {
+            return Err(TargetError::new(
+                "reading the marks",
+                format!("`{other}` is no operation of a mark"),
+            ));
+        }
+    };
+    Ok(Mark { change_id, operation })
+}
+
+pub(super) fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}

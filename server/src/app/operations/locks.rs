@@ -1,0 +1,201 @@
+//! Locks: the list, and the release by a person.
+
+use flamingock_domain::ids::{Fence, LockKey};
+use flamingock_domain::lock::{self, Force, Lock};
+use flamingock_domain::time::Timestamp;
+use serde_json::json;
+
+use super::Operations;
+use crate::app::actor::{Action, Actor, Place};
+use crate::app::fault::Fault;
+use crate::app::retry;
+use crate::app::situation::{OpenChange, Situation};
+use crate::store::executions::{self, End};
+use crate::store::locks::{self, Hold, LockFacts, LockFilter, LockUpdate};
+use crate::store::{self, Scope, StoreError, streams};
+
+/// Which locks of an environment to list.
+#[derive(Clone, Debug, Default)]
+pub struct LockListing {
+    /// `None`: every service of the environment's project.
+    pub service_ids: Option<Vec<i64>>,
+    pub standing: Option<&'static str>,
+    pub after: i64,
+    pub limit: i64,
+}
+
+/// A lock that a person has freed.
+#[derive(Clone, Debug)]
+pub struct Freed {
+    /// As it was.
+    pub before: LockFacts,
+    pub was_live: bool,
+    /// What its holder had begun and not ended.
+    pub open: Vec<OpenChange>,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ForceError {
+    #[error("nobody holds the lock")]
+    Free,
+    #[error("the lock was granted anew, with fence {fence}")]
+    Moved { fence: Fence },
+    #[error("the holder's lease is live")]
+    Live { holder: Box<LockFacts> },
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Operations {
+    /// By service id, with the database's clock.
+    pub async fn locks(
+        &self,
+        environment_id: i64,
+        listing: &LockListing,
+    ) -> Result<(Vec<LockFacts>, Timestamp), Fault> {
+        let mut conn = self.pool.acquire().await?;
+        let found = locks::list(
+            &mut conn,
+            environment_id,
+            LockFilter {
+                service_ids: listing.service_ids.as_deref(),
+                standing: listing.standing,
+                after: listing.after,
+                limit: listing.limit,
+            },
+        )
+        .await?;
+        let now = match found.first() {
+            Some(facts) => facts.now,
+            None => streams::load_now(&mut conn).await?,
+        };
+        Ok((found, now))
+    }
+
+    /// Frees a lock whose holder does not, and says what the holder leaves behind. Recorded as an action.
+    pub async fn force_release(
+        &self,
+        scope: Scope,
+        actor: &Actor,
+        reason: &str,
+        expected: Fence,
+        insists: bool,
+    ) -> Result<Freed, ForceError> {
+        // The refusal travels inside the result: it is an answer, not a fault to be retried.
+        let done = retry::on_contention("force_release", || {
+            self.try_release(scope, actor, reason, expected, insists)
+        })
+        .await?;
+        if let Ok(freed) = &done {
+            self.waiting.wake(scope);
+            self.metrics.lock_events.with_label_values(&["forced"]).inc();
+            tracing::warn!(
+                lock.key = %freed.before.lock.key, lock.fence = freed.before.lock.fence, was_live = freed.was_live,
+                open = freed.open.len(), %actor, "a person released a lock"
+            );
+        }
+        done
+    }
+
+    async fn try_release(
+        &self,
+        scope: Scope,
+        actor: &Actor,
+        reason: &str,
+        expected: Fence,
+        insists: bool,
+    ) -> Result<Result<Freed, ForceError>, Fault> {
+        let mut tx = store::begin(&self.pool).await?;
+        // The stream before the lock, as everybody does who takes both; and while it is held nobody starts anything.
+        let stream = streams::lock_existing(&mut tx, &[scope])
+            .await?
+            .into_iter()
+            .next();
+        let key = LockKey::of_service(scope.service_id);
+        let (rows, clock) =
+            locks::lock_rows(&mut tx, &[(scope.environment_id, key.as_str())], Hold::Update).await?;
+        let Some((_, row)) = rows.into_iter().next() else {
+            return Ok(Err(ForceError::Free));
+        };
+        let was_live = match lock::force(Some(&row.lock), expected, insists, clock.now) {
+            Force::Freed { was_live } => was_live,
+            Force::Free => return Ok(Err(ForceError::Free)),
+            Force::Moved { fence } => return Ok(Err(ForceError::Moved { fence })),
+            Force::Live { .. } => {
+                let holder = Box::new(load_facts(&mut tx, scope).await?);
+                return Ok(Err(ForceError::Live { holder }));
+            }
+        };
+        let before = load_facts(&mut tx, scope).await?;
+        let open = match &stream {
+            Some(stream) => Situation::load(&mut tx, scope, stream.id).await?.open_changes(),
+            None => Vec::new(),
+        };
+        let update = LockUpdate {
+            environment_id: scope.environment_id,
+            lock: Lock {
+                lease: None,
+                ..row.lock.clone()
+            },
+            execution: None,
+        };
+        locks::update(&mut tx, &[update]).await?;
+        let ended: Vec<_> = row.execution.map(|id| (id, End::Forced)).into_iter().collect();
+        executions::update_ended(&mut tx, &ended).await?;
+        let lease = row.lock.lease.as_ref();
+        actor
+            .record(
+                &mut tx,
+                &Action {
+                    action: "lock_force_release",
+                    place: Place::Scope(scope),
+                    target: row.lock.key.as_str(),
+                    reason: Some(reason),
+                    before: Some(json!({
+                        "owner": lease.map(|lease| lease.owner.as_str()),
+                        "acquisitionId": lease.map(|lease| lease.acquisition_id.as_str()),
+                        "fence": row.lock.fence,
+                        "executionId": row.execution.map(|id| id.0),
+                        "wasLive": was_live,
+                        "inProgress": open.iter().take(100).map(|it| it.change.as_str()).collect::<Vec<_>>(),
+                    })),
+                    after: Some(json!({"owner": null, "fence": row.lock.fence})),
+                },
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(Ok(Freed {
+            before,
+            was_live,
+            open,
+        }))
+    }
+}
+
+/// The lock of one service; it exists.
+async fn load_facts(conn: &mut sqlx::PgConnection, scope: Scope) -> Result<LockFacts, Fault> {
+    let facts = find_facts(conn, scope).await?;
+    facts.ok_or_else(|| {
+        StoreError::Corrupt {
+            table: "locks",
+            detail: "a lock's service is missing".to_owned(),
+        }
+        .into()
+    })
+}
+
+/// The lock of one service; `None` while it was never taken.
+pub(super) async fn find_facts(
+    conn: &mut sqlx::PgConnection,
+    scope: Scope,
+) -> Result<Option<LockFacts>, Fault> {
+    let filter = LockFilter {
+        service_ids: Some(&[scope.service_id]),
+        limit: 1,
+        ..LockFilter::default()
+    };
+    Ok(locks::list(conn, scope.environment_id, filter)
+        .await?
+        .into_iter()
+        .next())
+}

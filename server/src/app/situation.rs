@@ -1,0 +1,110 @@
+//! Where a service stands, as the judgement of issues and decisions needs it.
+
+use std::collections::HashMap;
+
+use flamingock_domain::audit::{self as rules, AuditState, ChangeState, States};
+use flamingock_domain::ids::{ChangeId, ExecutionId, LockKey, RunnerId, Seq};
+use flamingock_domain::time::Timestamp;
+use sqlx::PgConnection;
+
+use crate::store::locks::{self, Hold, LockRow};
+use crate::store::{Scope, StoreError, executions, states, streams};
+
+/// Where a service stands: latest states, marks against them, the lock.
+pub(super) struct Situation {
+    pub states: States,
+    pub marks: HashMap<String, Seq>,
+    pub lock: Option<LockRow>,
+    /// Whose execution wrote what is unfinished; read only while somebody holds the lock.
+    pub runners: HashMap<ExecutionId, RunnerId>,
+    pub now: Timestamp,
+}
+
+impl Situation {
+    pub async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
+        let (_, states) = streams::load_fold(conn, stream_id).await?;
+        let marks = states::load_mark_reports(conn, stream_id)
+            .await?
+            .into_iter()
+            .collect();
+        let key = LockKey::of_service(scope.service_id);
+        let (rows, clock) =
+            locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
+        let lock = rows.into_iter().next().map(|(_, row)| row);
+        let is_held = lock.as_ref().is_some_and(|row| row.lock.lease.is_some());
+        let unfinished: Vec<i64> = states
+            .values()
+            .filter(|latest| is_held && matches!(latest.state, AuditState::Started | AuditState::Failed))
+            .filter_map(|latest| latest.execution.map(|id| id.0))
+            .collect();
+        let runners = executions::load_facts(conn, &unfinished)
+            .await?
+            .into_iter()
+            .filter(|execution| execution.stream_id == stream_id)
+            .map(|execution| (execution.id, execution.runner))
+            .collect();
+        Ok(Self {
+            states,
+            marks,
+            lock,
+            runners,
+            now: clock.now,
+        })
+    }
+
+    pub fn in_progress(&self, latest: &ChangeState) -> bool {
+        let its_runner = latest.execution.and_then(|id| self.runners.get(&id));
+        rules::in_progress(
+            latest,
+            its_runner,
+            self.lock.as_ref().map(|row| &row.lock),
+            self.now,
+        )
+    }
+
+    pub fn contradicted(&self, change: &ChangeId, latest: &ChangeState) -> bool {
+        let seen = self.marks.get(change.as_str()).copied();
+        seen.is_some() && rules::contradicts_mark(latest, seen)
+    }
+}
+
+impl Situation {
+    /// Whether a person has to decide: by the record or by a mark, and not while its runner is at it.
+    pub fn is_issue(&self, change: &ChangeId, latest: &ChangeState) -> bool {
+        !self.in_progress(latest) && (rules::is_issue(latest) || self.contradicted(change, latest))
+    }
+
+    /// What the lock's holder has begun and not ended, by id, its lease run out or not.
+    pub fn open_changes(&self) -> Vec<OpenChange> {
+        let owner = self
+            .lock
+            .as_ref()
+            .and_then(|row| row.lock.lease.as_ref())
+            .map(|lease| &lease.owner);
+        let mut open: Vec<OpenChange> = self
+            .states
+            .iter()
+            .filter(|(_, latest)| matches!(latest.state, AuditState::Started | AuditState::Failed))
+            .filter(|(_, latest)| {
+                let its_runner = latest.execution.and_then(|id| self.runners.get(&id));
+                its_runner.is_some() && its_runner == owner
+            })
+            .map(|(change, latest)| OpenChange {
+                change: change.clone(),
+                latest: *latest,
+                needs_person: rules::is_issue(latest),
+            })
+            .collect();
+        open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
+        open
+    }
+}
+
+/// A change that somebody began, without a recorded end.
+#[derive(Clone, Debug)]
+pub struct OpenChange {
+    pub change: ChangeId,
+    pub latest: ChangeState,
+    /// Once its runner is gone: a person must decide, or the next start repeats it.
+    pub needs_person: bool,
+}
