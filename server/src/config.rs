@@ -41,6 +41,8 @@ pub struct Config {
     pub locks: LockConfig,
     #[command(flatten)]
     pub auth: AuthConfig,
+    #[command(flatten)]
+    pub checkpoints: CheckpointConfig,
     /// File that says which organisations, projects, environments, services and tokens there are; applied at start.
     #[arg(long, env = "FLAMINGOCK_BOOTSTRAP", value_name = "FILE", value_parser = file)]
     pub bootstrap: Option<PathBuf>,
@@ -228,6 +230,41 @@ pub struct AuthConfig {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Checkpoints of the audit")]
+pub struct CheckpointConfig {
+    /// How often the audit of every service that went on is signed; 0s: never.
+    #[arg(
+        id = "checkpoint_interval",
+        long = "checkpoint-interval",
+        env = "FLAMINGOCK_CHECKPOINT_INTERVAL",
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = duration
+    )]
+    pub interval: Duration,
+    /// File with the Ed25519 private key (PKCS #8, PEM) that signs checkpoints. Without it a key is made and kept in the
+    /// database, where who can rewrite the audit finds it too.
+    #[arg(
+        id = "checkpoint_key_file",
+        long = "checkpoint-key-file",
+        env = "FLAMINGOCK_CHECKPOINT_KEY_FILE",
+        value_name = "FILE",
+        value_parser = file
+    )]
+    pub key_file: Option<PathBuf>,
+    /// Age at which a key in the database is followed by a new one.
+    #[arg(
+        id = "checkpoint_key_rotation",
+        long = "checkpoint-key-rotation",
+        env = "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+        value_name = "DURATION",
+        default_value = "365days",
+        value_parser = duration
+    )]
+    pub key_rotation: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogConfig {
     /// One line of text for people, or one JSON object, for each event.
@@ -344,6 +381,19 @@ impl Config {
             ("FLAMINGOCK_AUTH_KEY_ROTATION", print(auth.key_rotation)),
             ("FLAMINGOCK_AUTH_ISSUER", auth.issuer.clone()),
             ("FLAMINGOCK_AUTH_AUDIENCE", auth.audience.clone()),
+            ("FLAMINGOCK_CHECKPOINT_INTERVAL", print(self.checkpoints.interval)),
+            (
+                "FLAMINGOCK_CHECKPOINT_KEY_FILE",
+                self.checkpoints
+                    .key_file
+                    .as_ref()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default(),
+            ),
+            (
+                "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+                print(self.checkpoints.key_rotation),
+            ),
             (
                 "FLAMINGOCK_BOOTSTRAP",
                 self.bootstrap

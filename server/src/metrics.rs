@@ -35,6 +35,8 @@ pub struct Metrics {
     pub plan_unrecorded: IntCounter,
     /// Appends written by one commit.
     pub audit_batch: Histogram,
+    /// Streams that had moved since their last checkpoint, by what became of them: `signed` or `refused`.
+    pub checkpoints: IntCounterVec,
     /// Requests parked until a lock frees.
     pub waiters: IntGauge,
     /// Streams of live events that are open.
@@ -145,6 +147,11 @@ impl Metrics {
                         .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]),
                 )
                 .expect("the name and help are literals"),
+            ),
+            checkpoints: counters(
+                "flamingock_checkpoints_total",
+                "Streams that had moved since their last checkpoint, by what became of them: signed or refused.",
+                &["result"],
             ),
             waiters: gauge("flamingock_plan_waiters", "Requests parked until a lock frees."),
             listeners: gauge(

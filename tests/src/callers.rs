@@ -267,7 +267,7 @@ impl Person {
     /// The whole audit of a service, page by page.
     pub async fn audit(&self, of: &Runner) -> Vec<AuditEntryView> {
         let mut entries = Vec::new();
-        let mut after = 0;
+        let mut after = "0".to_owned();
         loop {
             let path = format!("{}/audit?limit=500&after={after}", Self::scope(of));
             let page: AuditPage = self.get(&path).await.expect(200).read();

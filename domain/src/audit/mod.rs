@@ -1,10 +1,12 @@
 //! Audit states, the fold of entries into the latest state of each change, and the judgement of a report.
 //!
-//! Here are the types. `latest` folds, `judge` decides what becomes of a runner's report, `resolve` what becomes of a
-//! person's decision, `turn` which issues an entry opens or closes, `wire` holds the texts.
+//! Here are the types. `difference` compares environments, `latest` folds, `judge` decides what becomes of a runner's
+//! report, `resolve` what becomes of a person's decision, `turn` which issues an entry opens or closes, `wire` holds the
+//! texts.
 
 use std::collections::HashMap;
 
+pub mod difference;
 mod judge;
 mod latest;
 mod resolve;

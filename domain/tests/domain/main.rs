@@ -3,7 +3,6 @@
 //! The tables are written as text that can be laid beside the reference without knowing Rust.
 
 mod access_table;
-mod chain;
 mod crash_table;
 mod execution_table;
 mod issue_turns;

@@ -5,8 +5,11 @@ pub mod actor;
 pub mod admission;
 pub mod auth;
 pub mod bootstrap;
+pub mod checkpoints;
 mod combine;
+pub mod differences;
 pub mod events;
+pub mod exports;
 pub mod facts;
 pub mod fault;
 mod heads;
@@ -16,12 +19,14 @@ pub mod issues;
 pub mod locks;
 pub mod operations;
 pub mod plans;
+pub mod reading;
 pub mod reports;
 mod retry;
 mod sightings;
 mod situation;
 pub mod tenancy;
 pub mod tokens;
+pub mod verification;
 mod waiting;
 
 use std::time::Duration;
@@ -65,6 +70,11 @@ pub struct App {
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub reading: reading::Reading,
+    pub exports: exports::Exports,
+    pub verification: verification::Verification,
+    pub signed: checkpoints::SignedHistory,
+    pub differences: differences::Differences,
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
     pub actions: actions::Actions,
@@ -85,6 +95,7 @@ impl App {
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let reading = reading::Reading::new(pool.clone());
         let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
@@ -99,6 +110,11 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            exports: exports::Exports::new(pool.clone(), reading.clone()),
+            reading,
+            verification: verification::Verification::new(pool.clone()),
+            signed: checkpoints::SignedHistory::new(pool.clone()),
+            differences: differences::Differences::new(pool.clone()),
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),
             actions: actions::Actions::new(pool.clone()),

@@ -22,6 +22,9 @@ const GRANTS: &[(&str, &str)] = &[
     ("locks", "SELECT, INSERT, UPDATE"),
     // Appended to, and nothing else. Its partitions are reached through it only.
     ("audit_entries", "SELECT, INSERT"),
+    // Appended to; of a key, the private half is forgotten by an update.
+    ("checkpoint_keys", "SELECT, INSERT, UPDATE"),
+    ("checkpoints", "SELECT, INSERT"),
     ("change_states", "SELECT, INSERT, UPDATE"),
     // Forgotten when they are accounted for.
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),

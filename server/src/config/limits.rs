@@ -97,6 +97,20 @@ impl Config {
             HOUR,
             3650 * DAY,
         )?;
+        if self.checkpoints.interval != Duration::ZERO {
+            lasting(
+                "FLAMINGOCK_CHECKPOINT_INTERVAL",
+                self.checkpoints.interval,
+                SECOND / 10,
+                DAY,
+            )?;
+        }
+        lasting(
+            "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+            self.checkpoints.key_rotation,
+            HOUR,
+            3650 * DAY,
+        )?;
         for (name, value) in [
             ("FLAMINGOCK_AUTH_ISSUER", &self.auth.issuer),
             ("FLAMINGOCK_AUTH_AUDIENCE", &self.auth.audience),

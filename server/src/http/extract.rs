@@ -231,6 +231,37 @@ impl Reader {
             }
         }
     }
+
+    /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.
+    pub async fn comparison(
+        &self,
+        api: &Api,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<Option<Vec<i64>>, Problem> {
+        let holder = match &self.0 {
+            Caller::Token(holder) => holder,
+            Caller::Session(session) => {
+                return Err(Problem::new(
+                    ErrorCode::OutOfScope,
+                    format!(
+                        "A session is for one environment, this one for {}. Compare environments with an API token.",
+                        session.environment_id
+                    ),
+                ));
+            }
+        };
+        if api.auth.may_compare(holder, project_id, environments).await? {
+            return Ok(holder.service_ids.clone());
+        }
+        let [here, there] = environments;
+        Err(Problem::new(
+            ErrorCode::EnvironmentNotFound,
+            format!(
+                "The environments {here} and {there} of project {project_id} are not both within this token's reach."
+            ),
+        ))
+    }
 }
 
 impl FromRequestParts<Api> for Operator {

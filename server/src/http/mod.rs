@@ -3,6 +3,7 @@
 mod answers;
 mod body;
 mod commands;
+mod csv;
 mod cursor;
 mod explanation;
 mod extract;
@@ -10,10 +11,12 @@ mod fields;
 mod guidance;
 mod layers;
 mod operations;
+mod parameters;
 mod problem;
 mod reasons;
 mod routes;
 mod serve;
+mod times;
 mod trace;
 mod wire;
 
@@ -42,8 +45,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, audit, auth, environment, event, execution, health, identity, issue, lock, organisation, plan,
-    project, service, token,
+    action, audit, audit_read, auth, environment, event, execution, health, identity, issue, lock,
+    organisation, plan, project, service, token,
 };
 
 pub use serve::Server;
@@ -123,6 +126,7 @@ impl Deref for Api {
         (name = "runner", description = "What a runner calls: plan and report"),
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
+        (name = "public", description = "For anybody, without a token"),
         (name = "issues", description = "What a person must decide"),
         (name = "tenancy", description = "Organisations, projects, environments, services"),
         (name = "tokens", description = "API tokens: who may do what"),
@@ -144,8 +148,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(lock::lock_view, lock::lock_release))
         // Runners and people who read.
         .routes(routes!(execution::execution_view))
-        .routes(routes!(audit::audit_list))
-        .routes(routes!(audit::audit_verify))
+        .merge(audit_read::routes())
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
@@ -168,10 +171,11 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// For anybody with an API token, which nobody has shown yet.
+/// For anybody: whoever calls has shown no token yet, or needs none.
 fn session() -> (Router<Api>, utoipa::openapi::OpenApi) {
     OpenApiRouter::new()
         .routes(routes!(auth::token_exchange))
+        .merge(audit_read::public_routes())
         .split_for_parts()
 }
 
@@ -184,7 +188,10 @@ fn platform() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// Every operation wants a bearer token, but for the exchange and the platform's.
+/// Tags of operations that want no token.
+const PUBLIC: &[&str] = &["operations", "session", "public"];
+
+/// Every operation wants a bearer token, but for the exchange, the platform's and what is published.
 fn secure(document: &mut utoipa::openapi::OpenApi) {
     use utoipa::openapi::security::SecurityRequirement;
     let scheme = SecurityScheme::Http(
@@ -214,7 +221,7 @@ fn secure(document: &mut utoipa::openapi::OpenApi) {
             let public = operation
                 .tags
                 .as_ref()
-                .is_some_and(|tags| tags.iter().any(|tag| tag == "operations" || tag == "session"));
+                .is_some_and(|tags| tags.iter().any(|tag| PUBLIC.contains(&tag.as_str())));
             if !public {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use flamingock_api_types::execution as wire;
 use flamingock_api_types::lock::LockView;
 use flamingock_api_types::{ErrorCode, audit, digest, issue};
+use flamingock_audit_chain::export::EntryLine;
 use flamingock_domain::audit::Resolution;
 use flamingock_domain::ids::{ChangeId, IdError, StageName};
 use flamingock_domain::lock::{self, Lock};
@@ -308,6 +309,46 @@ pub fn audit_entry(entry: Entry) -> audit::AuditEntryView {
         metadata: fact
             .metadata
             .map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
+        execution_millis: fact.execution_millis,
+        execution_hostname: fact.execution_hostname,
+        error_trace: fact.error_trace,
+        change_type: fact.change_type,
+        tx_strategy: fact.tx_strategy,
+        target_system_id: fact.target_system_id,
+        order: fact.change_order,
+        recovery_strategy: fact.recovery_strategy,
+        transaction_flag: fact.transaction_flag,
+        system_change: fact.system_change,
+        runner_id: fact.runner_id,
+        fence: fact.fence,
+        actor: fact.actor,
+        note: fact.note,
+        prev_hash: hex(&entry.prev_hash),
+        hash: hex(&entry.hash),
+    }
+}
+
+/// An entry with every field as it was hashed.
+pub fn proof_line(entry: Entry) -> EntryLine {
+    let hex = |hash: &[u8; 32]| data_encoding::HEXLOWER.encode(hash);
+    let fact = entry.fact;
+    EntryLine {
+        canonical: 1,
+        seq: entry.seq,
+        environment_id: entry.scope.environment_id,
+        service_id: entry.scope.service_id,
+        change_id: fact.change_id,
+        state: fact.state,
+        source: entry.source.as_wire().to_owned(),
+        late: entry.late,
+        execution_id: fact.execution_ref,
+        stage_id: fact.stage_id,
+        author: fact.author,
+        applied_at_epoch_millis: fact.applied_at_ms,
+        received_at: entry.received_at,
+        class_name: fact.class_name,
+        method_name: fact.method_name,
+        metadata_text: fact.metadata,
         execution_millis: fact.execution_millis,
         execution_hostname: fact.execution_hostname,
         error_trace: fact.error_trace,

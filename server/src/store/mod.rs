@@ -5,6 +5,9 @@
 pub mod actions;
 pub mod audit;
 pub mod audit_tail;
+pub mod checkpoints;
+pub mod difference;
+pub mod entries;
 pub mod error;
 pub mod events;
 pub mod executions;
@@ -59,6 +62,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         6,
         "tenancy by people",
         include_str!("../../../migrations/0006_tenancy_by_people.sql"),
+    ),
+    (
+        7,
+        "audit reading",
+        include_str!("../../../migrations/0007_audit_reading.sql"),
     ),
     (
         8,

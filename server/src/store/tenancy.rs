@@ -86,6 +86,25 @@ pub async fn load_owner(conn: &mut PgConnection, scope: Scope) -> Result<Option<
     .await?)
 }
 
+/// The organisation of a project, if all these environments are the project's.
+pub async fn load_organisation_of(
+    conn: &mut PgConnection,
+    project_id: i64,
+    environments: &[i64],
+) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT p.organisation_id FROM projects p
+          WHERE p.id = $1
+            AND NOT EXISTS (
+                SELECT 1 FROM unnest($2::bigint[]) AS q (id)
+                 WHERE NOT EXISTS (SELECT 1 FROM environments e WHERE e.id = q.id AND e.project_id = p.id))",
+    )
+    .bind(project_id)
+    .bind(environments)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Names of a scope's environment and service, for commands that people paste.
 pub async fn load_scope_names(
     conn: &mut PgConnection,

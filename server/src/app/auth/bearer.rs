@@ -142,6 +142,24 @@ impl Auth {
         }))
     }
 
+    /// Whether all these environments are of the project, and in the holder's scope.
+    pub async fn may_compare(
+        &self,
+        holder: &TokenHolder,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<bool, Fault> {
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_organisation_of(&mut conn, project_id, &environments).await?;
+        Ok(owner.is_some_and(|organisation| {
+            environments
+                .iter()
+                .all(|id| listed(holder.environment_ids.as_deref(), *id))
+                && holder.organisation_id.is_none_or(|id| id == organisation)
+                && holder.project_id.is_none_or(|id| id == project_id)
+        }))
+    }
+
     /// Whether the two are of one project, and in the holder's scope. Foreign ones are like absent ones.
     pub async fn may_access(
         &self,

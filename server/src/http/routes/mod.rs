@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod audit;
+pub mod audit_read;
 pub mod auth;
 pub mod environment;
 pub mod event;
