@@ -4,6 +4,7 @@
 
 mod access_table;
 mod crash_table;
+mod difference_table;
 mod execution_table;
 mod issue_turns;
 mod judge_table;
