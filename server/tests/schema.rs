@@ -297,6 +297,58 @@ async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
     }
 }
 
+/// Live events lean on it: no change of hands is missing, whoever makes it, and an extension is none.
+#[tokio::test]
+async fn the_database_keeps_who_held_a_lock_without_gaps_and_for_good() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, vec![bare("a"), bare("b")]).await;
+    sqlx::query("INSERT INTO locks (environment_id, key) VALUES ($1, $2)")
+        .bind(scope.environment_id)
+        .bind(scope.service_id.to_string())
+        .execute(&pool)
+        .await
+        .expect("the lock is written");
+    for statement in [
+        "UPDATE locks SET fence = 1, owner = 'a', acquisition_id = 'a-1', lease_ms = 1000, execution_id = 7,
+                          expires_at = clock_timestamp()",
+        "UPDATE locks SET acquisition_id = 'a-2', expires_at = clock_timestamp()",
+        "UPDATE locks SET fence = 2, acquisition_id = 'a-3', execution_id = 8",
+        "UPDATE locks SET fence = 3, owner = 'b', acquisition_id = 'b-1', execution_id = NULL",
+        "UPDATE locks SET owner = NULL, acquisition_id = NULL, lease_ms = NULL, expires_at = NULL",
+        "UPDATE locks SET fence = 4",
+    ] {
+        sqlx::query(statement).execute(&pool).await.expect(statement);
+    }
+    let kept: Vec<String> = sqlx::query_scalar(
+        "SELECT concat_ws(' ', number, kind, owner, previous_owner, execution_id, 'ended', ended_execution_id, 'at', audit_seq)
+           FROM lock_changes ORDER BY number",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("it is kept");
+    assert_eq!(
+        kept,
+        [
+            "1 GRANTED a 7 ended at 2",
+            "2 RENEWED a 8 ended 7 at 2",
+            "3 TAKEN_OVER b a ended 8 at 2",
+            "4 RELEASED b ended at 2",
+        ]
+    );
+    for statement in [
+        "UPDATE lock_changes SET owner = 'c'",
+        "DELETE FROM lock_changes",
+        "TRUNCATE lock_changes",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "lock_changes_append_only",
+            "{statement}"
+        );
+    }
+}
+
 /// A stream that changed hands would let a service plan on another's history.
 #[tokio::test]
 async fn a_stream_keeps_its_service_and_its_head_never_goes_back() {
