@@ -1,7 +1,6 @@
 //! A schema registry on GraphQL Yoga. It has one schema, so one test at a time.
 
 use flamingock::{Builder, ChangeKey, ChangeStatus, GraphQl};
-use flamingock_api_types::issue::ResolutionKind;
 use flamingock_targets_tests::{Fidelity, System, World, message};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
