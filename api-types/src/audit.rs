@@ -179,23 +179,45 @@ pub struct AuditEntryView {
     pub hash: String,
 }
 
-/// `GET …/audit`: entries in order of `seq`, oldest first.
+/// `GET …/audit`: a page of entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     pub entries: Vec<AuditEntryView>,
-    /// Pass as `after` to go on; absent on the last page.
+    /// Pass as `after` to go on; absent on the last page. A page may hold few entries or none and still have a next one:
+    /// a request looks at a bounded number of entries, however rare those are that were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<i64>,
+    pub next: Option<String>,
+    /// Of a snapshot: the position that it is the state at. The same on every page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of_seq: Option<i64>,
 }
 
-/// `GET …/audit/verification`: the chain recomputed by the database.
+/// Which entries a list of the audit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AuditView {
+    /// Every entry, by position.
+    History,
+    /// The latest entry of each change that counts, by change.
+    Snapshot,
+}
+
+/// `GET …/audit/verification`: the chain recomputed by the database, a stretch at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChainVerification {
+    /// Nothing wrong was found up to `verifiedSeq`. It speaks for the whole chain only where `complete` is true.
     pub intact: bool,
+    /// The whole chain was looked at, or the first broken entry was found.
+    #[serde(default)]
+    pub complete: bool,
+    /// The last entry that was found good.
+    #[serde(default)]
+    pub verified_seq: i64,
     /// Sequence of the head: the number of entries.
     pub head_seq: i64,
     /// Lowercase hex.
@@ -206,4 +228,131 @@ pub struct ChainVerification {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
+    /// The newest signed checkpoint of the chain, if there is one. Everything up to it is what was signed, if `intact`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointView>,
+    /// Pass as `after` to go on; absent when `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A signed statement: at this time the entry at this position had this hash, and so had all before it theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckpointView {
+    pub environment_id: i64,
+    pub service_id: i64,
+    pub seq: i64,
+    /// Hash of the entry at `seq`, lowercase hex.
+    pub hash: String,
+    /// The database's clock.
+    pub signed_at: DateTime<Utc>,
+    pub key_id: String,
+    /// Ed25519 over the canonical form of the fields above, lowercase hex.
+    pub signature: String,
+}
+
+/// `GET …/audit/checkpoint`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckpointPage {
+    pub checkpoints: Vec<CheckpointView>,
+    /// Pass as `after` to go on; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A public key that checkpoints were signed with. Keys are never removed: old checkpoints need theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckpointKeyView {
+    /// First 8 bytes of SHA-256 over the key, lowercase hex.
+    pub key_id: String,
+    /// `Ed25519`.
+    pub algorithm: String,
+    /// The 32 bytes of the key, lowercase hex.
+    pub public_key: String,
+    /// The same as a PEM document, for other tools.
+    pub pem: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// `GET …/checkpoint-key`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckpointKeys {
+    pub keys: Vec<CheckpointKeyView>,
+}
+
+/// `GET …/audit/difference`: where two environments of a project do not agree, by service and change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DifferencePage {
+    pub environment_id: i64,
+    pub other_environment_id: i64,
+    pub services: Vec<ServiceDifference>,
+    /// Pass as `after` to go on; absent on the last page. A page may be empty and still have a next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceDifference {
+    pub service_id: i64,
+    pub service_name: String,
+    /// By change id. A service with many goes on on the next page.
+    pub changes: Vec<ChangeDifference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeDifference {
+    pub change_id: String,
+    pub kind: DifferenceKind,
+    /// In the first environment; absent where it has no entry of the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<ChangeStanding>,
+    /// In the other environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<ChangeStanding>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum DifferenceKind {
+    /// The other environment has no entry of the change.
+    OnlyHere,
+    /// The first environment has no entry of the change.
+    OnlyThere,
+    /// Both have, and they do not come to the same: applied here, not applied or uncertain there.
+    State,
+    /// In effect in both, with another content.
+    Checksum,
+    /// A text that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The latest entry of a change that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeStanding {
+    pub seq: i64,
+    pub state: String,
+    pub source: String,
+    /// The database's clock.
+    pub received_at: DateTime<Utc>,
+    /// Of the content that was applied, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
 }

@@ -97,6 +97,15 @@ codes! {
     DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
     /// Something failed in this run, and the client does not know: told `ABORT`, it would start its application.
     RunFailed = "R_PLAN_02", 409, false, "The run has failed";
+    /// A freeze window of the environment: no work is granted until it ends.
+    Frozen = "R_POLICY_01", 409, true, "The environment is frozen";
+    ApprovalMissing = "R_POLICY_02", 409, true, "A change waits for approval";
+    ChecksumMismatch = "R_POLICY_03", 409, false, "An applied change has another content";
+    OutOfOrder = "R_POLICY_04", 409, false, "A change comes out of order";
+    ApproverIsAuthor = "R_POLICY_05", 409, false, "Nobody approves their own change";
+    PolicyOutdated = "R_POLICY_06", 409, false, "The policy was changed meanwhile";
+    FreezeNotFound = "R_POLICY_07", 404, false, "No such freeze window";
+    ChangeNotApplied = "R_POLICY_08", 409, false, "The change is not applied";
     StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
     ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
@@ -104,6 +113,8 @@ codes! {
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";
     /// Asked about by id, and nobody has to decide.
     NoSuchIssue = "R_ISSUE_04", 404, false, "The change is no issue";
+    /// Older than what is kept, or from before the database was restored.
+    EventsNotKept = "R_EVENT_01", 410, false, "The events after that are not kept";
 }
 
 // By hand: the derive does not see the texts that the macro renames the variants to, and would document names that are

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use flamingock_api_types::execution::BlockSubmission;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -95,6 +96,9 @@ pub struct Builder {
     stages: Vec<Stage>,
     targets: Vec<Target>,
     dependencies: Dependencies,
+    profiles: Vec<String>,
+    #[cfg(feature = "templates")]
+    loader: crate::templates::Loader,
     problems: Vec<Problem>,
 }
 
@@ -119,6 +123,9 @@ impl Builder {
             stages: Vec::new(),
             targets: Vec::new(),
             dependencies: Dependencies::default(),
+            profiles: Vec::new(),
+            #[cfg(feature = "templates")]
+            loader: crate::templates::Loader::default(),
             problems: Vec::new(),
         }
     }
@@ -160,6 +167,31 @@ impl Builder {
     /// A stage. Stages run in the order in which they are added, within their [kind](crate::StageKind).
     pub fn stage(mut self, stage: Stage) -> Self {
         self.stages.push(stage);
+        self
+    }
+
+    /// The profiles that are active, such as `production`. A change that names profiles is left out unless one of them is
+    /// active; one that names `!test` is left out while `test` is. Changes that are left out are not part of the run, but
+    /// are checked all the same.
+    pub fn profiles<S: Into<String>>(mut self, profiles: impl IntoIterator<Item = S>) -> Self {
+        self.profiles.extend(profiles.into_iter().map(Into::into));
+        self
+    }
+
+    /// A template of your own, for change files that name it.
+    #[cfg(feature = "templates")]
+    pub fn template<T: crate::templates::Template>(mut self, template: T) -> Self {
+        if !self.loader.registry.add(template) {
+            self.problems
+                .push(Problem::TemplateDuplicate { template: T::NAME });
+        }
+        self
+    }
+
+    /// Where the values of `${NAME}` in change files come from. Default: the process's environment.
+    #[cfg(feature = "templates")]
+    pub fn placeholders(mut self, placeholders: crate::templates::Placeholders) -> Self {
+        self.loader.placeholders = placeholders;
         self
     }
 
@@ -256,14 +288,11 @@ impl Builder {
         self
     }
 
-    /// Checks everything that can be checked without a connection, and reports all that is wrong.
+    /// Checks everything that can be checked without a connection, and reports all that is wrong. Change files are read
+    /// here.
     pub fn build(mut self) -> Result<Flamingock, BuildError> {
-        // Stable, so that within a block stages keep their order, and changes of equal order theirs.
-        self.stages.sort_by_key(|stage| stage.kind);
-        for stage in &mut self.stages {
-            stage.changes.sort_by(|a, b| a.info.order.cmp(&b.info.order));
-        }
         let mut problems = std::mem::take(&mut self.problems);
+        self.load(&mut problems);
         self.settings.lock.check(&mut problems);
         let pipeline = Pipeline {
             stages: &self.stages,
@@ -280,6 +309,7 @@ impl Builder {
             None
         };
         validate::finish(problems)?;
+        self.filter();
         Ok(Flamingock {
             client,
             settings: self.settings,
@@ -288,6 +318,49 @@ impl Builder {
             dependencies: Arc::new(self.dependencies),
             running: Mutex::new(()),
         })
+    }
+
+    /// What the pipeline is, as it would be submitted to the server: for asking what would be done, without target
+    /// systems or a run. Checks everything but what needs target systems and a server.
+    pub fn submission(mut self) -> Result<Vec<BlockSubmission>, BuildError> {
+        let mut problems = std::mem::take(&mut self.problems);
+        self.load(&mut problems);
+        let pipeline = Pipeline {
+            stages: &self.stages,
+            targets: &[],
+            dependencies: &self.dependencies,
+        };
+        pipeline.check_structure(&mut problems);
+        validate::finish(problems)?;
+        self.filter();
+        Ok(runner::submission(&self.stages))
+    }
+
+    /// Completes the stages and puts them, and their changes, in order.
+    #[cfg_attr(
+        not(feature = "templates"),
+        expect(unused_variables, reason = "only change files have problems here")
+    )]
+    fn load(&mut self, problems: &mut Vec<Problem>) {
+        #[cfg(feature = "templates")]
+        for stage in &mut self.stages {
+            stage.load(&self.loader, problems);
+        }
+        // Stable, so that within a block stages keep their order, and changes of equal order theirs.
+        self.stages.sort_by_key(|stage| stage.kind);
+        for stage in &mut self.stages {
+            stage.changes.sort_by(|a, b| a.info.order.cmp(&b.info.order));
+        }
+    }
+
+    /// Leaves out the changes of profiles that are not active, and stages that are empty then.
+    fn filter(&mut self) {
+        let profiles = &self.profiles;
+        self.stages.retain_mut(|stage| {
+            let had_some = !stage.changes.is_empty();
+            stage.changes.retain(|change| change.info.is_active(profiles));
+            !(had_some && stage.changes.is_empty())
+        });
     }
 
     fn client(&self, problems: &mut Vec<Problem>) -> Option<Client> {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, future::Future, pin::Pin};
 
-use flamingock_api_types::execution::RecoveryStrategy;
+use flamingock_api_types::{audit::ChangeType, execution::RecoveryStrategy};
 
 use crate::{
     context::{Context, Requirement},
@@ -40,6 +40,13 @@ pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ChangeError>>
 pub trait Change: Send + Sync + 'static {
     /// What the change says about itself. Must not vary.
     fn info(&self) -> ChangeInfo;
+
+    /// A name for what the change does, such as `sha256-v1:` and the digest of its text: one that differs whenever the
+    /// content does, up to 200 bytes. The server can then tell that an applied change was edited, and people approve
+    /// exactly this content, where the environment's policies ask for it. Must not vary.
+    fn checksum(&self) -> Option<String> {
+        None
+    }
 
     /// What [`apply`](Self::apply) takes from the context; checked by the builder, before anything runs.
     fn requirements(&self) -> Vec<Requirement> {
@@ -96,6 +103,10 @@ pub struct ChangeInfo {
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
     pub(crate) source: Cow<'static, str>,
+    pub(crate) profiles: Vec<String>,
+    pub(crate) kind: ChangeType,
+    /// Where it is written, for a change file.
+    pub(crate) file: Option<String>,
 }
 
 impl ChangeInfo {
@@ -114,6 +125,9 @@ impl ChangeInfo {
             recovery: Recovery::default(),
             has_rollback: false,
             source: Cow::Borrowed(""),
+            profiles: Vec::new(),
+            kind: ChangeType::StandardCode,
+            file: None,
         }
     }
 
@@ -150,6 +164,45 @@ impl ChangeInfo {
     pub fn source(mut self, source: impl Into<Cow<'static, str>>) -> Self {
         self.source = source.into();
         self
+    }
+
+    /// Limits it to runs with one of these profiles active, or without one that is named as `!name`; see
+    /// [`Builder::profiles`](crate::Builder::profiles).
+    #[must_use]
+    pub fn profiles<S: Into<String>>(mut self, profiles: impl IntoIterator<Item = S>) -> Self {
+        self.profiles = profiles.into_iter().map(Into::into).collect();
+        self
+    }
+
+    #[cfg(feature = "templates")]
+    pub(crate) fn in_file(mut self, path: String) -> Self {
+        self.kind = ChangeType::StandardTemplate;
+        self.file = Some(path);
+        self
+    }
+
+    /// For people who look for it.
+    pub(crate) fn label(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{} ({file})", self.id),
+            None => self.id.to_string(),
+        }
+    }
+
+    /// No profile is asked for, or one is active; and none is active that must not be.
+    pub(crate) fn is_active(&self, active: &[String]) -> bool {
+        let is_active = |name: &str| active.iter().any(|profile| profile == name);
+        let unwanted = self
+            .profiles
+            .iter()
+            .filter_map(|profile| profile.strip_prefix('!'));
+        let mut wanted = self
+            .profiles
+            .iter()
+            .filter(|profile| !profile.starts_with('!'))
+            .peekable();
+        !unwanted.clone().any(is_active)
+            && (wanted.peek().is_none() || wanted.any(|profile| is_active(profile)))
     }
 
     /// The change's identity.

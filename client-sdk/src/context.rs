@@ -14,7 +14,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{cancellation::Cancellation, change::ChangeInfo, target::MarkScope};
+use crate::{cancellation::Cancellation, change::ChangeInfo, lease::Lease, target::MarkScope};
 
 type Shared = Arc<dyn Any + Send + Sync>;
 
@@ -44,6 +44,11 @@ pub struct Context {
     pub(crate) client: Option<Shared>,
     pub(crate) transaction: Option<Box<dyn Any + Send>>,
     pub(crate) cancellation: Cancellation,
+    pub(crate) lease: Lease,
+    pub(crate) execution_id: i64,
+    /// Of a change file, from 0.
+    #[cfg(feature = "templates")]
+    pub(crate) step: usize,
 }
 
 impl Context {
@@ -102,6 +107,31 @@ impl Context {
     /// Tells when the change should stop.
     pub fn cancellation(&self) -> Cancellation {
         self.cancellation.clone()
+    }
+}
+
+/// About the run.
+impl Context {
+    /// Whether this runner still holds the lock. A change of several steps that asks before each does not begin one that
+    /// another runner may be carrying out already.
+    pub fn holds_lock(&self) -> bool {
+        !self.lease.is_lost()
+    }
+
+    /// The ids of environment and service on the server. With the change's id they name the change among all.
+    pub fn scope(&self) -> MarkScope {
+        self.scope
+    }
+
+    /// Which step of a change file is being applied or undone, from 0.
+    #[cfg(feature = "templates")]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// The server's id of the execution: another with each attempt.
+    pub fn execution_id(&self) -> i64 {
+        self.execution_id
     }
 }
 

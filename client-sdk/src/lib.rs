@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod builder;
 mod cancellation;
 mod change;
@@ -14,6 +16,9 @@ mod context;
 mod error;
 mod handler;
 mod lease;
+#[cfg(all(doctest, feature = "templates", feature = "postgres"))]
+#[doc = include_str!("../../docs/templates.md")]
+mod guide_to_templates {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod report;
@@ -24,6 +29,8 @@ mod settings;
 mod stage;
 mod start_error;
 mod target;
+#[cfg(feature = "templates")]
+pub mod templates;
 mod trace;
 mod transport;
 mod validate;
@@ -31,6 +38,8 @@ mod validate;
 /// What crosses the wire, for those who use the [`Client`].
 pub use flamingock_api_types as wire;
 pub use flamingock_macros::change;
+#[cfg(feature = "templates")]
+pub use flamingock_macros::embed_dir;
 
 #[cfg(any(
     feature = "graphql",

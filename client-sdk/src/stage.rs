@@ -14,6 +14,11 @@ pub struct Stage {
     pub(crate) name: Cow<'static, str>,
     pub(crate) kind: StageKind,
     pub(crate) changes: Vec<LoadedChange>,
+    /// Where to read changes from when the application is built.
+    #[cfg(feature = "templates")]
+    pub(crate) sources: Vec<crate::templates::Source>,
+    /// Some of its changes could not be read, which is said elsewhere.
+    pub(crate) is_incomplete: bool,
 }
 
 /// Which block a stage belongs to. Blocks run one after the other, in the order of these variants; the stages of one
@@ -42,6 +47,7 @@ impl From<StageKind> for BlockType {
 #[derive(Clone)]
 pub(crate) struct LoadedChange {
     pub(crate) info: Arc<ChangeInfo>,
+    pub(crate) checksum: Option<String>,
     pub(crate) code: Arc<dyn Change>,
 }
 
@@ -52,6 +58,9 @@ impl Stage {
             name: name.into(),
             kind: StageKind::default(),
             changes: Vec::new(),
+            #[cfg(feature = "templates")]
+            sources: Vec::new(),
+            is_incomplete: false,
         }
     }
 
@@ -71,9 +80,56 @@ impl Stage {
         }
         self.changes.push(LoadedChange {
             info: Arc::new(info),
+            checksum: change.checksum(),
             code: Arc::new(change),
         });
         self
+    }
+}
+
+#[cfg(feature = "templates")]
+impl Stage {
+    /// A stage of the change files of a directory; those of directories below are not taken. They are read when the
+    /// application is built. A relative path begins at the process's working directory.
+    pub fn from_dir(name: impl Into<Cow<'static, str>>, path: impl Into<std::path::PathBuf>) -> Self {
+        Self::new(name).dir(path)
+    }
+
+    /// A stage of the change files that [`embed_dir!`](crate::embed_dir) has compiled in.
+    pub fn from_embedded(
+        name: impl Into<Cow<'static, str>>,
+        directory: crate::templates::EmbeddedDir,
+    ) -> Self {
+        Self::new(name).embedded(directory)
+    }
+
+    /// Adds the change files of a directory, as [`from_dir`](Self::from_dir).
+    #[must_use]
+    pub fn dir(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.sources
+            .push(crate::templates::Source::Directory(path.into()));
+        self
+    }
+
+    /// Adds the change files of a directory that was compiled in.
+    #[must_use]
+    pub fn embedded(mut self, directory: crate::templates::EmbeddedDir) -> Self {
+        self.sources.push(crate::templates::Source::Embedded(directory));
+        self
+    }
+
+    /// Reads the change files.
+    pub(crate) fn load(
+        &mut self,
+        loader: &crate::templates::Loader,
+        problems: &mut Vec<crate::validate::Problem>,
+    ) {
+        for source in std::mem::take(&mut self.sources) {
+            let (changes, found) = crate::templates::load(&source, loader);
+            self.changes.extend(changes);
+            self.is_incomplete |= !found.is_empty();
+            problems.extend(found);
+        }
     }
 }
 
@@ -84,6 +140,6 @@ impl fmt::Debug for Stage {
             .field("name", &self.name)
             .field("kind", &self.kind)
             .field("changes", &changes)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

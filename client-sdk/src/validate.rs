@@ -111,6 +111,12 @@ pub enum Problem {
         /// Its order.
         order: String,
     },
+    /// A checksum that the server would refuse.
+    #[error("change `{change}`: a checksum has 1 to 200 bytes and no control characters")]
+    Checksum {
+        /// Which change.
+        change: String,
+    },
     /// A target system without an id.
     #[error("a target system has an empty id")]
     TargetIdEmpty,
@@ -138,6 +144,22 @@ pub enum Problem {
     DependencyDuplicate {
         /// The type.
         type_name: &'static str,
+    },
+    /// A change file that cannot be read, or says what cannot be.
+    #[error("{file}{}: {text}", line.map(|line| format!(":{line}")).unwrap_or_default())]
+    ChangeFile {
+        /// With its directory.
+        file: String,
+        /// Where in it.
+        line: Option<usize>,
+        /// What is wrong.
+        text: String,
+    },
+    /// Two templates of one name.
+    #[error("template `{template}` is there more than once")]
+    TemplateDuplicate {
+        /// Its name.
+        template: &'static str,
     },
     /// A change takes something that it cannot get.
     #[error("change `{change}`: {function} takes {wanted}, but {obstacle}")]
@@ -171,11 +193,16 @@ pub(crate) fn finish(problems: Vec<Problem>) -> Result<(), BuildError> {
 impl Pipeline<'_> {
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
         self.check_targets(problems);
-        self.check_stages(problems);
-        self.check_ids(problems);
+        self.check_structure(problems);
         for change in self.stages.iter().flat_map(|stage| &stage.changes) {
             self.check_change(change, problems);
         }
+    }
+
+    /// What needs no target systems.
+    pub(crate) fn check_structure(&self, problems: &mut Vec<Problem>) {
+        self.check_stages(problems);
+        self.check_ids(problems);
     }
 
     fn check_targets(&self, problems: &mut Vec<Problem>) {
@@ -201,7 +228,7 @@ impl Pipeline<'_> {
                     stage: stage.name.to_string(),
                 });
             }
-            if stage.changes.is_empty() && stage.kind != StageKind::Legacy {
+            if stage.changes.is_empty() && stage.kind != StageKind::Legacy && !stage.is_incomplete {
                 problems.push(Problem::StageEmpty {
                     stage: stage.name.to_string(),
                 });
@@ -211,7 +238,7 @@ impl Pipeline<'_> {
                 let order = change.info.order();
                 if order.chars().filter(|c| c.is_alphanumeric()).count() < needed {
                     problems.push(Problem::Order {
-                        change: change.info.id().to_owned(),
+                        change: change.info.label(),
                         order: order.to_owned(),
                     });
                 }
@@ -236,7 +263,10 @@ impl Pipeline<'_> {
                 if stages.is_empty() {
                     ids.push(id);
                 }
-                stages.push(format!("`{}`", stage.name));
+                stages.push(match &change.info.file {
+                    Some(file) => format!("`{}` ({file})", stage.name),
+                    None => format!("`{}`", stage.name),
+                });
             }
         }
         for id in ids {
@@ -250,11 +280,17 @@ impl Pipeline<'_> {
     }
 
     fn check_change(&self, change: &LoadedChange, problems: &mut Vec<Problem>) {
+        let is_fine = |text: &str| (1..=200).contains(&text.len()) && !text.chars().any(char::is_control);
+        if !change.checksum.as_deref().is_none_or(is_fine) {
+            problems.push(Problem::Checksum {
+                change: change.info.id().to_owned(),
+            });
+        }
         let info = &change.info;
         let Some(target) = self.targets.iter().find(|target| target.id == info.target) else {
             let known = self.targets.iter().map(|target| target.id.to_string()).collect();
             problems.push(Problem::TargetUnknown {
-                change: info.id().to_owned(),
+                change: info.label(),
                 target: info.target().to_owned(),
                 known,
             });
@@ -269,7 +305,7 @@ impl Pipeline<'_> {
             for requirement in requirements {
                 if let Some(obstacle) = self.obstacle(requirement, target, in_transaction) {
                     problems.push(Problem::Injection {
-                        change: info.id().to_owned(),
+                        change: info.label(),
                         function,
                         wanted: wanted(requirement),
                         obstacle,

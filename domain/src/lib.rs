@@ -5,7 +5,6 @@
 
 pub mod access;
 pub mod audit;
-pub mod chain;
 pub mod execution;
 pub mod ids;
 pub mod lock;

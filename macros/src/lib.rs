@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod embed;
 mod expand;
 #[cfg(test)]
 mod tests;
@@ -38,4 +39,20 @@ pub fn change(args: TokenStream, item: TokenStream) -> TokenStream {
             .into(),
         Err(error) => expand::failed(&error, &function).into(),
     }
+}
+
+/// Compiles the change files of a directory into the program, as a `flamingock::templates::EmbeddedDir`.
+///
+/// The path is relative to the crate's directory, where its `Cargo.toml` is. A changed file has the crate compiled again.
+/// A new one has not, for nothing that was compiled names it; for that, one line in the crate's `build.rs`:
+///
+/// ```no_run
+/// println!("cargo:rerun-if-changed=changes");
+/// ```
+#[proc_macro]
+pub fn embed_dir(path: TokenStream) -> TokenStream {
+    let path = parse_macro_input!(path as syn::LitStr);
+    embed::directory(&path)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }

@@ -41,6 +41,8 @@ pub struct Config {
     pub locks: LockConfig,
     #[command(flatten)]
     pub auth: AuthConfig,
+    #[command(flatten)]
+    pub checkpoints: CheckpointConfig,
     /// File that says which organisations, projects, environments, services and tokens there are; applied at start.
     #[arg(long, env = "FLAMINGOCK_BOOTSTRAP", value_name = "FILE", value_parser = file)]
     pub bootstrap: Option<PathBuf>,
@@ -137,6 +139,16 @@ pub struct HttpConfig {
         value_parser = count
     )]
     pub max_waiters: usize,
+    /// Streams of live events open at once; more are told to come back later.
+    #[arg(
+        id = "http_max_listeners",
+        long = "http-max-listeners",
+        env = "FLAMINGOCK_HTTP_MAX_LISTENERS",
+        value_name = "COUNT",
+        default_value = "1000",
+        value_parser = count
+    )]
+    pub max_listeners: usize,
     /// Longest time that a client may ask to wait for a lock.
     #[arg(
         id = "http_wait_max",
@@ -215,6 +227,41 @@ pub struct AuthConfig {
         default_value = "flamingock-runner-api"
     )]
     pub audience: String,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Checkpoints of the audit")]
+pub struct CheckpointConfig {
+    /// How often the audit of every service that went on is signed; 0s: never.
+    #[arg(
+        id = "checkpoint_interval",
+        long = "checkpoint-interval",
+        env = "FLAMINGOCK_CHECKPOINT_INTERVAL",
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = duration
+    )]
+    pub interval: Duration,
+    /// File with the Ed25519 private key (PKCS #8, PEM) that signs checkpoints. Without it a key is made and kept in the
+    /// database, where who can rewrite the audit finds it too.
+    #[arg(
+        id = "checkpoint_key_file",
+        long = "checkpoint-key-file",
+        env = "FLAMINGOCK_CHECKPOINT_KEY_FILE",
+        value_name = "FILE",
+        value_parser = file
+    )]
+    pub key_file: Option<PathBuf>,
+    /// Age at which a key in the database is followed by a new one.
+    #[arg(
+        id = "checkpoint_key_rotation",
+        long = "checkpoint-key-rotation",
+        env = "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+        value_name = "DURATION",
+        default_value = "365days",
+        value_parser = duration
+    )]
+    pub key_rotation: Duration,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -326,6 +373,7 @@ impl Config {
             ("FLAMINGOCK_HTTP_REQUEST_TIMEOUT", print(http.request_timeout)),
             ("FLAMINGOCK_HTTP_MAX_IN_FLIGHT", http.max_in_flight.to_string()),
             ("FLAMINGOCK_HTTP_MAX_WAITERS", http.max_waiters.to_string()),
+            ("FLAMINGOCK_HTTP_MAX_LISTENERS", http.max_listeners.to_string()),
             ("FLAMINGOCK_HTTP_WAIT_MAX", print(http.wait_max)),
             ("FLAMINGOCK_HTTP_SHUTDOWN_GRACE", print(http.shutdown_grace)),
             ("FLAMINGOCK_LOCK_TAKEOVER_GRACE", print(self.locks.takeover_grace)),
@@ -333,6 +381,19 @@ impl Config {
             ("FLAMINGOCK_AUTH_KEY_ROTATION", print(auth.key_rotation)),
             ("FLAMINGOCK_AUTH_ISSUER", auth.issuer.clone()),
             ("FLAMINGOCK_AUTH_AUDIENCE", auth.audience.clone()),
+            ("FLAMINGOCK_CHECKPOINT_INTERVAL", print(self.checkpoints.interval)),
+            (
+                "FLAMINGOCK_CHECKPOINT_KEY_FILE",
+                self.checkpoints
+                    .key_file
+                    .as_ref()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default(),
+            ),
+            (
+                "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+                print(self.checkpoints.key_rotation),
+            ),
             (
                 "FLAMINGOCK_BOOTSTRAP",
                 self.bootstrap

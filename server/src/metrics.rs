@@ -33,10 +33,17 @@ pub struct Metrics {
     pub audit_refused: IntCounterVec,
     /// Changes that a runner reported as applied in its run while the log lacks them.
     pub plan_unrecorded: IntCounter,
+    /// Plans in which a policy of the environment found something, by policy and by what came of it: `warned` or
+    /// `stopped`.
+    pub policy_findings: IntCounterVec,
     /// Appends written by one commit.
     pub audit_batch: Histogram,
+    /// Streams that had moved since their last checkpoint, by what became of them: `signed` or `refused`.
+    pub checkpoints: IntCounterVec,
     /// Requests parked until a lock frees.
     pub waiters: IntGauge,
+    /// Streams of live events that are open.
+    pub listeners: IntGauge,
     /// Database connections of this process, by state: `idle` or `used`.
     pub pool_connections: IntGaugeVec,
     /// Most database connections that this process may open.
@@ -136,6 +143,12 @@ impl Metrics {
                 "flamingock_plan_unrecorded_changes_total",
                 "Changes that a runner reported as applied in its run while the log lacks them.",
             ),
+            policy_findings: counters(
+                "flamingock_policy_findings_total",
+                "Plans in which a policy of the environment found something, by policy and by what came of it: warned or \
+                 stopped.",
+                &["policy", "outcome"],
+            ),
             audit_batch: register(
                 &registry,
                 Histogram::with_opts(
@@ -144,7 +157,16 @@ impl Metrics {
                 )
                 .expect("the name and help are literals"),
             ),
+            checkpoints: counters(
+                "flamingock_checkpoints_total",
+                "Streams that had moved since their last checkpoint, by what became of them: signed or refused.",
+                &["result"],
+            ),
             waiters: gauge("flamingock_plan_waiters", "Requests parked until a lock frees."),
+            listeners: gauge(
+                "flamingock_event_listeners",
+                "Streams of live events that are open.",
+            ),
             pool_connections: register(
                 &registry,
                 IntGaugeVec::new(
@@ -174,6 +196,15 @@ impl Metrics {
         }
         for event in lock_events {
             self.lock_events.with_label_values(&[event]);
+        }
+    }
+
+    /// As [`declare`](Self::declare), for policies.
+    pub fn declare_policies(&self, policies: impl Iterator<Item = &'static str>) {
+        for policy in policies {
+            for outcome in ["warned", "stopped"] {
+                self.policy_findings.with_label_values(&[policy, outcome]);
+            }
         }
     }
 

@@ -3,10 +3,11 @@
 
 mod support;
 
+use flamingock_audit_chain::GENESIS;
 use flamingock_domain::audit::Source;
 use flamingock_domain::time::Timestamp;
 use flamingock_server::store::audit::{self, Fact};
-use flamingock_server::store::{Scope, StoreError, streams};
+use flamingock_server::store::{Scope, StoreError, checkpoints, streams};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 /// An organisation with everything down to a service.
@@ -88,11 +89,20 @@ async fn append(pool: &PgPool, scope: Scope, facts: Vec<Fact>) {
 
 async fn broken(pool: &PgPool, scope: Scope) -> Option<i64> {
     let mut conn = pool.acquire().await.expect("a connection");
-    let verification = audit::verify(&mut conn, scope).await.expect("it is verified");
-    verification
-        .expect("the stream is there")
-        .broken
-        .map(|(seq, _)| seq)
+    let whole = checkpoints::verify_stretch(&mut conn, scope, (0, GENESIS), 1_000)
+        .await
+        .expect("it is verified")
+        .expect("the stream is there");
+    assert!(whole.complete);
+    // Operators ask the database itself by the older function: the two must agree.
+    let by_hand: Option<i64> = sqlx::query_scalar("SELECT broken_seq FROM audit_verify($1)")
+        .bind(whole.stream_id)
+        .fetch_optional(&mut *conn)
+        .await
+        .expect("it is verified");
+    let broken = whole.broken.map(|(seq, _)| seq);
+    assert_eq!(broken.is_some(), by_hand.is_some());
+    broken
 }
 
 /// As somebody who owns the database and switches its guards off.

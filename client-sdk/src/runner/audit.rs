@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
-use flamingock_api_types::audit::{AuditState, AuditWrite, AuditWriteResponse, ChangeType, TxStrategy};
+use flamingock_api_types::audit::{AuditState, AuditWrite, AuditWriteResponse, TxStrategy};
 use tokio::time::Instant;
 
 use super::stage::Execution;
@@ -135,6 +135,10 @@ impl Job<'_> {
             client: transaction.is_none().then(|| self.target.client.value.clone()),
             transaction,
             cancellation: self.execution.lease.cancellation(),
+            lease: self.execution.lease.clone(),
+            execution_id: self.execution.id,
+            #[cfg(feature = "templates")]
+            step: 0,
         }
     }
 
@@ -193,6 +197,19 @@ impl Job<'_> {
             .await
     }
 
+    /// The run's, and the name of the change file, for which the entry has no field of its own.
+    fn metadata(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut metadata = self.execution.app.settings.metadata.clone();
+        if let Some(file) = &self.change.info.file {
+            let name = file
+                .rsplit(['/', std::path::MAIN_SEPARATOR])
+                .next()
+                .unwrap_or(file);
+            metadata.entry("sourceFile").or_insert_with(|| name.into());
+        }
+        metadata
+    }
+
     fn entry(&self, fact: &Fact<'_>) -> AuditWrite {
         let (execution, info) = (self.execution, &self.change.info);
         AuditWrite {
@@ -203,11 +220,11 @@ impl Job<'_> {
             state: fact.state,
             class_name: Some(info.source.to_string()),
             method_name: Some(fact.method.to_owned()),
-            metadata: Some(execution.app.settings.metadata.clone().into()),
+            metadata: Some(self.metadata().into()),
             execution_millis: i64::try_from(millis(fact.took)).ok(),
             execution_hostname: Some(execution.host.to_owned()),
             error_trace: Some(fact.error.map(trace::of).unwrap_or_default()),
-            change_type: Some(ChangeType::StandardCode),
+            change_type: Some(info.kind),
             tx_strategy: Some(self.tx_strategy()),
             target_system_id: Some(self.target.id.to_string()),
             order: Some(info.order().to_owned()),

@@ -1,11 +1,13 @@
 //! One run: ask for a plan, carry it out, ask again, until there is nothing left or nothing possible.
 
+use flamingock_api_types::execution::{BlockSubmission, MarkStatus};
 use tracing::Instrument as _;
 
 use crate::{
     builder::Flamingock,
     client::Client,
     report::{ErrorReport, Report, RunStatus},
+    stage::Stage,
     start_error::{StartError, StartErrorKind},
 };
 
@@ -19,8 +21,13 @@ mod strategy;
 
 use record::RunRecord;
 
+/// The pipeline as it is submitted before anything was done.
+pub(crate) fn submission(stages: &[Stage]) -> Vec<BlockSubmission> {
+    RunRecord::new(stages).submission(|_| MarkStatus::None)
+}
+
 pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
-    let mut record = RunRecord::new(app);
+    let mut record = RunRecord::new(&app.stages);
     let Some(client) = &app.client else {
         tracing::info!("flamingock is switched off: nothing is applied");
         return Ok(record.report(None));

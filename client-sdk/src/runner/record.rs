@@ -13,7 +13,6 @@ use flamingock_api_types::execution::{
 use tokio::time::Instant;
 
 use crate::{
-    builder::Flamingock,
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, StageReport, StageState, Verdict, millis},
     stage::{LoadedChange, Stage},
     start_error::StartErrorKind,
@@ -43,13 +42,13 @@ pub(super) struct ChangeRecord {
 }
 
 impl<'a> RunRecord<'a> {
-    pub(crate) fn new(app: &'a Flamingock) -> Self {
-        let records = app.stages.iter().map(|stage| StageRecord {
+    pub(crate) fn new(stages: &'a [Stage]) -> Self {
+        let records = stages.iter().map(|stage| StageRecord {
             changes: vec![ChangeRecord::default(); stage.changes.len()],
             ..StageRecord::default()
         });
         Self {
-            stages: &app.stages,
+            stages,
             records: records.collect(),
             start_time: Utc::now(),
             began: Instant::now(),
@@ -225,7 +224,7 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         target_system_id: Some(info.target().to_owned()),
         recovery_strategy: Some(info.recovery.into()),
         has_rollback: Some(info.has_rollback),
-        checksum: None,
+        checksum: change.checksum.clone(),
         depends_on: None,
     }
 }

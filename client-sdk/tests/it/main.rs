@@ -15,3 +15,5 @@ mod validation;
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "templates")]
+mod templates;

@@ -1,13 +1,16 @@
 //! Audit states, the fold of entries into the latest state of each change, and the judgement of a report.
 //!
-//! Here are the types. `latest` folds, `judge` decides what becomes of a runner's report, `resolve` what becomes of a
-//! person's decision, `wire` holds the texts.
+//! Here are the types. `difference` compares environments, `latest` folds, `judge` decides what becomes of a runner's
+//! report, `resolve` what becomes of a person's decision, `turn` which issues an entry opens or closes, `wire` holds the
+//! texts.
 
 use std::collections::HashMap;
 
+pub mod difference;
 mod judge;
 mod latest;
 mod resolve;
+mod turn;
 mod wire;
 
 pub use judge::judge;
@@ -16,6 +19,7 @@ pub use resolve::{
     Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, repeats, resolve,
     resolve_marked,
 };
+pub use turn::{IssueTurn, Turn, is_issue_without_runner, issue_turn};
 
 use crate::ids::{ChangeId, ExecutionId, Fence, RunnerId, Seq};
 use crate::lock::Lock;

@@ -4,6 +4,17 @@
 use super::{AuditState, RecoveryStrategy, Source, TxStrategy};
 
 impl AuditState {
+    /// Every state that this version knows.
+    pub const ALL: [Self; 7] = [
+        Self::Started,
+        Self::Applied,
+        Self::Failed,
+        Self::RolledBack,
+        Self::RollbackFailed,
+        Self::MarkedApplied,
+        Self::MarkedRolledBack,
+    ];
+
     pub fn as_wire(&self) -> &'static str {
         match self {
             Self::Started => "STARTED",

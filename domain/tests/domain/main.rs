@@ -3,9 +3,10 @@
 //! The tables are written as text that can be laid beside the reference without knowing Rust.
 
 mod access_table;
-mod chain;
 mod crash_table;
+mod difference_table;
 mod execution_table;
+mod issue_turns;
 mod judge_table;
 mod lock_table;
 mod plan_properties;

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use flamingock_domain::audit::{self as rules, AuditState, ChangeState, Resolution, ResolveRefusal, Source};
+use flamingock_domain::audit::{
+    self as rules, AuditState, ChangeState, Made, Resolution, ResolveRefusal, Source,
+};
 use flamingock_domain::ids::{ChangeId, Seq};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::actor::{Action, Actor, Place};
 use super::fault::Fault;
@@ -51,15 +53,37 @@ pub struct Decided {
     pub seq: Seq,
 }
 
+/// What became of a call.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub decided: Vec<Decided>,
+    /// It had been recorded before, by the same call: its answer was lost.
+    pub is_repetition: bool,
+}
+
+/// A decision that is refused, and the change's latest entry that stands against it.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub change: ChangeId,
+    pub refusal: ResolveRefusal,
+    pub latest: Option<Latest>,
+}
+
+/// An entry as somebody needs to know it whose decision came too late.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    pub seq: Seq,
+    pub state: String,
+    pub actor: String,
+    pub note: Option<String>,
+    pub received_at: DateTime<Utc>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// None of the decisions was recorded, because of this one.
-    #[error("the decision on {change} is refused")]
-    Refused {
-        change: ChangeId,
-        refusal: ResolveRefusal,
-        latest: Option<AuditState>,
-    },
+    /// None of the decisions was recorded, because of these: at least one.
+    #[error("{} decisions are refused", .0.len())]
+    Refused(Vec<Refused>),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -123,19 +147,22 @@ impl Issues {
             .collect())
     }
 
-    /// Records decisions together or not at all: in the audit, and in the log of admin actions.
+    /// Records decisions together or not at all: in the audit, and in the log of admin actions. The same call again, where
+    /// nothing has happened since, is acknowledged and writes nothing.
     pub async fn resolve(
         &self,
         scope: Scope,
         actor: &Actor,
         reason: &str,
         decisions: &[Decision],
-    ) -> Result<Vec<Decided>, ResolveError> {
+    ) -> Result<Resolved, ResolveError> {
         // The refusal travels inside the result: it is an answer, not a fault to be retried.
         let done =
             retry::on_contention("resolve", || self.try_resolve(scope, actor, reason, decisions)).await?;
-        if let Ok(decided) = &done {
-            for one in decided {
+        if let Ok(resolved) = &done
+            && !resolved.is_repetition
+        {
+            for one in &resolved.decided {
                 self.metrics
                     .audit_appends
                     .with_label_values(&[one.state.as_wire(), Source::Person.as_wire()])
@@ -154,55 +181,56 @@ impl Issues {
         actor: &Actor,
         reason: &str,
         decisions: &[Decision],
-    ) -> Result<Result<Vec<Decided>, ResolveError>, Fault> {
+    ) -> Result<Result<Resolved, ResolveError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
         let Some(mut stream) = streams::lock_existing(&mut tx, &[scope])
             .await?
             .into_iter()
             .next()
         else {
-            return Ok(Err(no_issue(decisions)));
+            return Ok(Err(ResolveError::Refused(
+                decisions.iter().map(unheard_of).collect(),
+            )));
         };
-        let mut situation = Situation::load(&mut tx, scope, stream.id).await?;
+        let situation = Situation::load(&mut tx, scope, stream.id).await?;
         let seqs: Vec<i64> = decisions
             .iter()
             .filter_map(|decision| situation.states.get(&decision.change))
             .map(|latest| latest.seq)
             .collect();
-        let basis = audit::load_at(&mut tx, stream.id, &seqs).await?;
+        let basis: HashMap<Seq, Entry> = audit::load_at(&mut tx, stream.id, &seqs)
+            .await?
+            .into_iter()
+            .map(|entry| (entry.seq, entry))
+            .collect();
         let who = actor.to_string();
+        let refused = refused(&situation, &basis, decisions);
+        if !refused.is_empty() {
+            // Only a call that was carried out as a whole is recognised as a whole.
+            let is_repetition = refused.len() == decisions.len()
+                && repeats_all(&mut tx, stream.id, &basis, &situation, decisions, &who, reason).await?;
+            return Ok(if is_repetition {
+                Ok(Resolved {
+                    decided: decisions
+                        .iter()
+                        .filter_map(|decision| Some((decision, situation.states.get(&decision.change)?)))
+                        .map(|(decision, latest)| decided_at(decision, latest.seq))
+                        .collect(),
+                    is_repetition,
+                })
+            } else {
+                Err(ResolveError::Refused(refused))
+            });
+        }
         let mut entries = Vec::with_capacity(decisions.len());
         let mut projected = Vec::with_capacity(decisions.len());
-        let mut decided = Vec::with_capacity(decisions.len());
         for decision in decisions {
-            let latest = situation.states.get(&decision.change).copied();
-            let judged = rules::resolve_marked(
-                latest.as_ref(),
-                decision.expected,
-                latest
-                    .as_ref()
-                    .is_some_and(|latest| situation.in_progress(latest)),
-                latest
-                    .as_ref()
-                    .is_some_and(|latest| situation.contradicted(&decision.change, latest)),
-                decision.resolution,
-            );
-            let state = match judged {
-                Ok(state) => state,
-                Err(refusal) => {
-                    return Ok(Err(ResolveError::Refused {
-                        change: decision.change.clone(),
-                        refusal,
-                        latest: latest.map(|latest| latest.state),
-                    }));
-                }
-            };
+            let latest = situation.states.get(&decision.change);
             let about = latest
-                .and_then(|latest| basis.iter().find(|entry| entry.seq == latest.seq))
+                .and_then(|latest| basis.get(&latest.seq))
                 .map(|entry| entry.fact.clone())
                 .unwrap_or_default();
-            let (entry, next, new) =
-                person_entry(&mut stream, &situation, about, state, &who, reason, decision);
+            let (entry, new) = person_entry(&mut stream, &situation, about, &who, reason, decision);
             actor
                 .record(
                     &mut tx,
@@ -213,16 +241,10 @@ impl Issues {
                         reason: Some(reason),
                         before: latest
                             .map(|latest| json!({"seq": latest.seq, "state": latest.state.as_wire()})),
-                        after: Some(json!({"seq": entry.seq, "state": state.as_wire()})),
+                        after: Some(json!({"seq": entry.seq, "state": entry.fact.state})),
                     },
                 )
                 .await?;
-            situation.states.insert(decision.change.clone(), next);
-            decided.push(Decided {
-                change: decision.change.clone(),
-                state,
-                seq: entry.seq,
-            });
             entries.push(entry);
             projected.push(new);
         }
@@ -230,8 +252,93 @@ impl Issues {
         states::upsert(&mut tx, &projected).await?;
         streams::update_heads(&mut tx, std::slice::from_ref(&stream)).await?;
         tx.commit().await?;
-        Ok(Ok(decided))
+        let decided = decisions.iter().zip(&entries);
+        Ok(Ok(Resolved {
+            decided: decided
+                .map(|(decision, entry)| decided_at(decision, entry.seq))
+                .collect(),
+            is_repetition: false,
+        }))
     }
+}
+
+fn decided_at(decision: &Decision, seq: Seq) -> Decided {
+    Decided {
+        change: decision.change.clone(),
+        state: decision.resolution.state(),
+        seq,
+    }
+}
+
+/// Which decisions stand against the record. A call decides a change once, so none depends on another.
+fn refused(situation: &Situation, basis: &HashMap<Seq, Entry>, decisions: &[Decision]) -> Vec<Refused> {
+    decisions
+        .iter()
+        .filter_map(|decision| {
+            let latest = situation.states.get(&decision.change);
+            let judged = rules::resolve_marked(
+                latest,
+                decision.expected,
+                latest.is_some_and(|latest| situation.in_progress(latest)),
+                latest.is_some_and(|latest| situation.contradicted(&decision.change, latest)),
+                decision.resolution,
+            );
+            Some(Refused {
+                change: decision.change.clone(),
+                refusal: judged.err()?,
+                latest: latest
+                    .and_then(|latest| basis.get(&latest.seq))
+                    .map(|entry| Latest {
+                        seq: entry.seq,
+                        state: entry.fact.state.clone(),
+                        actor: entry.fact.actor.clone(),
+                        note: entry.fact.note.clone(),
+                        received_at: entry.received_at,
+                    }),
+            })
+        })
+        .collect()
+}
+
+fn unheard_of(decision: &Decision) -> Refused {
+    Refused {
+        change: decision.change.clone(),
+        refusal: ResolveRefusal::NoIssue,
+        latest: None,
+    }
+}
+
+/// Whether each decision is the latest entry of its change already, made by the same person for the same reason about the
+/// same entry.
+async fn repeats_all(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    basis: &HashMap<Seq, Entry>,
+    situation: &Situation,
+    decisions: &[Decision],
+    who: &str,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    for decision in decisions {
+        let latest = situation.states.get(&decision.change);
+        let Some((latest, entry)) = latest
+            .filter(|latest| latest.source == Source::Person)
+            .and_then(|latest| Some((latest, basis.get(&latest.seq)?)))
+        else {
+            return Ok(false);
+        };
+        let about = audit::load_before(conn, stream_id, decision.change.as_str(), latest.seq).await?;
+        let made = Made {
+            state: latest.state,
+            actor: &entry.fact.actor,
+            reason: entry.fact.note.as_deref().unwrap_or_default(),
+            about: about.unwrap_or_default(),
+        };
+        if !rules::repeats(&made, decision.resolution, decision.expected, who, reason) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A decision in its place: everything about the change is copied from the entry that it is about.
@@ -239,15 +346,14 @@ fn person_entry(
     stream: &mut Stream,
     situation: &Situation,
     about: Fact,
-    state: AuditState,
     actor: &str,
     reason: &str,
     decision: &Decision,
-) -> (Entry, ChangeState, NewState) {
+) -> (Entry, NewState) {
     let fact = Fact {
         execution_ref: String::new(),
         change_id: decision.change.to_string(),
-        state: state.as_wire().to_owned(),
+        state: decision.resolution.state().as_wire().to_owned(),
         applied_at_ms: Some(situation.now.as_micros() / 1_000),
         author: Some(actor.to_owned()),
         error_trace: None,
@@ -268,30 +374,5 @@ fn person_entry(
         execution_id: None,
         source: Source::Person,
     };
-    let next = ChangeState {
-        seq: entry.seq,
-        state,
-        tx_strategy: rules::TxStrategy::from_wire(new.tx_strategy.as_deref().unwrap_or_default()),
-        recovery: rules::RecoveryStrategy::from_wire(new.recovery_strategy.as_deref().unwrap_or_default()),
-        execution: None,
-        source: Source::Person,
-    };
-    (entry, next, new)
-}
-
-fn no_issue(decisions: &[Decision]) -> ResolveError {
-    match decisions.first() {
-        Some(decision) => ResolveError::Refused {
-            change: decision.change.clone(),
-            refusal: ResolveRefusal::NoIssue,
-            latest: None,
-        },
-        None => ResolveError::Fault(
-            StoreError::Corrupt {
-                table: "audit_streams",
-                detail: "no decision to record".to_owned(),
-            }
-            .into(),
-        ),
-    }
+    (entry, new)
 }

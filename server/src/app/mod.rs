@@ -3,11 +3,18 @@
 pub mod actions;
 pub mod actor;
 pub mod admission;
+pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
+pub mod checkpoints;
+pub mod checksums;
 mod combine;
+pub mod differences;
+pub mod events;
+pub mod exports;
 pub mod facts;
 pub mod fault;
+pub mod freezes;
 mod heads;
 pub mod history;
 pub mod imports;
@@ -15,12 +22,17 @@ pub mod issues;
 pub mod locks;
 pub mod operations;
 pub mod plans;
+pub mod policies;
+pub mod previews;
+pub mod reading;
 pub mod reports;
 mod retry;
+mod rulings;
 mod sightings;
 mod situation;
 pub mod tenancy;
 pub mod tokens;
+pub mod verification;
 mod waiting;
 
 use std::time::Duration;
@@ -37,7 +49,9 @@ use crate::store::{self, PoolSettings};
 // What the edges need to name, so that they never reach into the store.
 pub use crate::store::Scope;
 pub use crate::store::audit::{Entry, Fact};
+pub use crate::store::audit_tail::TailEntry;
 pub use crate::store::executions::{ExecutionDetail, ExecutionSummary};
+pub use crate::store::lock_changes::{ChangeKind, LockChange};
 pub use crate::store::streams::{Head, Position};
 
 /// Settings of the use cases.
@@ -49,6 +63,8 @@ pub struct AppSettings {
     pub batch_limit: Duration,
     /// Most requests parked at once.
     pub max_waiters: usize,
+    /// Most who listen to live events at once.
+    pub max_listeners: usize,
 }
 
 /// The use cases of one process, over one pool. Cheap to clone.
@@ -56,16 +72,27 @@ pub struct AppSettings {
 pub struct App {
     pub heads: Heads,
     pub plans: plans::Plans,
+    pub previews: previews::Previews,
+    pub policies: policies::Policies,
+    pub freezes: freezes::Freezes,
+    pub approvals: approvals::Approvals,
+    pub checksums: checksums::Checksums,
     pub reports: reports::Reports,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
+    pub reading: reading::Reading,
+    pub exports: exports::Exports,
+    pub verification: verification::Verification,
+    pub signed: checkpoints::SignedHistory,
+    pub differences: differences::Differences,
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
     pub actions: actions::Actions,
     pub operations: operations::Operations,
     pub waiting: Waiting,
     sightings: sightings::Sightings,
+    pub events: events::Events,
     pool: PgPool,
 }
 
@@ -73,12 +100,14 @@ impl App {
     /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
     pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
         metrics.declare(reports::RESULTS, reports::REFUSALS, locks::EVENTS);
+        metrics.declare_policies(rulings::labels());
         let heads = Heads::new(pool.clone(), settings.batch_limit);
         let waiting = Waiting::new(
             metrics.waiters.clone(),
             settings.max_waiters,
             settings.takeover_grace,
         );
+        let reading = reading::Reading::new(pool.clone());
         let sightings = sightings::Sightings::default();
         Self {
             plans: plans::Plans::new(
@@ -89,10 +118,20 @@ impl App {
                 settings.takeover_grace,
                 metrics,
             ),
+            previews: previews::Previews::new(pool.clone(), heads.clone(), settings.takeover_grace),
+            policies: policies::Policies::new(pool.clone()),
+            freezes: freezes::Freezes::new(pool.clone()),
+            approvals: approvals::Approvals::new(pool.clone()),
+            checksums: checksums::Checksums::new(pool.clone()),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
+            exports: exports::Exports::new(pool.clone(), reading.clone()),
+            reading,
+            verification: verification::Verification::new(pool.clone()),
+            signed: checkpoints::SignedHistory::new(pool.clone()),
+            differences: differences::Differences::new(pool.clone()),
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),
             actions: actions::Actions::new(pool.clone()),
@@ -103,6 +142,12 @@ impl App {
                 metrics,
             ),
             sightings,
+            events: events::Events::new(
+                pool.clone(),
+                settings.batch_limit,
+                metrics.listeners.clone(),
+                settings.max_listeners,
+            ),
             heads,
             waiting,
             pool,

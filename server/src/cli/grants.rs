@@ -22,16 +22,34 @@ const GRANTS: &[(&str, &str)] = &[
     ("locks", "SELECT, INSERT, UPDATE"),
     // Appended to, and nothing else. Its partitions are reached through it only.
     ("audit_entries", "SELECT, INSERT"),
+    // Appended to; of a key, the private half is forgotten by an update.
+    ("checkpoint_keys", "SELECT, INSERT, UPDATE"),
+    ("checkpoints", "SELECT, INSERT"),
     ("change_states", "SELECT, INSERT, UPDATE"),
     // Forgotten when they are accounted for.
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    // Made, and ended once.
+    ("freeze_windows", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_approvals", "SELECT, INSERT"),
+    ("approval_requests", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_checksums", "SELECT, INSERT"),
     // Written by triggers in the name of whoever names something; a former name may be given up.
     ("unit_names", "SELECT, INSERT, DELETE"),
     ("refused_starts", "SELECT, INSERT"),
     // Forgotten after a while.
     ("runner_sightings", "SELECT, INSERT, UPDATE, DELETE"),
+    // Appended to by the triggers, and nothing else.
+    ("lock_changes", "SELECT, INSERT"),
+    ("event_logs", "SELECT, INSERT, UPDATE"),
+    // Ordered once; forgotten after a while.
+    ("event_log", "SELECT, INSERT, DELETE"),
+    ("event_positions", "SELECT, INSERT, UPDATE"),
+    // Taken out when they are put into the order.
+    ("event_actions", "SELECT, INSERT, DELETE"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

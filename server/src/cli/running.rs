@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use flamingock_server::app::auth::{Auth, AuthSettings};
+use flamingock_server::app::checkpoints::{Checkpoints, read_key_file};
 use flamingock_server::config::Config;
 use flamingock_server::http::Server;
 use flamingock_server::jobs;
@@ -31,7 +32,9 @@ pub(super) async fn serve(
     let auth = Auth::start(pool.clone(), settings)
         .await
         .map_err(|error| Failure::new("cannot load the keys that sign sessions").because(error))?;
-    let bound = Server::bind(config, pool.clone(), auth.clone(), Metrics::new()).await.map_err(|error| {
+    let metrics = Metrics::new();
+    let checkpoints = checkpoints(config, &pool, &metrics)?;
+    let bound = Server::bind(config, pool.clone(), auth.clone(), metrics).await.map_err(|error| {
         Failure::new(format!("cannot listen on {}", config.listen))
             .because(error)
             .help("choose another address or port with --listen or FLAMINGOCK_LISTEN; port 0 takes a free one")
@@ -39,7 +42,7 @@ pub(super) async fn serve(
     let url = url(bound.local_addr());
     // They go on while requests end: a credential that is revoked then is still cut off.
     let ticking = CancellationToken::new();
-    let jobs = jobs::spawn(&auth, &ticking);
+    let jobs = jobs::spawn(&auth, checkpoints, &ticking);
     tracing::info!(url, version = env!("CARGO_PKG_VERSION"), "serving");
     let served = match ready(&url).await {
         Ok(()) => {
@@ -63,6 +66,30 @@ pub(super) async fn serve(
     }
     tracing::info!("stopped");
     served
+}
+
+/// What signs the audit, and how often; `None`: nothing does.
+fn checkpoints(
+    config: &Config,
+    pool: &PgPool,
+    metrics: &Metrics,
+) -> Result<Option<(Checkpoints, Duration)>, Failure> {
+    let settings = &config.checkpoints;
+    if settings.interval == Duration::ZERO {
+        return Ok(None);
+    }
+    let checkpoints = match &settings.key_file {
+        None => Checkpoints::with_key_in_database(pool.clone(), settings.key_rotation, metrics),
+        Some(path) => {
+            let signer = read_key_file(path).map_err(|error| {
+                Failure::new("cannot load the key that signs checkpoints")
+                    .because(error)
+                    .help("make one with `openssl genpkey -algorithm ed25519`; FLAMINGOCK_CHECKPOINT_KEY_FILE names it")
+            })?;
+            Checkpoints::with_key(pool.clone(), signer, metrics)
+        }
+    };
+    Ok(Some((checkpoints, settings.interval)))
 }
 
 /// How somebody on this machine reaches it.

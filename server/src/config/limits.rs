@@ -61,6 +61,12 @@ impl Config {
             1_000_000,
         )?;
         between("FLAMINGOCK_HTTP_MAX_WAITERS", self.http.max_waiters, 0, 1_000_000)?;
+        between(
+            "FLAMINGOCK_HTTP_MAX_LISTENERS",
+            self.http.max_listeners,
+            0,
+            1_000_000,
+        )?;
         lasting(
             "FLAMINGOCK_HTTP_WAIT_MAX",
             self.http.wait_max,
@@ -88,6 +94,20 @@ impl Config {
         lasting(
             "FLAMINGOCK_AUTH_KEY_ROTATION",
             self.auth.key_rotation,
+            HOUR,
+            3650 * DAY,
+        )?;
+        if self.checkpoints.interval != Duration::ZERO {
+            lasting(
+                "FLAMINGOCK_CHECKPOINT_INTERVAL",
+                self.checkpoints.interval,
+                SECOND / 10,
+                DAY,
+            )?;
+        }
+        lasting(
+            "FLAMINGOCK_CHECKPOINT_KEY_ROTATION",
+            self.checkpoints.key_rotation,
             HOUR,
             3650 * DAY,
         )?;

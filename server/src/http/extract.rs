@@ -180,7 +180,14 @@ impl FromRequestParts<Api> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = verify(&parts.headers, api).await?;
+        Self::of(&parts.headers, api).await
+    }
+}
+
+impl Reader {
+    /// Whoever it is that these headers name.
+    pub async fn of(headers: &HeaderMap, api: &Api) -> Result<Self, Problem> {
+        let caller = verify(headers, api).await?;
         if let Caller::Session(session) = &caller
             && session.expired
         {
@@ -191,9 +198,7 @@ impl FromRequestParts<Api> for Reader {
             _ => Ok(Self(caller)),
         }
     }
-}
 
-impl Reader {
     pub fn caller(&self) -> &Caller {
         &self.0
     }
@@ -202,8 +207,77 @@ impl Reader {
         self.0.reach()
     }
 
+    /// The credential, where it is one that runs changes itself.
+    pub fn runner_credential(&self) -> Option<i64> {
+        match &self.0 {
+            Caller::Session(session) => Some(session.credential_id),
+            Caller::Token(_) => None,
+        }
+    }
+
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
+    }
+
+    /// The services that the caller may see in an environment; `None`: all of them.
+    pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
+        services_of(&self.0, api, environment_id).await
+    }
+
+    /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.
+    pub async fn comparison(
+        &self,
+        api: &Api,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<Option<Vec<i64>>, Problem> {
+        let holder = match &self.0 {
+            Caller::Token(holder) => holder,
+            Caller::Session(session) => {
+                return Err(Problem::new(
+                    ErrorCode::OutOfScope,
+                    format!(
+                        "A session is for one environment, this one for {}. Compare environments with an API token.",
+                        session.environment_id
+                    ),
+                ));
+            }
+        };
+        if api.auth.may_compare(holder, project_id, environments).await? {
+            return Ok(holder.service_ids.clone());
+        }
+        let [here, there] = environments;
+        Err(Problem::new(
+            ErrorCode::EnvironmentNotFound,
+            format!(
+                "The environments {here} and {there} of project {project_id} are not both within this token's reach."
+            ),
+        ))
+    }
+}
+
+/// The services that a caller reaches in an environment; `None`: all of them. What lies outside its reach answers exactly
+/// like what does not exist.
+pub async fn services_of(
+    caller: &Caller,
+    api: &Api,
+    environment_id: i64,
+) -> Result<Option<Vec<i64>>, Problem> {
+    match caller {
+        Caller::Session(session) => {
+            session_scope(session, environment_id, session.service_id)?;
+            Ok(Some(vec![session.service_id]))
+        }
+        Caller::Token(holder) => {
+            if api.auth.may_enter(holder, environment_id).await? {
+                Ok(holder.service_ids.clone())
+            } else {
+                Err(Problem::new(
+                    ErrorCode::EnvironmentNotFound,
+                    format!("No environment {environment_id} is within this token's reach."),
+                ))
+            }
+        }
     }
 }
 
@@ -229,6 +303,10 @@ impl FromRequestParts<Api> for Operator {
 impl Operator {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.caller, api, environment_id, service_id).await
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Who is recorded as having decided.
@@ -257,6 +335,10 @@ impl FromRequestParts<Api> for Administrator {
 }
 
 impl Administrator {
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     pub fn role(&self) -> Role {
         self.caller.role()
     }

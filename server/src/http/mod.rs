@@ -2,14 +2,24 @@
 
 mod answers;
 mod body;
+mod commands;
+mod csv;
 mod cursor;
+mod explanation;
 mod extract;
 mod fields;
+mod gate;
+mod guidance;
 mod layers;
+mod operations;
+mod parameters;
 mod problem;
 mod reasons;
 mod routes;
+mod rulings;
 mod serve;
+mod times;
+mod trace;
 mod wire;
 
 use std::ops::Deref;
@@ -37,8 +47,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, audit, auth, environment, execution, health, identity, issue, lock, organisation, plan, project,
-    service, token,
+    action, approval, audit, audit_read, auth, checksum, environment, event, execution, freeze, health,
+    identity, issue, lock, organisation, plan, policy, preview, project, service, token,
 };
 
 pub use serve::Server;
@@ -118,10 +128,14 @@ impl Deref for Api {
         (name = "runner", description = "What a runner calls: plan and report"),
         (name = "lock", description = "The service's lock"),
         (name = "history", description = "What happened"),
+        (name = "public", description = "For anybody, without a token"),
         (name = "issues", description = "What a person must decide"),
+        (name = "policies", description = "What a start may be refused for, and a dry run of it"),
         (name = "tenancy", description = "Organisations, projects, environments, services"),
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
+        (name = "troubleshooting", description = "What runs, who waits, what is stopped and why"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "operations", description = "For the platform"),
     ),
 )]
@@ -137,11 +151,15 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(lock::lock_view, lock::lock_release))
         // Runners and people who read.
         .routes(routes!(execution::execution_view))
-        .routes(routes!(audit::audit_list))
-        .routes(routes!(audit::audit_verify))
+        .merge(audit_read::routes())
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        .merge(preview::routes())
+        .merge(policy::routes())
+        .merge(freeze::routes())
+        .merge(approval::routes())
+        .merge(checksum::routes())
         // People who manage what there is, and who may do what.
         .merge(identity::routes())
         .merge(organisation::routes())
@@ -150,6 +168,8 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(service::routes())
         .merge(token::routes())
         .merge(action::routes())
+        .merge(routes::operations::routes())
+        .merge(event::routes())
         .split_for_parts();
     let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
     let (_, platform) = platform();
@@ -159,10 +179,11 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// For anybody with an API token, which nobody has shown yet.
+/// For anybody: whoever calls has shown no token yet, or needs none.
 fn session() -> (Router<Api>, utoipa::openapi::OpenApi) {
     OpenApiRouter::new()
         .routes(routes!(auth::token_exchange))
+        .merge(audit_read::public_routes())
         .split_for_parts()
 }
 
@@ -175,7 +196,10 @@ fn platform() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// Every operation wants a bearer token, but for the exchange and the platform's.
+/// Tags of operations that want no token.
+const PUBLIC: &[&str] = &["operations", "session", "public"];
+
+/// Every operation wants a bearer token, but for the exchange, the platform's and what is published.
 fn secure(document: &mut utoipa::openapi::OpenApi) {
     use utoipa::openapi::security::SecurityRequirement;
     let scheme = SecurityScheme::Http(
@@ -205,7 +229,7 @@ fn secure(document: &mut utoipa::openapi::OpenApi) {
             let public = operation
                 .tags
                 .as_ref()
-                .is_some_and(|tags| tags.iter().any(|tag| tag == "operations" || tag == "session"));
+                .is_some_and(|tags| tags.iter().any(|tag| PUBLIC.contains(&tag.as_str())));
             if !public {
                 operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
             }

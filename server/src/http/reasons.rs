@@ -24,6 +24,7 @@ pub fn of(plan: &Plan) -> PlanReasons {
                 }
             })
             .collect(),
+        policy: Vec::new(),
     }
 }
 
@@ -53,7 +54,7 @@ fn whole(plan: &Plan) -> (&'static str, String) {
     }
 }
 
-fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
+pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
     match reason {
         ChangeReason::NeverRun => ("NEVER_RUN", "It has never been run here."),
         ChangeReason::Applied => ("APPLIED", "It is applied."),
@@ -154,6 +155,19 @@ pub fn of_refusal(refusal: StartRefusal, change: &str) -> String {
     format!("Change {change} must not be started: {why}. Do not run it; ask for a new plan.")
 }
 
+/// What is said of a refused start later; `reason` is what was kept of it.
+pub fn of_kept_refusal(reason: &str) -> &'static str {
+    match reason {
+        "unknown_execution" => "Its execution is not one that this server granted to this service.",
+        "not_its_runner" => "Its execution had been granted to another runner.",
+        "not_the_holder" => "The runner did not hold the lock.",
+        "stale_fence" => "The lock had been granted anew since its plan.",
+        "lease_expired" => "The runner's lease had run out.",
+        "state_forbids" => "The change's latest entry allowed no start.",
+        _ => "For a reason that this version does not know.",
+    }
+}
+
 /// What a person should check, for this state and this way of using transactions.
 pub fn guidance(
     change: &str,
@@ -165,7 +179,17 @@ pub fn guidance(
         || "its target system".to_owned(),
         |target| format!("target system {target}"),
     );
-    let what = if contradicted_by_mark {
+    let what = what(latest, contradicted_by_mark);
+    format!(
+        "Look at {target} for change {change}: {what}. Complete it there by hand and record APPLIED, or undo what is left of \
+         it by hand and record ROLLED_BACK, with expectedSeq {}. Then start the service again.",
+        latest.seq
+    )
+}
+
+/// What is known of an issue, in half a sentence.
+pub fn what(latest: &ChangeState, contradicted_by_mark: bool) -> &'static str {
+    if contradicted_by_mark {
         "its marker there says that it was committed, while the audit says otherwise"
     } else {
         match (latest.state, latest.tx_strategy) {
@@ -188,10 +212,5 @@ pub fn guidance(
                 _,
             ) => "its state cannot be judged by this server",
         }
-    };
-    format!(
-        "Look at {target} for change {change}: {what}. Complete it there by hand and record APPLIED, or undo what is left of \
-         it by hand and record ROLLED_BACK, with expectedSeq {}. Then start the service again.",
-        latest.seq
-    )
+    }
 }

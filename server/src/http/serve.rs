@@ -49,6 +49,7 @@ impl Server {
                 takeover_grace: config.locks.takeover_grace,
                 batch_limit: config.database.acquire_timeout + config.database.statement_timeout,
                 max_waiters: config.http.max_waiters,
+                max_listeners: config.http.max_listeners,
             },
             &metrics,
         );
@@ -82,6 +83,10 @@ impl Server {
         let poll = tokio::spawn({
             let app = api.app.clone();
             async move { app.look_after_waiters().await }
+        });
+        let telling = tokio::spawn({
+            let events = api.app.events.clone();
+            async move { events.poll().await }
         });
         let router = router(api.clone());
         let graceful = GracefulShutdown::new();
@@ -125,6 +130,7 @@ impl Server {
             }
         }
         poll.abort();
+        telling.abort();
         Ok(())
     }
 }

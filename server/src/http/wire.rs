@@ -5,14 +5,15 @@ use std::time::Duration;
 use flamingock_api_types::execution as wire;
 use flamingock_api_types::lock::LockView;
 use flamingock_api_types::{ErrorCode, audit, digest, issue};
+use flamingock_audit_chain::export::EntryLine;
 use flamingock_domain::audit::Resolution;
-use flamingock_domain::ids::{ChangeId, IdError, StageName};
+use flamingock_domain::ids::{ChangeId, Checksum, IdError, StageName};
 use flamingock_domain::lock::{self, Lock};
 use flamingock_domain::pipeline as domain;
 use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict};
 
 use super::problem::Problem;
-use super::reasons;
+use super::{reasons, rulings};
 use crate::app::Entry;
 use crate::app::plans::Planned;
 
@@ -96,6 +97,15 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             mark: mark(change.ongoing_status.unwrap_or_default()),
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
+                            author: change.author.clone(),
+                            checksum: change
+                                .checksum
+                                .as_deref()
+                                .map(Checksum::parse)
+                                .transpose()
+                                .map_err(|error| {
+                                    field(&format!("{path}.changes[{at}]"), "checksum", error)
+                                })?,
                         })
                     })
                     .collect::<Result<_, Problem>>()?,
@@ -207,7 +217,10 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
         stages,
         pipeline_result: with_result.then(|| pipeline_result(&plan.findings)),
         synchronized_marks: plan.synchronized_marks,
-        reasons: Some(reasons::of(plan)),
+        reasons: Some(wire::PlanReasons {
+            policy: planned.warnings.iter().map(rulings::finding).collect(),
+            ..reasons::of(plan)
+        }),
     }
 }
 
@@ -308,6 +321,46 @@ pub fn audit_entry(entry: Entry) -> audit::AuditEntryView {
         metadata: fact
             .metadata
             .map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
+        execution_millis: fact.execution_millis,
+        execution_hostname: fact.execution_hostname,
+        error_trace: fact.error_trace,
+        change_type: fact.change_type,
+        tx_strategy: fact.tx_strategy,
+        target_system_id: fact.target_system_id,
+        order: fact.change_order,
+        recovery_strategy: fact.recovery_strategy,
+        transaction_flag: fact.transaction_flag,
+        system_change: fact.system_change,
+        runner_id: fact.runner_id,
+        fence: fact.fence,
+        actor: fact.actor,
+        note: fact.note,
+        prev_hash: hex(&entry.prev_hash),
+        hash: hex(&entry.hash),
+    }
+}
+
+/// An entry with every field as it was hashed.
+pub fn proof_line(entry: Entry) -> EntryLine {
+    let hex = |hash: &[u8; 32]| data_encoding::HEXLOWER.encode(hash);
+    let fact = entry.fact;
+    EntryLine {
+        canonical: 1,
+        seq: entry.seq,
+        environment_id: entry.scope.environment_id,
+        service_id: entry.scope.service_id,
+        change_id: fact.change_id,
+        state: fact.state,
+        source: entry.source.as_wire().to_owned(),
+        late: entry.late,
+        execution_id: fact.execution_ref,
+        stage_id: fact.stage_id,
+        author: fact.author,
+        applied_at_epoch_millis: fact.applied_at_ms,
+        received_at: entry.received_at,
+        class_name: fact.class_name,
+        method_name: fact.method_name,
+        metadata_text: fact.metadata,
         execution_millis: fact.execution_millis,
         execution_hostname: fact.execution_hostname,
         error_trace: fact.error_trace,

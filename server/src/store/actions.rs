@@ -191,3 +191,16 @@ fn action_of_row(row: &PgRow) -> Result<ActionRow, StoreError> {
         after: row.try_get("after")?,
     })
 }
+
+/// Actions by their ids, whichever organisation they belong to: the caller took the ids from that organisation's log.
+pub async fn load_some(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ActionRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
+                actor, role, address, forwarded_for, request_id, reason, before, after
+           FROM admin_actions WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(action_of_row).collect()
+}

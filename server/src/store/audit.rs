@@ -1,8 +1,8 @@
 //! The append-only audit: linking, appending, reading.
 
 use chrono::{DateTime, Utc};
+use flamingock_audit_chain as chain;
 use flamingock_domain::audit::Source;
-use flamingock_domain::chain;
 use flamingock_domain::ids::Seq;
 use flamingock_domain::time::Timestamp;
 use sqlx::postgres::PgRow;
@@ -89,7 +89,7 @@ impl Entry {
             late: self.late,
             actor: &fact.actor,
             note: fact.note.as_deref(),
-            received_at: Timestamp::from_micros(self.received_at.timestamp_micros()),
+            received_at_micros: self.received_at.timestamp_micros(),
         }
     }
 }
@@ -277,6 +277,24 @@ pub async fn load_at(
         .collect()
 }
 
+/// Position of the entry of a change that counted before another.
+pub async fn load_before(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    change_id: &str,
+    seq: Seq,
+) -> Result<Option<Seq>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT a.seq FROM audit_entries a
+          WHERE a.stream_id = $1 AND a.change_id = $2 AND a.seq < $3 AND NOT a.late ORDER BY a.seq DESC LIMIT 1",
+    )
+    .bind(stream_id)
+    .bind(change_id)
+    .bind(seq)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// The newest late entries of each of some changes, oldest first.
 pub async fn list_late(
     conn: &mut PgConnection,
@@ -300,36 +318,6 @@ pub async fn list_late(
     .iter()
     .map(entry_of_row)
     .collect()
-}
-
-/// The chain as the database recomputes it, with the head that it was checked against.
-pub struct Verification {
-    pub head_seq: Seq,
-    pub head_hash: [u8; 32],
-    pub broken: Option<(Seq, String)>,
-}
-
-/// `None`: the stream does not exist, so there is nothing to break.
-pub async fn verify(conn: &mut PgConnection, scope: Scope) -> Result<Option<Verification>, StoreError> {
-    let row = sqlx::query(
-        "SELECT s.head_seq, s.head_hash, v.broken_seq, v.finding
-           FROM audit_streams s LEFT JOIN LATERAL audit_verify(s.id) v ON true
-          WHERE s.environment_id = $1 AND s.service_id = $2",
-    )
-    .bind(scope.environment_id)
-    .bind(scope.service_id)
-    .fetch_optional(conn)
-    .await?;
-    row.map(|row| {
-        let broken: Option<i64> = row.try_get("broken_seq")?;
-        let finding: Option<String> = row.try_get("finding")?;
-        Ok(Verification {
-            head_seq: row.try_get("head_seq")?,
-            head_hash: hash_of(row.try_get("head_hash")?, "audit_streams")?,
-            broken: broken.map(|seq| (seq, finding.unwrap_or_default())),
-        })
-    })
-    .transpose()
 }
 
 pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {

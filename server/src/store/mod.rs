@@ -3,11 +3,21 @@
 //! `list_`); every function on a tenant's data takes the scope first.
 
 pub mod actions;
+pub mod approvals;
 pub mod audit;
+pub mod audit_tail;
+pub mod checkpoints;
+pub mod checksums;
+pub mod difference;
+pub mod entries;
 pub mod error;
+pub mod events;
 pub mod executions;
+pub mod freezes;
 pub mod keys;
+pub mod lock_changes;
 pub mod locks;
+pub mod policies;
 pub mod refusals;
 pub mod runs;
 pub mod sightings;
@@ -58,10 +68,21 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0006_tenancy_by_people.sql"),
     ),
     (
+        7,
+        "audit reading",
+        include_str!("../../../migrations/0007_audit_reading.sql"),
+    ),
+    (
         8,
         "operations",
         include_str!("../../../migrations/0008_operations.sql"),
     ),
+    (
+        9,
+        "policies",
+        include_str!("../../../migrations/0009_policies.sql"),
+    ),
+    (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.

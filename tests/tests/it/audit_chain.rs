@@ -72,7 +72,7 @@ async fn a_page_goes_on_where_the_one_before_it_ended_and_one_change_can_be_aske
     let operator = server.operator();
     let scope = Person::scope(&runner);
     let mut seen = Vec::new();
-    let mut after = 0;
+    let mut after = "0".to_owned();
     loop {
         let page: AuditPage = operator
             .get(&format!("{scope}/audit?limit=3&after={after}"))

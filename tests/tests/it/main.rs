@@ -2,15 +2,27 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod audit_reading;
+mod authorisation;
+mod change_files;
+mod checkpoints;
+mod command_line;
 mod crash_table;
 mod durability;
+mod events;
 mod hostile;
 mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod night;
+mod operations;
+mod policies;
+mod preview;
 mod replicas;
 mod resolution;
 mod starts;
+mod tenancy;
+mod tokens;
 mod waiting;
 mod wire;

@@ -129,6 +129,37 @@ impl Auth {
         }))
     }
 
+    /// Whether the environment is in the holder's scope. A foreign one is like an absent one.
+    pub async fn may_enter(&self, holder: &TokenHolder, environment_id: i64) -> Result<bool, Fault> {
+        if !listed(holder.environment_ids.as_deref(), environment_id) {
+            return Ok(false);
+        }
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_environment_owner(&mut conn, environment_id).await?;
+        Ok(owner.is_some_and(|(project, organisation)| {
+            holder.organisation_id.is_none_or(|mine| mine == organisation)
+                && holder.project_id.is_none_or(|mine| mine == project)
+        }))
+    }
+
+    /// Whether all these environments are of the project, and in the holder's scope.
+    pub async fn may_compare(
+        &self,
+        holder: &TokenHolder,
+        project_id: i64,
+        environments: [i64; 2],
+    ) -> Result<bool, Fault> {
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_organisation_of(&mut conn, project_id, &environments).await?;
+        Ok(owner.is_some_and(|organisation| {
+            environments
+                .iter()
+                .all(|id| listed(holder.environment_ids.as_deref(), *id))
+                && holder.organisation_id.is_none_or(|id| id == organisation)
+                && holder.project_id.is_none_or(|id| id == project_id)
+        }))
+    }
+
     /// Whether the two are of one project, and in the holder's scope. Foreign ones are like absent ones.
     pub async fn may_access(
         &self,
@@ -145,18 +176,22 @@ impl Auth {
             environment_id,
             service_id,
         };
-        let mut owner = self.inner.owners.get(&scope);
-        if owner.is_none() {
-            let mut conn = self.inner.pool.acquire().await?;
-            owner = tenancy::load_owner(&mut conn, scope).await?;
-            // Neither an environment nor a service ever moves; what does not exist yet may come.
-            if let Some(owner) = owner {
-                self.inner.owners.insert(scope, owner);
-            }
-        }
-        Ok(owner.is_some_and(|(project, organisation)| {
+        let reaches = |(project, organisation): (i64, i64)| {
             holder.organisation_id.is_none_or(|id| id == organisation)
                 && holder.project_id.is_none_or(|id| id == project)
-        }))
+        };
+        // What is remembered shortens the way to what one reaches, and never to a refusal: a foreign scope that answered faster
+        // than an absent one would tell that it exists.
+        if self.inner.owners.get(&scope).is_some_and(reaches) {
+            return Ok(true);
+        }
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_owner(&mut conn, scope).await?;
+        let is_reached = owner.is_some_and(reaches);
+        // Neither an environment nor a service ever moves; what does not exist yet may come.
+        if let Some(owner) = owner.filter(|_| is_reached) {
+            self.inner.owners.insert(scope, owner);
+        }
+        Ok(is_reached)
     }
 }

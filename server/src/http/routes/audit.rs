@@ -1,27 +1,22 @@
-//! `POST …/change/{changeId}/audit`, and reading the audit.
-
-use std::time::Duration;
+//! `POST …/change/{changeId}/audit`. Reading the audit is in `audit_read`.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use flamingock_api_types::audit::{AuditPage, AuditWrite, AuditWriteResponse, ChainVerification};
+use flamingock_api_types::audit::{AuditWrite, AuditWriteResponse};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 use flamingock_domain::audit::AuditState;
 use flamingock_domain::ids::{ChangeId, ExecutionId};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::execution::page_limit;
 use crate::app::Fact;
 use crate::app::facts::{
     self, EXECUTION_REF_MAX_BYTES, STATE_MAX_BYTES, TEXT_MAX_BYTES, TRACE_MAX_BYTES, cut,
 };
-use crate::app::history::VerifyError;
 use crate::app::reports::{NamedExecution, Outcome, Told};
-use crate::http::extract::{ApiPath, ApiQuery, Reader, Runner};
+use crate::http::extract::Runner;
 use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
@@ -283,132 +278,6 @@ fn flag(told: &Map<String, Value>, name: &str) -> Option<bool> {
 fn metadata(told: &Map<String, Value>) -> Option<String> {
     let value = told.get("metadata").filter(|value| !value.is_null())?;
     Some(facts::metadata(&value.to_string()))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditQuery {
-    after: Option<i64>,
-    limit: Option<i64>,
-    change_id: Option<String>,
-}
-
-/// List audit entries
-///
-/// Oldest first, in order of `seq`. For the next page pass `next` as `after`.
-#[utoipa::path(
-    get,
-    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/audit",
-    operation_id = "audit_list",
-    tag = "history",
-    params(
-        ("environmentId" = i64, Path, description = "Environment"),
-        ("serviceId" = i64, Path, description = "Service"),
-        ("after" = Option<i64>, Query, description = "Only entries with a greater seq"),
-        ("limit" = Option<i64>, Query, description = "1 to 500, default 50"),
-        ("changeId" = Option<String>, Query, description = "Only entries of this change"),
-    ),
-    responses(
-        (status = 200, description = "Entries", body = AuditPage),
-        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
-        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
-        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
-    ),
-)]
-pub async fn audit_list(
-    State(api): State<Api>,
-    reader: Reader,
-    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
-    ApiQuery(query): ApiQuery<AuditQuery>,
-) -> Result<Json<AuditPage>, Problem> {
-    let scope = reader.scope(&api, environment_id, service_id).await?;
-    let limit = page_limit(query.limit)?;
-    if query.change_id.as_deref().is_some_and(|id| id.contains('\0')) {
-        return Err(Problem::malformed(
-            "The query parameter `changeId` must not contain NUL.",
-        ));
-    }
-    let mut entries = api
-        .app
-        .history
-        .entries(
-            scope,
-            query.after.unwrap_or(0),
-            query.change_id.as_deref(),
-            limit + 1,
-        )
-        .await?;
-    // One more than the page tells whether there is another.
-    let more = i64::try_from(entries.len()).is_ok_and(|count| count > limit);
-    if more {
-        entries.pop();
-    }
-    let next = if more {
-        entries.last().map(|entry| entry.seq)
-    } else {
-        None
-    };
-    Ok(Json(AuditPage {
-        entries: entries.into_iter().map(wire::audit_entry).collect(),
-        next,
-    }))
-}
-
-/// Verify the chain
-///
-/// The database recomputes every hash of the stream and names the first entry that does not fit.
-#[utoipa::path(
-    get,
-    path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/audit/verification",
-    operation_id = "audit_verify",
-    tag = "history",
-    params(
-        ("environmentId" = i64, Path, description = "Environment"),
-        ("serviceId" = i64, Path, description = "Service"),
-    ),
-    responses(
-        (status = 200, description = "Intact or not", body = ChainVerification, example = json!({
-            "intact": true, "headSeq": 12, "headHash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-        })),
-        (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
-        (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the session's scope or role", body = ProblemDetails),
-        (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
-        (status = 503, description = "`R_GEN_08`: two are being verified already", body = ProblemDetails),
-    ),
-)]
-pub async fn audit_verify(
-    State(api): State<Api>,
-    reader: Reader,
-    ApiPath((environment_id, service_id)): ApiPath<(i64, i64)>,
-) -> Result<Json<ChainVerification>, Problem> {
-    let scope = reader.scope(&api, environment_id, service_id).await?;
-    let verification = api.app.history.verify(scope).await.map_err(|error| match error {
-        VerifyError::TooMany => Problem {
-            retry_after: Some(Duration::from_secs(5)),
-            ..Problem::new(
-                ErrorCode::Unavailable,
-                "As many chains are being verified as the server does at once. Try again shortly.",
-            )
-        },
-        VerifyError::Fault(fault) => fault.into(),
-    })?;
-    Ok(Json(match verification {
-        // Nothing was ever recorded: an empty chain is whole.
-        None => ChainVerification {
-            intact: true,
-            head_seq: 0,
-            head_hash: "0".repeat(64),
-            first_broken_seq: None,
-            finding: None,
-        },
-        Some(verification) => ChainVerification {
-            intact: verification.broken.is_none(),
-            head_seq: verification.head_seq,
-            head_hash: data_encoding::HEXLOWER.encode(&verification.head_hash),
-            first_broken_seq: verification.broken.as_ref().map(|(seq, _)| *seq),
-            finding: verification.broken.map(|(_, finding)| finding),
-        },
-    }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use chrono::SecondsFormat;
 use flamingock_api_types::issue::{
     IssuePage, IssueView, LateReport, RecordedResolution, ResolutionRequest, ResolutionResponse,
 };
@@ -13,12 +14,12 @@ use flamingock_domain::ids::ChangeId;
 use serde::Deserialize;
 
 use super::execution::page_limit;
-use crate::app::issues::{Decision, Issue, ResolveError};
+use super::operations::reason;
+use crate::app::issues::{Decision, Issue, Refused, ResolveError};
 use crate::http::extract::{ApiPath, ApiQuery, Operator, Reader};
 use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
-const REASON_MAX_CHARS: usize = 2_000;
 const RESOLUTIONS_MAX: usize = 1_000;
 
 /// List issues
@@ -79,7 +80,9 @@ pub struct IssueQuery {
 ///
 /// Records what a person found: `APPLIED`, the change is in place and never runs again; `ROLLED_BACK`, nothing of it is left
 /// and it runs at the next start. All decisions of a call are recorded together or not at all; a decision about an entry that
-/// is not the latest any more is refused, and so is one about a change that its runner is working on.
+/// is not the latest any more is refused, and so is one about a change that its runner is working on. A decision is undone by
+/// a further one about its entry, as long as nothing has happened since; nothing is ever edited. The very same call again,
+/// because its answer was lost, is answered 200 and writes nothing.
 #[utoipa::path(
     post,
     path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/resolution",
@@ -94,6 +97,7 @@ pub struct IssueQuery {
         "reason": "Checked with psql: the column is not there."
     })),
     responses(
+        (status = 200, description = "Recorded before, by the same call", body = ResolutionResponse),
         (status = 201, description = "Recorded", body = ResolutionResponse, example = json!({
             "recorded": [{"changeId": "add-due-date", "state": "MANUAL_MARKED_AS_ROLLED_BACK", "seq": 13}]
         })),
@@ -101,7 +105,8 @@ pub struct IssueQuery {
         (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`, `R_AUTH_04`: outside the scope or role", body = ProblemDetails),
         (status = 404, description = "`R_TENANT_02`: nothing of that name within the token's reach", body = ProblemDetails),
-        (status = 409, description = "`R_ISSUE_01` no issue, `R_ISSUE_02` in progress, `R_ISSUE_03` outdated", body = ProblemDetails),
+        (status = 409, description = "`R_ISSUE_01` no issue, `R_ISSUE_02` in progress, `R_ISSUE_03` \
+            outdated; `details` has a line for each refused decision, with the change's latest entry", body = ProblemDetails),
     ),
 )]
 pub async fn issue_resolve(
@@ -114,20 +119,16 @@ pub async fn issue_resolve(
     let scope = operator.scope(&api, environment_id, service_id).await?;
     let bytes = body::read(body, api.settings.max_body_bytes.min(1024 * 1024)).await?;
     let request: ResolutionRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
-    let reason = request.reason.trim();
-    if reason.is_empty() || reason.contains('\0') || reason.chars().count() > REASON_MAX_CHARS {
-        return Err(Problem::malformed(format!(
-            "The field `reason` must say why, in 1 to {REASON_MAX_CHARS} characters without NUL: it is kept for good."
-        )));
-    }
+    let reason = reason(&request.reason)?;
     let decisions = decisions(&request)?;
-    let decided = api
+    let resolved = api
         .app
         .issues
         .resolve(scope, operator.actor(), reason, &decisions)
         .await
         .map_err(problem)?;
-    let recorded = decided
+    let recorded = resolved
+        .decided
         .into_iter()
         .map(|one| RecordedResolution {
             change_id: one.change.to_string(),
@@ -135,7 +136,12 @@ pub async fn issue_resolve(
             seq: one.seq,
         })
         .collect();
-    Ok((StatusCode::CREATED, Json(ResolutionResponse { recorded })))
+    let status = if resolved.is_repetition {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, Json(ResolutionResponse { recorded })))
 }
 
 fn decisions(request: &ResolutionRequest) -> Result<Vec<Decision>, Problem> {
@@ -202,41 +208,67 @@ fn view(issue: Issue) -> IssueView {
 }
 
 fn problem(error: ResolveError) -> Problem {
-    match error {
-        ResolveError::Fault(fault) => fault.into(),
-        ResolveError::Refused {
-            change,
-            refusal,
-            latest,
-        } => {
-            let (code, why) = match refusal {
-                ResolveRefusal::InProgress => (
-                    ErrorCode::ChangeInProgress,
-                    "its runner holds a live lease and is working on it. Wait until the lease has run out"
-                        .to_owned(),
-                ),
-                ResolveRefusal::Outdated { actual } => (
-                    ErrorCode::DecisionOutdated,
-                    format!(
-                        "its latest entry is {actual} ({}), not the one that you decided about. Look again",
-                        latest.map_or("unknown", |state| state.as_wire())
-                    ),
-                ),
-                ResolveRefusal::NoIssue => (
-                    ErrorCode::IssueNotFound,
-                    format!(
-                        "it needs no decision: {}",
-                        latest.map_or_else(
-                            || "nothing was ever recorded of it here".to_owned(),
-                            |state| format!("its latest state is {}", state.as_wire())
-                        )
-                    ),
-                ),
-            };
-            Problem::new(
-                code,
-                format!("Nothing was recorded. The decision on change {change} is refused: {why}."),
-            )
+    let refused = match error {
+        ResolveError::Fault(fault) => return fault.into(),
+        ResolveError::Refused(refused) => refused,
+    };
+    let Some(first) = refused.first() else {
+        return Problem::malformed("There is no decision to record.");
+    };
+    let others = match refused.len() - 1 {
+        0 => String::new(),
+        others => format!(" {others} more are refused too, see `details`."),
+    };
+    let code = match first.refusal {
+        ResolveRefusal::InProgress => ErrorCode::ChangeInProgress,
+        ResolveRefusal::Outdated { .. } => ErrorCode::DecisionOutdated,
+        ResolveRefusal::NoIssue => ErrorCode::IssueNotFound,
+    };
+    Problem::new(
+        code,
+        format!(
+            "Nothing was recorded. The decision on change {} is refused: {}.{others}",
+            first.change,
+            why(first)
+        ),
+    )
+    .with_details(
+        refused
+            .iter()
+            .map(|one| format!("{}: {}", one.change, why(one)))
+            .collect(),
+    )
+}
+
+/// Why, and how the change stands: whoever was too slow must see what somebody else decided.
+fn why(refused: &Refused) -> String {
+    let latest = refused.latest.as_ref().map(|latest| {
+        let note = latest
+            .note
+            .as_ref()
+            .map(|note| format!(" ({note})"))
+            .unwrap_or_default();
+        format!(
+            "entry {}, {}, written by {} at {}{note}",
+            latest.seq,
+            latest.state,
+            latest.actor,
+            latest.received_at.to_rfc3339_opts(SecondsFormat::Millis, true)
+        )
+    });
+    match (refused.refusal, latest) {
+        (ResolveRefusal::InProgress, _) => {
+            "its runner holds a live lease and is working on it. Wait until the lease has run out".to_owned()
+        }
+        (ResolveRefusal::Outdated { .. }, Some(latest)) => {
+            format!("its latest is {latest}, and not the one that you decided about. Look again")
+        }
+        (ResolveRefusal::Outdated { actual }, None) => {
+            format!("its latest entry is {actual}, and not the one that you decided about. Look again")
+        }
+        (ResolveRefusal::NoIssue, Some(latest)) => format!("it needs no decision; its latest is {latest}"),
+        (ResolveRefusal::NoIssue, None) => {
+            "it needs no decision: nothing was ever recorded of it here".to_owned()
         }
     }
 }

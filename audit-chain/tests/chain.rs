@@ -1,7 +1,6 @@
 //! The hash chain: known answers, and what tampering comes to.
 
-use flamingock_domain::chain::{Broken, Entry, GENESIS, Hash, Verifier, canonical, link, verify};
-use flamingock_domain::time::Timestamp;
+use flamingock_audit_chain::{Broken, Entry, GENESIS, Hash, Verifier, canonical, link, verify};
 use proptest::prelude::*;
 
 /// Nothing that may be absent is present.
@@ -35,7 +34,7 @@ fn bare(seq: i64) -> Entry<'static> {
         late: false,
         actor: "token:7",
         note: None,
-        received_at: Timestamp::from_micros(1_789_374_067_512_345),
+        received_at_micros: 1_789_374_067_512_345,
     }
 }
 
@@ -235,7 +234,7 @@ fn tamper(entry: &mut Entry<'static>, field: usize, text: &'static str, number: 
         24 => entry.late = !entry.late,
         25 => entry.actor = text,
         26 => entry.note = Some(text),
-        _ => entry.received_at = Timestamp::from_micros(number),
+        _ => entry.received_at_micros = number,
     }
     *entry != before
 }

@@ -39,8 +39,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::ids::Seq;
-use crate::time::Timestamp;
+/// Position in a stream: from 1, without gaps.
+pub type Seq = i64;
 
 pub type Hash = [u8; 32];
 
@@ -83,7 +83,8 @@ pub struct Entry<'a> {
     pub late: bool,
     pub actor: &'a str,
     pub note: Option<&'a str>,
-    pub received_at: Timestamp,
+    /// Microseconds since the Unix epoch, on the database's clock.
+    pub received_at_micros: i64,
 }
 
 /// The bytes that are hashed for an entry. One pattern names every field, so a field that is added to [`Entry`] and
@@ -118,10 +119,9 @@ pub fn canonical(entry: &Entry<'_>) -> Vec<u8> {
         late,
         actor,
         note,
-        received_at,
+        received_at_micros,
     } = *entry;
-    let mut out = Canonical(String::with_capacity(1024));
-    out.0.push_str(HEADER);
+    let mut out = Canonical::new(HEADER);
     out.integer(Some(environment_id));
     out.integer(Some(service_id));
     out.integer(Some(seq));
@@ -150,25 +150,37 @@ pub fn canonical(entry: &Entry<'_>) -> Vec<u8> {
     out.boolean(Some(late));
     out.text(Some(actor));
     out.text(note);
-    out.integer(Some(received_at.as_micros()));
-    out.0.into_bytes()
+    out.integer(Some(received_at_micros));
+    out.into_bytes()
 }
 
-struct Canonical(String);
+/// Values one after the other, so that no two different sequences of values have the same bytes.
+pub(crate) struct Canonical(String);
 
 impl Canonical {
-    fn text(&mut self, value: Option<&str>) {
+    /// `header` says what the bytes are of, so that a signature over one kind is none over another.
+    pub(crate) fn new(header: &str) -> Self {
+        let mut text = String::with_capacity(1024);
+        text.push_str(header);
+        Self(text)
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0.into_bytes()
+    }
+
+    pub(crate) fn text(&mut self, value: Option<&str>) {
         match value {
             Some(text) => write!(self.0, "{}:{text},", text.len()).expect("writing to a String never fails"),
             None => self.0.push_str("-,"),
         }
     }
 
-    fn integer(&mut self, value: Option<i64>) {
+    pub(crate) fn integer(&mut self, value: Option<i64>) {
         self.text(value.map(|number| number.to_string()).as_deref());
     }
 
-    fn boolean(&mut self, value: Option<bool>) {
+    pub(crate) fn boolean(&mut self, value: Option<bool>) {
         self.text(value.map(|flag| if flag { "true" } else { "false" }));
     }
 }
