@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::LockView;
+use crate::policy::PolicyFinding;
 
 /// `POST /api/v1/environment/{environmentId}/service/{serviceId}/execution`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,6 +283,9 @@ pub struct PlanReasons {
     /// One for each change that is not simply applied, in submitted order. Left out when there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReason>,
+    /// What the environment's policies warn of. Left out when there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<PolicyFinding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

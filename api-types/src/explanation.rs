@@ -23,6 +23,8 @@ pub enum ServiceStanding {
     HolderSilent,
     /// A change waits for a person, and every start stops at it.
     NeedsPerson,
+    /// A policy of the environment lets no start go on: a freeze window, or a change that waits for approval.
+    StoppedByPolicy,
     /// The last start failed; the next one tries again by itself.
     Failed,
     /// There is recorded work left that the next start takes up by itself.
@@ -100,6 +102,10 @@ pub enum StopKind {
     ChangeFailed,
     /// The holder's lease has run out.
     LeaseExpired,
+    /// A freeze window is open: no work is granted. What is up to date starts.
+    Freeze,
+    /// A change stopped a start because nobody has approved it.
+    Approval,
     #[serde(other)]
     Unknown,
 }

@@ -19,6 +19,8 @@ pub mod history;
 pub mod identity;
 pub mod issue;
 pub mod lock;
+pub mod policy;
+pub mod preview;
 pub mod problem;
 pub mod tenancy;
 pub mod token;

@@ -97,6 +97,15 @@ codes! {
     DigestUnknown = "R_PLAN_01", 409, true, "The whole pipeline is needed";
     /// Something failed in this run, and the client does not know: told `ABORT`, it would start its application.
     RunFailed = "R_PLAN_02", 409, false, "The run has failed";
+    /// A freeze window of the environment: no work is granted until it ends.
+    Frozen = "R_POLICY_01", 409, true, "The environment is frozen";
+    ApprovalMissing = "R_POLICY_02", 409, true, "A change waits for approval";
+    ChecksumMismatch = "R_POLICY_03", 409, false, "An applied change has another content";
+    OutOfOrder = "R_POLICY_04", 409, false, "A change comes out of order";
+    ApproverIsAuthor = "R_POLICY_05", 409, false, "Nobody approves their own change";
+    PolicyOutdated = "R_POLICY_06", 409, false, "The policy was changed meanwhile";
+    FreezeNotFound = "R_POLICY_07", 404, false, "No such freeze window";
+    ChangeNotApplied = "R_POLICY_08", 409, false, "The change is not applied";
     StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
     ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";

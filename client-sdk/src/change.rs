@@ -41,6 +41,13 @@ pub trait Change: Send + Sync + 'static {
     /// What the change says about itself. Must not vary.
     fn info(&self) -> ChangeInfo;
 
+    /// A name for what the change does, such as `sha256-v1:` and the digest of its text: one that differs whenever the
+    /// content does, up to 200 bytes. The server can then tell that an applied change was edited, and people approve
+    /// exactly this content, where the environment's policies ask for it. Must not vary.
+    fn checksum(&self) -> Option<String> {
+        None
+    }
+
     /// What [`apply`](Self::apply) takes from the context; checked by the builder, before anything runs.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()
@@ -49,12 +56,6 @@ pub trait Change: Send + Sync + 'static {
     /// What [`rollback`](Self::rollback) takes from the context.
     fn rollback_requirements(&self) -> Vec<Requirement> {
         Vec::new()
-    }
-
-    /// Checksum of what the change does, with its algorithm, such as `sha256-v1:…`: the server compares it with the one
-    /// under which the change was applied. Must not vary from start to start.
-    fn checksum(&self) -> Option<String> {
-        None
     }
 
     /// Does the work.

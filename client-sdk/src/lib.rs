@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod builder;
 mod cancellation;
 mod change;
@@ -14,6 +16,9 @@ mod context;
 mod error;
 mod handler;
 mod lease;
+#[cfg(all(doctest, feature = "templates", feature = "postgres"))]
+#[doc = include_str!("../../docs/templates.md")]
+mod guide_to_templates {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod report;

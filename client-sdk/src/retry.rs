@@ -24,6 +24,9 @@ pub(crate) struct Patience<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeats {
     Never,
+    /// No connection could be made, so nothing can have been done.
+    #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin API's writes"))]
+    Unsent,
     /// What may pass by itself: no connection, no answer, an overloaded server.
     Transient,
     /// Refusals as well: a fact that has happened is reported as long as there is time.
@@ -53,6 +56,13 @@ impl<'a> Patience<'a> {
         }
     }
 
+    /// Repeats only what never left, for calls that must not be done twice.
+    #[cfg(feature = "admin")]
+    pub(crate) fn unsent_only(mut self) -> Self {
+        self.repeats = Repeats::Unsent;
+        self
+    }
+
     /// Also repeats what the server refuses.
     pub(crate) fn insisting(mut self) -> Self {
         self.repeats = Repeats::Everything;
@@ -63,7 +73,7 @@ impl<'a> Patience<'a> {
     /// An attempt that may take all of it is the only one: one lost packet would lose the call, and with it a lease.
     pub(crate) fn attempt(&self, usual: Duration) -> Duration {
         match self.repeats {
-            Repeats::Never => usual,
+            Repeats::Never | Repeats::Unsent => usual,
             Repeats::Transient | Repeats::Everything => usual.min((self.left() / 2).max(SHORTEST_ATTEMPT)),
         }
     }
@@ -76,6 +86,7 @@ impl<'a> Patience<'a> {
     pub(crate) fn pause(&self, attempts: u32, failure: &Failure) -> Option<Duration> {
         let worth_it = match self.repeats {
             Repeats::Never => false,
+            Repeats::Unsent => matches!(failure, Failure::Connect(_)),
             Repeats::Transient => failure.is_transient(),
             Repeats::Everything => true,
         };
@@ -91,7 +102,7 @@ impl<'a> Patience<'a> {
         let pause = match self.repeats {
             // To wait for longer than there is time would give a fact up that can still be told.
             Repeats::Everything => pause.min(left / 2).min(LONGEST_BACKOFF).max(LAST_MOMENT),
-            Repeats::Never | Repeats::Transient => pause,
+            Repeats::Never | Repeats::Unsent | Repeats::Transient => pause,
         };
         (pause < left).then_some(pause)
     }
@@ -140,6 +151,24 @@ mod tests {
             "a result is insisted on"
         );
         assert!(Patience::none().pause(1, &refused(503)).is_none());
+    }
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn what_must_not_be_done_twice_is_repeated_only_when_it_was_never_sent() {
+        let patience = Patience::lasting(Duration::from_mins(1)).unsent_only();
+        assert!(patience.pause(1, &Failure::Connect("gone".into())).is_some());
+        assert!(patience.pause(1, &Failure::TimedOut("slow".into())).is_none());
+        assert!(patience.pause(1, &Failure::Broken("cut".into())).is_none());
+        assert!(
+            patience.pause(1, &refused(503)).is_none(),
+            "a commit may have gone through"
+        );
+        assert_eq!(
+            patience.attempt(Duration::from_secs(30)),
+            Duration::from_secs(30),
+            "an attempt cut short is in doubt"
+        );
     }
 
     fn overloaded(seconds: u64) -> Failure {

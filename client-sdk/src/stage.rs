@@ -47,6 +47,7 @@ impl From<StageKind> for BlockType {
 #[derive(Clone)]
 pub(crate) struct LoadedChange {
     pub(crate) info: Arc<ChangeInfo>,
+    pub(crate) checksum: Option<String>,
     pub(crate) code: Arc<dyn Change>,
 }
 
@@ -79,6 +80,7 @@ impl Stage {
         }
         self.changes.push(LoadedChange {
             info: Arc::new(info),
+            checksum: change.checksum(),
             code: Arc::new(change),
         });
         self

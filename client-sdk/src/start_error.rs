@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use flamingock_api_types::ErrorCode;
+
 use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
 
 /// A run that failed. Carries the report of what was done all the same.
@@ -43,6 +45,16 @@ pub enum StartErrorKind {
     Cancelled {
         /// Which of the two.
         reason: CancelReason,
+    },
+    /// A policy of the environment refuses the start: a freeze, a missing approval, a change out of order or edited after
+    /// it was applied. Nothing was begun.
+    StoppedByPolicy {
+        /// Which policy: one of the codes `R_POLICY_…`.
+        code: ErrorCode,
+        /// In the server's words, with what to do.
+        reason: String,
+        /// The changes that it is about; none for a freeze.
+        change_ids: Vec<String>,
     },
     /// A call to the server failed.
     Server(Error),
@@ -95,6 +107,11 @@ impl StartError {
         matches!(self.inner.kind, StartErrorKind::PendingChanges { .. })
     }
 
+    /// A policy of the environment refuses the start.
+    pub fn is_stopped_by_policy(&self) -> bool {
+        matches!(self.inner.kind, StartErrorKind::StoppedByPolicy { .. })
+    }
+
     /// A person has to decide about a change before the next start can go on.
     pub fn is_manual_intervention(&self) -> bool {
         !self.inner.report.manual_intervention().is_empty()
@@ -107,6 +124,27 @@ impl StartError {
 }
 
 impl StartErrorKind {
+    /// A plan that the server refused.
+    pub(crate) fn of_plan(error: Error) -> Self {
+        let policy = error.code().filter(|code| {
+            matches!(
+                code,
+                ErrorCode::Frozen
+                    | ErrorCode::ApprovalMissing
+                    | ErrorCode::ChecksumMismatch
+                    | ErrorCode::OutOfOrder
+            )
+        });
+        match (policy, error.problem()) {
+            (Some(code), Some(problem)) => Self::StoppedByPolicy {
+                code,
+                reason: problem.message.clone(),
+                change_ids: problem.details.clone(),
+            },
+            _ => Self::Server(error),
+        }
+    }
+
     /// Name for programs, and what happened.
     pub(crate) fn describe(&self) -> (&'static str, String) {
         match self {
@@ -133,6 +171,7 @@ impl StartErrorKind {
                 "CANCELLED",
                 format!("{reason}, so pending changes were not begun"),
             ),
+            Self::StoppedByPolicy { reason, .. } => ("STOPPED_BY_POLICY", reason.clone()),
             Self::Server(error) => ("SERVER_ERROR", error.to_string()),
             Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
             Self::Protocol(text) => (
@@ -157,6 +196,17 @@ impl StartErrorKind {
                  `wait_for_lock` above the lease to outlast it."
             ),
             Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::StoppedByPolicy { code, .. } => match code {
+                ErrorCode::Frozen => {
+                    "Start again when the freeze has ended, or ask an operator to end it.".to_owned()
+                }
+                ErrorCode::ApprovalMissing => {
+                    "Ask an operator who did not write the changes to approve them, then start again."
+                        .to_owned()
+                }
+                _ => "Correct the changes, or ask an operator to accept them as they are, then start again."
+                    .to_owned(),
+            },
             Self::Server(error) if error.is_unauthorized() => {
                 "Check the API token, its expiry, and whether it reaches this environment and service."
                     .to_owned()

@@ -66,12 +66,52 @@ impl Transport {
         request: &Request<'_>,
         request_id: &str,
     ) -> Result<Option<R>, Failure> {
+        let outgoing = self
+            .outgoing(request, request_id, "application/json")
+            .timeout(request.timeout);
+        let answer = accepted(outgoing.send().await.map_err(classify)?).await?;
+        let body = answer.bytes().await.map_err(classify)?;
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        serde_json::from_slice(&body)
+            .map(Some)
+            .map_err(|error| Failure::Unreadable(error.into()))
+    }
+
+    /// Sends the request once, for an answer that is read as it comes. The request's time is for the answer to begin, and
+    /// then for each of its pieces.
+    #[cfg(feature = "admin")]
+    pub(crate) async fn open(
+        &self,
+        request: &Request<'_>,
+        request_id: &str,
+        accept: &'static str,
+    ) -> Result<Incoming, Failure> {
+        let begun = async {
+            let outgoing = self.outgoing(request, request_id, accept);
+            accepted(outgoing.send().await.map_err(classify)?).await
+        };
+        let answer = tokio::time::timeout(request.timeout, begun)
+            .await
+            .map_err(|elapsed| Failure::TimedOut(elapsed.into()))??;
+        Ok(Incoming {
+            answer,
+            longest_silence: request.timeout,
+        })
+    }
+
+    fn outgoing(
+        &self,
+        request: &Request<'_>,
+        request_id: &str,
+        accept: &'static str,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{}{}", self.base, request.path);
         let mut outgoing = self
             .http
             .request(request.method.clone(), url)
-            .timeout(request.timeout)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, accept)
             .header(headers::REQUEST_ID, request_id);
         if !request.query.is_empty() {
             outgoing = outgoing.query(request.query);
@@ -87,22 +127,40 @@ impl Transport {
                 .header(header::CONTENT_TYPE, CONTENT_TYPE)
                 .body(body.to_vec());
         }
-        let answer = outgoing.send().await.map_err(classify)?;
-        let status = answer.status();
-        let retry_after = answer
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| parse_retry_after(value.to_str().ok()?));
-        let body = answer.bytes().await.map_err(classify)?;
-        if !status.is_success() {
-            return Err(refusal(status, &body, retry_after));
+        outgoing
+    }
+}
+
+/// The answer, if it is 2xx.
+async fn accepted(answer: reqwest::Response) -> Result<reqwest::Response, Failure> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let retry_after = answer
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| parse_retry_after(value.to_str().ok()?));
+    let body = answer.bytes().await.map_err(classify)?;
+    Err(refusal(status, &body, retry_after))
+}
+
+/// An answer that is read as it comes.
+#[cfg(feature = "admin")]
+pub(crate) struct Incoming {
+    answer: reqwest::Response,
+    longest_silence: Duration,
+}
+
+#[cfg(feature = "admin")]
+impl Incoming {
+    /// The next piece; `None` at the end.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match tokio::time::timeout(self.longest_silence, self.answer.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece.map(|bytes| bytes.to_vec())),
+            Ok(Err(error)) => Err(classify(error)),
+            Err(elapsed) => Err(Failure::TimedOut(elapsed.into())),
         }
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        serde_json::from_slice(&body)
-            .map(Some)
-            .map_err(|error| Failure::Unreadable(error.into()))
     }
 }
 

@@ -111,6 +111,12 @@ pub enum Problem {
         /// Its order.
         order: String,
     },
+    /// A checksum that the server would refuse.
+    #[error("change `{change}`: a checksum has 1 to 200 bytes and no control characters")]
+    Checksum {
+        /// Which change.
+        change: String,
+    },
     /// A target system without an id.
     #[error("a target system has an empty id")]
     TargetIdEmpty,
@@ -274,6 +280,12 @@ impl Pipeline<'_> {
     }
 
     fn check_change(&self, change: &LoadedChange, problems: &mut Vec<Problem>) {
+        let is_fine = |text: &str| (1..=200).contains(&text.len()) && !text.chars().any(char::is_control);
+        if !change.checksum.as_deref().is_none_or(is_fine) {
+            problems.push(Problem::Checksum {
+                change: change.info.id().to_owned(),
+            });
+        }
         let info = &change.info;
         let Some(target) = self.targets.iter().find(|target| target.id == info.target) else {
             let known = self.targets.iter().map(|target| target.id.to_string()).collect();

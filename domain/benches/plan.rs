@@ -27,6 +27,8 @@ fn pipeline() -> Pipeline {
         mark: Mark::None,
         reported: None,
         transactional: true,
+        author: None,
+        checksum: None,
     };
     let stage = |number: usize| Stage {
         name: StageName::parse(format!("stage-{number:03}")).expect("a stage name"),

@@ -87,6 +87,20 @@ text_id!(
     2048
 );
 
+text_id!(
+    /// Names the content of a change: an algorithm with its version, `:`, and what it gives. Opaque but for the first
+    /// part: two of different algorithms cannot be compared.
+    Checksum,
+    200
+);
+
+impl Checksum {
+    /// The algorithm and its version, where the text names one.
+    pub fn algorithm(&self) -> &str {
+        self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
+    }
+}
+
 /// A lock's name within an environment. Upstream uses the service id as decimal text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockKey(String);

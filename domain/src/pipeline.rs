@@ -1,6 +1,6 @@
 //! A pipeline as submitted by a runner, and what the runner says of it.
 
-use crate::ids::{ChangeId, StageName};
+use crate::ids::{ChangeId, Checksum, StageName};
 
 /// Information only: gates follow the submitted list, never the type (S §1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,10 @@ pub struct Change {
     pub reported: Option<ReportedChange>,
     /// The change's own flag; for display and validation only (S §2.1).
     pub transactional: bool,
+    /// Who wrote it, as it says itself.
+    pub author: Option<String>,
+    /// Names its content. Absent: its client sends none, such as the Java client.
+    pub checksum: Option<Checksum>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +93,18 @@ impl Pipeline {
                 Some(ReportedStage::Failed | ReportedStage::Blocked)
             )
         })
+    }
+
+    /// The same pipeline as a start submits it: what this run did is left out.
+    #[must_use]
+    pub fn at_start(mut self) -> Self {
+        for stage in self.blocks.iter_mut().flat_map(|block| &mut block.stages) {
+            stage.reported = None;
+            for change in &mut stage.changes {
+                change.reported = None;
+            }
+        }
+        self
     }
 
     pub fn has_marks(&self) -> bool {

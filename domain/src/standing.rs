@@ -24,6 +24,10 @@ pub struct Situation {
     /// Other changes that the next start takes up: rolled back by a person's word, interrupted and repeatable, offered and
     /// not reached.
     pub open: usize,
+    /// Changes that stopped a start for want of approval, and still want it.
+    pub unapproved: usize,
+    /// No work is granted at the moment.
+    pub is_frozen: bool,
     /// Anything was ever recorded or granted.
     pub has_history: bool,
 }
@@ -36,6 +40,7 @@ pub enum Standing {
     Waiting,
     HolderSilent,
     NeedsPerson,
+    StoppedByPolicy,
     Failed,
     Pending,
 }
@@ -47,6 +52,8 @@ pub fn standing(it: &Situation) -> Standing {
         Holder::Live if it.is_awaited => Standing::Waiting,
         Holder::Live => Standing::Running,
         _ if it.issues > 0 => Standing::NeedsPerson,
+        // What is frozen and has nothing to do starts all the same.
+        _ if it.unapproved > 0 || (it.is_frozen && it.failed + it.open > 0) => Standing::StoppedByPolicy,
         // A lock that was left behind by a runner that had done everything is nobody's trouble.
         Holder::Silent if it.failed + it.open > 0 => Standing::HolderSilent,
         _ if it.failed > 0 => Standing::Failed,

@@ -33,6 +33,9 @@ pub struct Metrics {
     pub audit_refused: IntCounterVec,
     /// Changes that a runner reported as applied in its run while the log lacks them.
     pub plan_unrecorded: IntCounter,
+    /// Plans in which a policy of the environment found something, by policy and by what came of it: `warned` or
+    /// `stopped`.
+    pub policy_findings: IntCounterVec,
     /// Appends written by one commit.
     pub audit_batch: Histogram,
     /// Streams that had moved since their last checkpoint, by what became of them: `signed` or `refused`.
@@ -140,6 +143,12 @@ impl Metrics {
                 "flamingock_plan_unrecorded_changes_total",
                 "Changes that a runner reported as applied in its run while the log lacks them.",
             ),
+            policy_findings: counters(
+                "flamingock_policy_findings_total",
+                "Plans in which a policy of the environment found something, by policy and by what came of it: warned or \
+                 stopped.",
+                &["policy", "outcome"],
+            ),
             audit_batch: register(
                 &registry,
                 Histogram::with_opts(
@@ -187,6 +196,15 @@ impl Metrics {
         }
         for event in lock_events {
             self.lock_events.with_label_values(&[event]);
+        }
+    }
+
+    /// As [`declare`](Self::declare), for policies.
+    pub fn declare_policies(&self, policies: impl Iterator<Item = &'static str>) {
+        for policy in policies {
+            for outcome in ["warned", "stopped"] {
+                self.policy_findings.with_label_values(&[policy, outcome]);
+            }
         }
     }
 

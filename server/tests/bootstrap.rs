@@ -58,6 +58,7 @@ async fn applying_it_again_changes_nothing() {
     let planned: Vec<_> = bootstrap::preview(&pool, &declaration)
         .await
         .expect("it can be planned")
+        .steps
         .iter()
         .map(ToString::to_string)
         .collect();

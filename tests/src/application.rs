@@ -81,10 +81,13 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         },
         ..Effect::new("tested", "0002")
     };
-    let stage = Stage::new("work")
-        .change(Effect::new("before", "0001"))
-        .change(tested)
-        .change(Effect::new("after", "0003"));
+    let stage = match scenario.files {
+        Some(directory) => Stage::from_dir("work", directory),
+        None => Stage::new("work")
+            .change(Effect::new("before", "0001"))
+            .change(tested)
+            .change(Effect::new("after", "0003")),
+    };
     let application = Flamingock::builder(std::env::var(SERVER)?)
         .token(std::env::var(TOKEN)?)
         .environment(scenario.environment)

@@ -8,6 +8,7 @@ use flamingock_api_types::audit::{
 use flamingock_api_types::execution::{ChangeAction, PlanAction, PlanResponse};
 use flamingock_api_types::issue::{IssuePage, IssueView, ResolutionKind};
 use flamingock_api_types::lock::LockResponse;
+use flamingock_api_types::preview::PlanPreview;
 use serde_json::{Value, json};
 
 use crate::files;
@@ -262,6 +263,30 @@ impl Person {
             .json(body)
             .send(&self.address)
             .await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        Call::new("PUT", path)
+            .bearer(&self.token)
+            .json(body)
+            .send(&self.address)
+            .await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        Call::new("PATCH", path)
+            .bearer(&self.token)
+            .json(body)
+            .send(&self.address)
+            .await
+    }
+
+    /// The dry run of a plan.
+    pub async fn preview(&self, of: &Runner, pipeline: &Pipeline) -> PlanPreview {
+        self.post(&format!("{}/plan", Self::scope(of)), &pipeline.body())
+            .await
+            .expect(200)
+            .read()
     }
 
     /// The whole audit of a service, page by page.

@@ -1,5 +1,6 @@
 //! The server's other commands, run to their end.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,6 +56,16 @@ impl ServerCommand {
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A new directory with these files, which goes with the test program.
+pub fn scratch_directory(files: &[(&str, String)]) -> PathBuf {
+    let directory = files::scratch().join(files::unique("directory"));
+    std::fs::create_dir(&directory).expect("the scratch directory can be written to");
+    for (name, text) in files {
+        std::fs::write(directory.join(name), text).expect("the scratch directory can be written to");
+    }
+    directory
 }
 
 /// A path for a file of a test, and nothing there yet.

@@ -23,6 +23,11 @@ pub fn server_program() -> PathBuf {
     }
 }
 
+/// The command line.
+pub fn command_line_program() -> PathBuf {
+    found(profile_dir().join("flamingock"))
+}
+
 /// The application.
 pub fn runner_program() -> PathBuf {
     found(profile_dir().join("flamingock-test-runner"))
@@ -36,6 +41,11 @@ fn found(path: PathBuf) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// Where the scripted night is written down. It stays.
+pub fn night_transcript() -> PathBuf {
+    profile_dir().join("tmp").join("night.txt")
 }
 
 /// A directory of this test program; those of programs that have ended are removed.

@@ -177,7 +177,7 @@ impl Answer {
     }
 }
 
-/// Reads one answer: status, headers, and a body by its length, in chunks or up to the end.
+/// Reads one answer: status, headers, and a body by its length, in chunks or up to the end. Of a stream of events, the head.
 pub async fn read_answer(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Answer> {
     let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let status_line = read_line(stream).await?;
@@ -193,6 +193,13 @@ pub async fn read_answer(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result
         body: Vec::new(),
         asked: String::new(),
     };
+    let is_stream = answer
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("text/event-stream"));
+    if is_stream {
+        // It has no end: whoever wants its events reads on.
+        return Ok(answer);
+    }
     if let Some(length) = answer.header("content-length") {
         let length: usize = length.parse().map_err(|_| broken("content-length"))?;
         answer.body = vec![0; length];

@@ -9,6 +9,7 @@
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
 //! * [`Java`], [`JavaApplication`]: the same with the Java SDK.
 //! * [`ServerCommand`]: the server's program with another command than `serve`.
+//! * [`CommandLine`]: somebody who types `flamingock …`.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
 //!   [`Mischief`].
 //! * [`EventStream`]: somebody who listens to live events.
@@ -17,6 +18,7 @@
 mod application;
 mod callers;
 mod changes;
+mod cli;
 mod command;
 mod events;
 mod files;
@@ -34,8 +36,10 @@ mod waiting;
 pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
 pub use changes::{BareTransactions, Effect, Effects};
-pub use command::{Ran, ServerCommand, scratch_file};
+pub use cli::CommandLine;
+pub use command::{Ran, ServerCommand, scratch_directory, scratch_file};
 pub use events::{Block, EventStream, outline};
+pub use files::night_transcript;
 pub use http::{Answer, Call, read_answer};
 pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;

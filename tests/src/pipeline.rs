@@ -89,6 +89,20 @@ impl Pipeline {
         self
     }
 
+    /// As our SDK sends it: the name of its content.
+    #[must_use]
+    pub fn checksum(mut self, id: &str, checksum: &str) -> Self {
+        self.change(id).checksum = Some(checksum.to_owned());
+        self
+    }
+
+    /// As our SDK sends it: who wrote it.
+    #[must_use]
+    pub fn author(mut self, id: &str, author: &str) -> Self {
+        self.change(id).author = Some(author.to_owned());
+        self
+    }
+
     fn change(&mut self, id: &str) -> &mut ChangeSubmission {
         let stages = self.blocks.iter_mut().flat_map(|block| &mut block.stages);
         let mut changes = stages.flat_map(|stage| &mut stage.changes);

@@ -1,5 +1,7 @@
 //! What an application of the tests does: said by the test, read by the process.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 /// How the change under test uses its target.
@@ -41,6 +43,8 @@ pub struct Scenario {
     pub environment: String,
     pub service: String,
     pub lease_ms: u64,
+    /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
+    pub files: Option<PathBuf>,
 }
 
 impl Scenario {
@@ -55,6 +59,15 @@ impl Scenario {
             service: service.to_owned(),
             // Long enough that a busy machine does not lose it, and short enough to wait for its end.
             lease_ms: 5_000,
+            files: None,
+        }
+    }
+
+    /// The changes of a directory, on the target systems `plain` and `marking`.
+    pub fn of_files(directory: &Path, service: &str) -> Self {
+        Self {
+            files: Some(directory.to_owned()),
+            ..Self::new(Kind::NonTx, service)
         }
     }
 

@@ -126,6 +126,28 @@ impl TestServer {
         self.person(&self.tokens.operator)
     }
 
+    /// A new token of acme/payments that may do everything there: it runs changes, too.
+    pub async fn project_admin(&self) -> String {
+        let token = tenants::generate();
+        let insert = format!(
+            "INSERT INTO api_tokens (organisation_id, project_id, name, role, sha256)
+             SELECT organisation_id, id, 'project-admin', 'admin', sha256('{token}')
+               FROM projects WHERE name = 'payments'"
+        );
+        self.database.execute(&insert).await;
+        token
+    }
+
+    /// Somebody who manages acme.
+    pub fn admin(&self) -> Person {
+        self.person(&self.tokens.admin)
+    }
+
+    /// Somebody who manages the server.
+    pub fn root(&self) -> Person {
+        self.person(&self.tokens.root)
+    }
+
     pub fn person(&self, token: &str) -> Person {
         Person {
             address: self.address.clone(),

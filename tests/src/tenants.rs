@@ -19,6 +19,8 @@ pub struct Tokens {
     pub narrow: String,
     /// Everything of acme.
     pub admin: String,
+    /// Everything of the whole server.
+    pub root: String,
     /// Runs every service of globex/logistics.
     pub other_runner: String,
     /// Decides in globex/logistics.
@@ -36,6 +38,7 @@ pub fn tokens() -> &'static Tokens {
         operator: generate(),
         narrow: generate(),
         admin: generate(),
+        root: generate(),
         other_runner: generate(),
         other_operator: generate(),
         unknown: generate(),
@@ -71,12 +74,15 @@ fn bootstrap(tokens: &Tokens) -> String {
         operator,
         narrow,
         admin,
+        root,
         other_runner,
         other_operator,
         unknown: _,
     } = tokens;
     format!(
         r#"
+tokens = [{{ name = "root", role = "root", value = "{root}" }}]
+
 [[organisations]]
 name = "acme"
 tokens = [{{ name = "admin", role = "admin", value = "{admin}" }}]

@@ -185,7 +185,7 @@ impl<'a> Planner<'a> {
                 Err(error) if error.is_digest_unknown() || matches!(error.status(), Some(400 | 422)) => {
                     tracing::debug!("the server wants the whole pipeline");
                 }
-                Err(error) => return Err(StartErrorKind::Server(error)),
+                Err(error) => return Err(StartErrorKind::of_plan(error)),
             }
         }
         let whole = Submission {
@@ -194,7 +194,12 @@ impl<'a> Planner<'a> {
         };
         let plan = self.client.plan_timed(&self.request(whole), options).await;
         self.last_request = Some(Instant::now());
-        Ok(Some(plan.map_err(StartErrorKind::Server)?))
+        let plan = plan.map_err(StartErrorKind::of_plan)?;
+        for found in plan.answer.reasons.iter().flat_map(|reasons| &reasons.policy) {
+            let change = found.change_id.as_deref().unwrap_or_default();
+            tracing::warn!(policy = ?found.policy, change, "{}", found.message);
+        }
+        Ok(Some(plan))
     }
 
     fn request(&self, client_submission: Submission) -> PlanRequest {

@@ -14,7 +14,11 @@ use super::{
     program::{AnyTemplate, Part, Parts, Program},
     source::{File, order_of},
 };
-use crate::{change::ChangeInfo, stage::LoadedChange, validate::Problem};
+use crate::{
+    change::{Change as _, ChangeInfo},
+    stage::LoadedChange,
+    validate::Problem,
+};
 
 /// What files are read with.
 pub(crate) struct Loader {
@@ -114,6 +118,7 @@ fn change(file: &File, loader: &Loader) -> Result<LoadedChange, Vec<Problem>> {
     let change = TemplateChange::new(info.clone(), program, checksum::of(&file.text), secrets);
     Ok(LoadedChange {
         info: Arc::new(info),
+        checksum: change.checksum(),
         code: Arc::new(change),
     })
 }

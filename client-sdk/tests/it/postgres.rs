@@ -30,13 +30,13 @@ static POSTGRES: LazyLock<EmbeddedPostgres> = LazyLock::new(|| {
 });
 
 /// A database of its own for one test.
-struct Database {
+pub(crate) struct Database {
     name: String,
-    pool: PgPool,
+    pub(crate) pool: PgPool,
 }
 
 impl Database {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "t{}_{}",
@@ -52,11 +52,11 @@ impl Database {
         Self { name, pool }
     }
 
-    async fn number(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 
-    async fn has(&self, table: &str) -> bool {
+    pub(crate) async fn has(&self, table: &str) -> bool {
         let found: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")
             .bind(table)
             .fetch_one(&self.pool)
@@ -65,7 +65,7 @@ impl Database {
         found.is_some()
     }
 
-    async fn marks(&self) -> Vec<String> {
+    pub(crate) async fn marks(&self) -> Vec<String> {
         if !self.has("flamingock_marks").await {
             return Vec::new();
         }

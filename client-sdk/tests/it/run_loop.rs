@@ -286,6 +286,31 @@ async fn an_abort_without_a_failure_is_an_error_with_the_servers_reason() {
 }
 
 #[tokio::test]
+async fn a_stop_by_policy_is_an_error_that_says_what_to_do_and_is_not_asked_again() {
+    for (code, next) in [
+        ("R_POLICY_01", "freeze has ended"),
+        ("R_POLICY_02", "approve them"),
+        ("R_POLICY_03", "Correct the changes"),
+        ("R_POLICY_04", "Correct the changes"),
+    ] {
+        let (server, log) = (FakeServer::start().await, Log::default());
+        let problem = json!({
+            "code": code, "message": "Nothing was started: change b waits.", "recoverable": true, "details": ["b"]
+        });
+        server.always(Kind::Plan, Reply::Json(409, problem));
+        let error = app(&server, &log).build().unwrap().run().await.unwrap_err();
+        assert!(error.is_stopped_by_policy(), "{error}");
+        assert!(
+            matches!(error.kind(), StartErrorKind::StoppedByPolicy { change_ids, .. } if *change_ids == ["b"])
+        );
+        assert!(error.to_string().contains("change b waits"), "{error}");
+        assert!(error.next_steps().contains(next), "{error}");
+        assert_eq!(log.lines(), Vec::<String>::new());
+        assert_eq!(plans(&server).len(), 1, "a person has to act first");
+    }
+}
+
+#[tokio::test]
 async fn answers_that_make_no_sense_are_not_acted_on_and_the_lock_is_given_back() {
     let apply = |id: &str| json!({"id": id, "action": "APPLY"});
     let schema = |changes: Value| json!([{"name": "schema", "order": 0, "changes": changes}]);

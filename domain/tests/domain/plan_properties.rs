@@ -118,6 +118,8 @@ fn arb_pipeline(repeats: Repeats) -> impl Strategy<Value = Pipeline> {
                     mark,
                     reported,
                     transactional: true,
+                    author: None,
+                    checksum: None,
                 })
                 .collect(),
         };

@@ -179,6 +179,8 @@ fn plan_one(latest: Option<ChangeState>, scene: &Scene<'_>) -> Plan {
         mark: scene.mark.unwrap_or(Mark::None),
         reported: scene.reported.map(reported_change),
         transactional: true,
+        author: None,
+        checksum: None,
     };
     let stage = Stage {
         name: stage_name("stage"),

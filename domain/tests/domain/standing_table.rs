@@ -9,32 +9,54 @@ use proptest::prelude::*;
 use crate::support::rows;
 
 const STANDINGS: &str = "
-| holder | awaited | issues | failed | open | history | standing     |
-| ------ | ------- | ------ | ------ | ---- | ------- | ------------ |
-| none   | no      | 0      | 0      | 0    | no      | NeverStarted |
-| none   | no      | 0      | 0      | 0    | yes     | UpToDate     |
-| live   | no      | 0      | 0      | 0    | no      | Running      |
-| live   | no      | 0      | 0      | 0    | yes     | Running      |
-| live   | yes     | 0      | 0      | 0    | yes     | Waiting      |
-| live   | yes     | 2      | 1      | 1    | yes     | Waiting      |
-| live   | no      | 1      | 0      | 0    | yes     | Running      |
-| none   | no      | 1      | 0      | 0    | yes     | NeedsPerson  |
-| none   | no      | 1      | 1      | 1    | yes     | NeedsPerson  |
-| silent | no      | 1      | 0      | 0    | yes     | NeedsPerson  |
-| silent | yes     | 1      | 0      | 1    | yes     | NeedsPerson  |
-| silent | no      | 0      | 0      | 1    | yes     | HolderSilent |
-| silent | yes     | 0      | 1      | 0    | yes     | HolderSilent |
-| silent | no      | 0      | 0      | 0    | yes     | UpToDate     |
-| none   | no      | 0      | 1      | 1    | yes     | Failed       |
-| none   | no      | 0      | 0      | 1    | yes     | Pending      |
-| none   | yes     | 0      | 0      | 1    | yes     | Pending      |
+| holder | awaited | issues | failed | open | unapproved | frozen | history | standing        |
+| ------ | ------- | ------ | ------ | ---- | ---------- | ------ | ------- | --------------- |
+| none   | no      | 0      | 0      | 0    | 0          | no     | no      | NeverStarted    |
+| none   | no      | 0      | 0      | 0    | 0          | no     | yes     | UpToDate        |
+| live   | no      | 0      | 0      | 0    | 0          | no     | no      | Running         |
+| live   | no      | 0      | 0      | 0    | 0          | no     | yes     | Running         |
+| live   | yes     | 0      | 0      | 0    | 0          | no     | yes     | Waiting         |
+| live   | yes     | 2      | 1      | 1    | 0          | no     | yes     | Waiting         |
+| live   | no      | 1      | 0      | 0    | 0          | no     | yes     | Running         |
+| none   | no      | 1      | 0      | 0    | 0          | no     | yes     | NeedsPerson     |
+| none   | no      | 1      | 1      | 1    | 0          | no     | yes     | NeedsPerson     |
+| silent | no      | 1      | 0      | 0    | 0          | no     | yes     | NeedsPerson     |
+| silent | yes     | 1      | 0      | 1    | 0          | no     | yes     | NeedsPerson     |
+| silent | no      | 0      | 0      | 1    | 0          | no     | yes     | HolderSilent    |
+| silent | yes     | 0      | 1      | 0    | 0          | no     | yes     | HolderSilent    |
+| silent | no      | 0      | 0      | 0    | 0          | no     | yes     | UpToDate        |
+| none   | no      | 0      | 1      | 1    | 0          | no     | yes     | Failed          |
+| none   | no      | 0      | 0      | 1    | 0          | no     | yes     | Pending         |
+| none   | yes     | 0      | 0      | 1    | 0          | no     | yes     | Pending         |
+| none   | no      | 0      | 0      | 0    | 1          | no     | yes     | StoppedByPolicy |
+| none   | no      | 0      | 0      | 0    | 1          | no     | no      | StoppedByPolicy |
+| none   | no      | 0      | 1      | 0    | 1          | no     | yes     | StoppedByPolicy |
+| none   | no      | 1      | 0      | 0    | 1          | yes    | yes     | NeedsPerson     |
+| live   | no      | 0      | 0      | 0    | 1          | yes    | yes     | Running         |
+| live   | yes     | 0      | 0      | 0    | 1          | yes    | yes     | Waiting         |
+| silent | no      | 0      | 0      | 1    | 0          | yes    | yes     | StoppedByPolicy |
+| none   | no      | 0      | 0      | 1    | 0          | yes    | yes     | StoppedByPolicy |
+| none   | no      | 0      | 1      | 0    | 0          | yes    | yes     | StoppedByPolicy |
+| none   | no      | 0      | 0      | 0    | 0          | yes    | yes     | UpToDate        |
+| none   | no      | 0      | 0      | 0    | 0          | yes    | no      | NeverStarted    |
 ";
 
 #[test]
 fn every_row_of_the_standing_table_holds() {
     for row in &rows(STANDINGS)[1..] {
-        let [holder, awaited, issues, failed, open, history, expected] = row.cells[..] else {
-            panic!("seven cells: {}", row.line)
+        let [
+            holder,
+            awaited,
+            issues,
+            failed,
+            open,
+            unapproved,
+            frozen,
+            history,
+            expected,
+        ] = row.cells[..]
+        else {
+            panic!("nine cells: {}", row.line)
         };
         let count = |text: &str| text.parse().expect("a number");
         let situation = Situation {
@@ -47,6 +69,8 @@ fn every_row_of_the_standing_table_holds() {
             issues: count(issues),
             failed: count(failed),
             open: count(open),
+            unapproved: count(unapproved),
+            is_frozen: frozen == "yes",
             has_history: history == "yes",
         };
         assert_eq!(format!("{:?}", standing(&situation)), expected, "{}", row.line);
@@ -57,12 +81,13 @@ proptest! {
     #[test]
     fn nobody_is_told_that_all_is_well_while_something_is_open(
         holder in prop::sample::select(vec![Holder::None, Holder::Live, Holder::Silent]),
-        (is_awaited, has_history) in any::<(bool, bool)>(),
-        (issues, failed, open) in (0_usize..3, 0_usize..3, 0_usize..3),
+        (is_awaited, is_frozen, has_history) in any::<(bool, bool, bool)>(),
+        (issues, failed, open, unapproved) in (0_usize..3, 0_usize..3, 0_usize..3, 0_usize..3),
     ) {
-        let standing = standing(&Situation { holder, is_awaited, issues, failed, open, has_history });
+        let situation = Situation { holder, is_awaited, issues, failed, open, unapproved, is_frozen, has_history };
+        let standing = standing(&situation);
         let is_well = matches!(standing, Standing::UpToDate | Standing::NeverStarted);
-        prop_assert_eq!(is_well, holder != Holder::Live && issues + failed + open == 0);
+        prop_assert_eq!(is_well, holder != Holder::Live && issues + failed + open + unapproved == 0);
         // Nobody is called to a change that a living runner is at.
         if holder == Holder::Live {
             prop_assert!(matches!(standing, Standing::Running | Standing::Waiting));

@@ -7,13 +7,15 @@ mod apply;
 mod declaration;
 mod file;
 mod plan;
+mod step;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use apply::{apply, preview};
 pub use declaration::{Declaration, Owner, TokenDeclaration};
-pub use plan::{BootstrapStep, plan};
+pub use plan::{Plan, plan};
+pub use step::{BootstrapStep, Note, TokenStep};
 
 use crate::app::Fault;
 

@@ -3,15 +3,18 @@
 pub mod actions;
 pub mod actor;
 pub mod admission;
+pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
 pub mod checkpoints;
+pub mod checksums;
 mod combine;
 pub mod differences;
 pub mod events;
 pub mod exports;
 pub mod facts;
 pub mod fault;
+pub mod freezes;
 mod heads;
 pub mod history;
 pub mod imports;
@@ -19,9 +22,12 @@ pub mod issues;
 pub mod locks;
 pub mod operations;
 pub mod plans;
+pub mod policies;
+pub mod previews;
 pub mod reading;
 pub mod reports;
 mod retry;
+mod rulings;
 mod sightings;
 mod situation;
 pub mod tenancy;
@@ -66,6 +72,11 @@ pub struct AppSettings {
 pub struct App {
     pub heads: Heads,
     pub plans: plans::Plans,
+    pub previews: previews::Previews,
+    pub policies: policies::Policies,
+    pub freezes: freezes::Freezes,
+    pub approvals: approvals::Approvals,
+    pub checksums: checksums::Checksums,
     pub reports: reports::Reports,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
@@ -89,6 +100,7 @@ impl App {
     /// Must be called inside a runtime: the combiners are tasks. They end when the last clone is dropped.
     pub fn new(pool: PgPool, settings: AppSettings, metrics: &Metrics) -> Self {
         metrics.declare(reports::RESULTS, reports::REFUSALS, locks::EVENTS);
+        metrics.declare_policies(rulings::labels());
         let heads = Heads::new(pool.clone(), settings.batch_limit);
         let waiting = Waiting::new(
             metrics.waiters.clone(),
@@ -106,6 +118,11 @@ impl App {
                 settings.takeover_grace,
                 metrics,
             ),
+            previews: previews::Previews::new(pool.clone(), heads.clone(), settings.takeover_grace),
+            policies: policies::Policies::new(pool.clone()),
+            freezes: freezes::Freezes::new(pool.clone()),
+            approvals: approvals::Approvals::new(pool.clone()),
+            checksums: checksums::Checksums::new(pool.clone()),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),

@@ -14,6 +14,7 @@ use flamingock_domain::audit::{AuditState, Source};
 use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey, RunnerId};
 use flamingock_domain::lock::{self, Claim, GrantKind, Lease, Lock, Proof, Standing};
 use flamingock_domain::pipeline::{Change, Mark, Pipeline};
+use flamingock_domain::plan::policy::{self, Finding};
 use flamingock_domain::plan::{self, ChangeReason, Derived, Plan, PlanAction, PlanInput};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Mutex;
@@ -23,6 +24,7 @@ use super::admission::Place;
 use super::fault::Fault;
 use super::heads::{Fold, Heads};
 use super::retry;
+use super::rulings::{self, Question, Ruling};
 use super::sightings::Sightings;
 use super::waiting::Waiting;
 use crate::metrics::Metrics;
@@ -65,6 +67,20 @@ pub struct Planned {
     pub position: Position,
     /// What this runner did earlier in its run had a say: for another runner the answer may be another.
     pub depends_on_run: bool,
+    /// What the environment's policies warn of.
+    pub warnings: Vec<Finding>,
+    /// Names the policy that a kept answer leans on, as [`Head::policy_key`] does.
+    pub policy_key: i64,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Policies of the environment refuse the start. Nothing was granted, nothing was written.
+    #[error("a policy of the environment refuses the start")]
+    Stopped(Vec<Finding>),
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 #[derive(Clone)]
@@ -99,7 +115,7 @@ impl Plans {
     }
 
     /// Decides, starting from a head that was read for this request; parks while the caller is willing to wait.
-    pub async fn plan(&self, ask: &Ask<'_>, mut head: Head) -> Result<Planned, Fault> {
+    pub async fn plan(&self, ask: &Ask<'_>, mut head: Head) -> Result<Planned, PlanError> {
         let deadline = ask.wait.map(|wait| Instant::now() + wait);
         let mut waiter = None;
         let mut sighting = None;
@@ -155,7 +171,7 @@ impl Plans {
         })
     }
 
-    async fn decide(&self, ask: &Ask<'_>, head: &Head) -> Result<Planned, Fault> {
+    async fn decide(&self, ask: &Ask<'_>, head: &Head) -> Result<Planned, PlanError> {
         let mut head = std::borrow::Cow::Borrowed(head);
         let gate = self.gates.of(ask.scope);
         loop {
@@ -168,6 +184,7 @@ impl Plans {
                 PlanAction::Continue | PlanAction::Abort => ask.pipeline.has_marks(),
             };
             if !writes {
+                let warnings = self.judge_look(ask, &head, &plan).await?;
                 self.count(&plan, "look");
                 let lock = matches!(plan.action, PlanAction::Await { .. })
                     .then(|| head.lock.clone())
@@ -178,6 +195,8 @@ impl Plans {
                     lock,
                     position: fold.position,
                     depends_on_run: !of_run.is_empty(),
+                    warnings,
+                    policy_key: head.policy_key(),
                 });
             }
             // Of many runners that see the lock free at once, one goes to the database; the others then look again,
@@ -192,7 +211,15 @@ impl Plans {
             let planned = retry::until_done("plan", || self.decide_locked(ask)).await;
             gate.turns.fetch_add(1, Ordering::Release);
             drop(guard);
-            let planned = planned?;
+            let planned = match planned? {
+                Ok(planned) => planned,
+                Err(findings) => {
+                    rulings::tell(&self.metrics, ask, &findings);
+                    rulings::note_requests(&self.pool, ask, &findings).await;
+                    return Err(PlanError::Stopped(findings));
+                }
+            };
+            rulings::tell(&self.metrics, ask, &planned.warnings);
             self.count(&planned.plan, "locked");
             self.count_written(&planned.plan);
             if planned.execution.is_some() {
@@ -201,6 +228,33 @@ impl Plans {
             self.waiting.wake(ask.scope);
             return Ok(planned);
         }
+    }
+
+    /// What the policies say to a plan that was made without the lock. Only `CONTINUE` leaves like that: all else is
+    /// judged under the lock, or when its turn comes.
+    async fn judge_look(&self, ask: &Ask<'_>, head: &Head, plan: &Plan) -> Result<Vec<Finding>, PlanError> {
+        let is_judged = matches!(plan.action, PlanAction::Continue)
+            && rulings::concerns_applied(head.policy, ask.pipeline);
+        if !is_judged {
+            return Ok(Vec::new());
+        }
+        let question = Question {
+            scope: ask.scope,
+            pipeline: ask.pipeline,
+            plan,
+            stream_id: head.stream_id,
+            credential: Some(ask.credential_id),
+            run_under_way: false,
+            now: head.now,
+        };
+        let mut conn = self.pool.acquire().await.map_err(Fault::from)?;
+        let findings = rulings::judge_by(&mut conn, &question, head.policy, &[]).await?;
+        drop(conn);
+        rulings::tell(&self.metrics, ask, &findings);
+        if policy::stops(&findings) {
+            return Err(PlanError::Stopped(findings));
+        }
+        Ok(findings)
     }
 
     /// What this runner was granted in its run: read only where it can matter, which is where the log holds something other
@@ -253,7 +307,9 @@ impl Plans {
     }
 
     /// Decides in the transaction that holds the stream and the lock, and writes what was decided.
-    async fn decide_locked(&self, ask: &Ask<'_>) -> Result<Planned, Fault> {
+    ///
+    /// Policies that refuse it are the inner error: an answer, not a fault to be retried.
+    async fn decide_locked(&self, ask: &Ask<'_>) -> Result<Result<Planned, Vec<Finding>>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
         let mut stream = one(streams::lock(&mut tx, &[ask.scope]).await?, "audit_streams")?;
         let key = LockKey::of_service(ask.scope.service_id);
@@ -291,6 +347,26 @@ impl Plans {
             "the planner contradicts its own laws"
         );
 
+        let ruling = match plan.action {
+            PlanAction::Execute { .. } | PlanAction::Continue => {
+                let question = Question {
+                    scope: ask.scope,
+                    pipeline: ask.pipeline,
+                    plan: &plan,
+                    stream_id: Some(stream.id),
+                    credential: Some(ask.credential_id),
+                    run_under_way: !executions_of_run.is_empty(),
+                    now,
+                };
+                rulings::judge(&mut tx, &question).await?
+            }
+            PlanAction::Await { .. } | PlanAction::Abort => Ruling::default(),
+        };
+        if policy::stops(&ruling.findings) {
+            // Marks stay unaccounted for, too: the runner keeps them and sends them again.
+            return Ok(Err(ruling.findings));
+        }
+
         let planned_at = stream.head_seq;
         // Marks that another runner's lock kept out of the plan may be its work of this very second: they come again.
         if has_marks && lock::standing(&input.claim) != Standing::Other {
@@ -313,6 +389,10 @@ impl Plans {
                         expires_at: now.plus(ask.lease),
                     }),
                 };
+                if ask.pipeline.is_start_of_run() {
+                    rulings::note_first_seen(&mut tx, stream.id, ask.pipeline, &fold.states).await?;
+                }
+                let checksums = rulings::checksums_of(&plan, ask.pipeline);
                 let rendered = (ask.render)(&plan);
                 let execution = executions::insert(
                     &mut tx,
@@ -327,6 +407,7 @@ impl Plans {
                         submission: ask.submission,
                         plan: &rendered,
                         runner_facts: ask.runner_facts,
+                        checksums: checksums.as_deref(),
                         started_at: now,
                     },
                 )
@@ -355,6 +436,8 @@ impl Plans {
                     lock: Some(lock),
                     position: stream.position(),
                     depends_on_run: !executions_of_run.is_empty(),
+                    warnings: ruling.findings,
+                    policy_key: ruling.policy_key,
                     plan,
                 }
             }
@@ -363,6 +446,8 @@ impl Plans {
                 lock: Some(row.lock),
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
+                warnings: ruling.findings,
+                policy_key: ruling.policy_key,
                 plan,
             },
             PlanAction::Continue | PlanAction::Abort => Planned {
@@ -370,11 +455,13 @@ impl Plans {
                 lock: None,
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
+                warnings: ruling.findings,
+                policy_key: ruling.policy_key,
                 plan,
             },
         };
         tx.commit().await?;
-        Ok(planned)
+        Ok(Ok(planned))
     }
 
     /// Records what the marks prove, and remembers those that contradict the record.
@@ -424,6 +511,14 @@ impl Plans {
         audit::append(tx, &entries).await?;
         states::upsert(tx, &projected).await?;
         streams::update_heads(tx, std::slice::from_ref(stream)).await?;
+        let applied: Vec<(&str, i64, ExecutionId)> = plan
+            .derived
+            .iter()
+            .zip(&entries)
+            .filter(|(derived, _)| derived.state == AuditState::Applied)
+            .filter_map(|(derived, entry)| Some((derived.id.as_str(), entry.seq, derived.execution?)))
+            .collect();
+        rulings::note_derived(tx, stream.id, &applied).await?;
         if plan.synchronized_marks {
             states::delete_all_mark_reports(tx, stream.id).await?;
         } else {
@@ -489,7 +584,10 @@ fn ids_of(pipeline: &Pipeline, wanted: impl Fn(Mark) -> bool) -> Vec<&str> {
         .collect()
 }
 
-async fn load_marks_seen(tx: &mut PgConnection, stream_id: i64) -> Result<HashMap<ChangeId, i64>, Fault> {
+pub(super) async fn load_marks_seen(
+    tx: &mut PgConnection,
+    stream_id: i64,
+) -> Result<HashMap<ChangeId, i64>, Fault> {
     let rows = states::load_mark_reports(tx, stream_id).await?;
     rows.into_iter()
         .map(|(id, seq)| {

@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::retry;
 use crate::metrics::Metrics;
 use crate::store::audit::{self, Entry, Fact, ReportKey};
+use crate::store::checksums::{self, Applied};
 use crate::store::executions::{self, ExecutionFacts};
 use crate::store::locks::{self, Hold};
 use crate::store::refusals::{self, NewRefusal};
@@ -255,6 +256,8 @@ pub(super) struct Ledger {
     now: Timestamp,
     entries: Vec<Entry>,
     projected: HashMap<ChangeKey, NewState>,
+    /// What was applied by executions that know checksums: (change key, seq, execution).
+    applied: Vec<(ChangeKey, Seq, ExecutionId)>,
 }
 
 impl Ledger {
@@ -325,6 +328,7 @@ impl Ledger {
             now,
             entries: Vec::new(),
             projected: HashMap::new(),
+            applied: Vec::new(),
         })
     }
 
@@ -404,6 +408,11 @@ impl Ledger {
         let entry = stream.link(told.fact.clone(), source, late, self.now);
         let seq = entry.seq;
         if !late {
+            if told.state == AuditState::Applied
+                && let Some(known) = known.filter(|known| known.has_checksums)
+            {
+                self.applied.push((key.clone(), seq, known.id));
+            }
             let fact = &entry.fact;
             if source == Source::Import {
                 self.imported_at.insert(key.clone(), fact.applied_at_ms);
@@ -480,6 +489,17 @@ impl Ledger {
             .filter(|stream| self.entries.iter().any(|entry| entry.stream_id == stream.id))
             .collect();
         streams::update_heads(tx, &moved).await?;
+        let applied: Vec<Applied<'_>> = self
+            .applied
+            .iter()
+            .map(|((stream_id, change), seq, execution)| Applied {
+                stream_id: *stream_id,
+                change_id: change,
+                seq: *seq,
+                execution_id: execution.0,
+            })
+            .collect();
+        checksums::append_of_executions(tx, &applied).await?;
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// Who did not come for that long is dropped here; what was written stays for a while.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 
 /// Writes between two clean-ups of the table.
 const PERIODS_TO_CLEANUP: u32 = 300;

@@ -1,7 +1,7 @@
 //! `check-config`
 
 use clap::Args;
-use flamingock_server::app::bootstrap::{self, Declaration};
+use flamingock_server::app::bootstrap::{self, Declaration, Plan};
 use flamingock_server::config::Config;
 use flamingock_server::store;
 
@@ -50,16 +50,30 @@ impl CheckConfig {
             return Ok(());
         };
         let pool = database::pool(&self.config, url)?;
-        let steps = bootstrap::preview(&pool, declaration)
+        let plan = bootstrap::preview(&pool, declaration)
             .await
             .map_err(settings::bootstrap_failure)?;
         pool.close().await;
-        if steps.is_empty() {
-            terminal::answer("# the bootstrap file would change nothing\n");
-        }
-        for step in steps {
-            terminal::answer(&format!("# the bootstrap file would {step}\n"));
+        for line in would(&plan) {
+            terminal::answer(&format!("# {line}\n"));
         }
         Ok(())
     }
+}
+
+/// What a plan would do and what it leaves alone, a line each.
+pub(super) fn would(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| format!("the bootstrap file would {step}"))
+        .collect();
+    if lines.is_empty() {
+        lines.push("the bootstrap file would change nothing".to_owned());
+    }
+    lines.extend(plan.notes.iter().map(|note| {
+        let kind = if note.is_warning() { "warning" } else { "note" };
+        format!("{kind}: {note}")
+    }));
+    lines
 }

@@ -30,6 +30,13 @@ const GRANTS: &[(&str, &str)] = &[
     ("mark_reports", "SELECT, INSERT, UPDATE, DELETE"),
     // Appended to, and nothing else.
     ("admin_actions", "SELECT, INSERT"),
+    // Made, and ended once.
+    ("freeze_windows", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_approvals", "SELECT, INSERT"),
+    ("approval_requests", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("change_checksums", "SELECT, INSERT"),
     // Written by triggers in the name of whoever names something; a former name may be given up.
     ("unit_names", "SELECT, INSERT, DELETE"),
     ("refused_starts", "SELECT, INSERT"),

@@ -24,10 +24,12 @@ pub enum ConfigError {
 /// Variables that start like ours and belong to neighbours: the embedded PostgreSQL's search, the client SDK's.
 const NEIGHBOURS: &[&str] = &["FLAMINGOCK_PG_", "FLAMINGOCK_CLIENT_"];
 
-/// What the SDK reads: an application's variables, often in the same shell.
-const SDK: &[&str] = &[
+/// What the SDK and the command line read: an application's or a person's variables, often in the same shell.
+const CALLERS: &[&str] = &[
     "FLAMINGOCK_SERVER",
     "FLAMINGOCK_TOKEN",
+    "FLAMINGOCK_PROFILE",
+    "FLAMINGOCK_PROJECT",
     "FLAMINGOCK_ENVIRONMENT",
     "FLAMINGOCK_SERVICE",
 ];
@@ -47,7 +49,7 @@ pub fn check_environment(
     for name in names {
         let ours = name.starts_with("FLAMINGOCK_")
             && !NEIGHBOURS.iter().any(|prefix| name.starts_with(prefix))
-            && !SDK.contains(&name.as_str())
+            && !CALLERS.contains(&name.as_str())
             && !used.contains(&name);
         if ours
             && !command

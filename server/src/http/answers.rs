@@ -1,8 +1,9 @@
 //! Answers that need no planning: the same question at the same head has the same answer.
 //!
-//! `CONTINUE` without marks depends on nothing but the pipeline and the audit up to its head, so its bytes are kept under
-//! (scope, head's position, question): one cannot be stale, it is only never asked for again once the head has moved. The
-//! question is either a body, byte for byte, or a pipeline's digest.
+//! `CONTINUE` without marks depends on nothing but the pipeline, the audit up to its head, and the policy that has a say in
+//! it, so its bytes are kept under (scope, head's position, policy, question): one cannot be stale, it is only never asked
+//! for again once the head has moved or the policy was changed. The question is either a body, byte for byte, or a
+//! pipeline's digest.
 
 use std::sync::Arc;
 
@@ -38,9 +39,17 @@ impl Question {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
-    scope: Scope,
-    position: Position,
+    place: Place,
     question: Question,
+}
+
+/// Where an answer holds: a scope as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub scope: Scope,
+    pub position: Position,
+    /// As of `Head::policy_key`.
+    pub policy: i64,
 }
 
 #[derive(Clone)]
@@ -62,22 +71,11 @@ impl Answers {
         Self(Arc::new(Cache::with_weighter(2_000, CAPACITY_BYTES, ByBytes)))
     }
 
-    pub fn get(&self, scope: Scope, position: Position, question: Question) -> Option<Bytes> {
-        self.0.get(&Key {
-            scope,
-            position,
-            question,
-        })
+    pub fn get(&self, place: Place, question: Question) -> Option<Bytes> {
+        self.0.get(&Key { place, question })
     }
 
-    pub fn keep(&self, scope: Scope, position: Position, question: Question, answer: Bytes) {
-        self.0.insert(
-            Key {
-                scope,
-                position,
-                question,
-            },
-            answer,
-        );
+    pub fn keep(&self, place: Place, question: Question, answer: Bytes) {
+        self.0.insert(Key { place, question }, answer);
     }
 }

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use flamingock_api_types::explanation::Remedy;
 use flamingock_api_types::issue::{Resolution, ResolutionKind, ResolutionRequest};
 use flamingock_api_types::lock::LockReleaseRequest;
+use flamingock_api_types::policy::{ApprovalRequest, FreezeEndRequest};
 use serde::Serialize;
 
 use crate::app::Scope;
 
 /// What stands where a person has to write something.
-const REASON: &str = "<what you found, and what you did>";
+const FINDING: &str = "<what you found, and what you did>";
+const REASON: &str = "<why>";
 
 /// The service that commands are about, by id and by name.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +71,7 @@ impl Subject<'_> {
                 resolution: kind,
                 expected_seq: seq,
             }],
-            reason: REASON.to_owned(),
+            reason: FINDING.to_owned(),
         };
         Remedy {
             purpose: format!("Record that change {change} {found}."),
@@ -78,11 +80,49 @@ impl Subject<'_> {
                 change,
                 &format!(
                     "--as {word_of_kind} --expect-seq {seq} --reason {} {}",
-                    quoted(REASON),
+                    quoted(FINDING),
                     self.options()
                 ),
             )),
             curl: Some(self.post("resolution", &request)),
+        }
+    }
+
+    /// To approve a change's content.
+    pub fn approve(&self, change: &str, checksum: Option<&str>) -> Remedy {
+        let content = checksum
+            .map(|checksum| format!("--checksum {} ", quoted(checksum)))
+            .unwrap_or_default();
+        let request = ApprovalRequest {
+            change_id: change.to_owned(),
+            checksum: checksum.map(str::to_owned),
+            reason: REASON.to_owned(),
+            decision: None,
+        };
+        Remedy {
+            purpose: format!("Approve change {change}, if you are not its author and have read it."),
+            command: Some(with_id(
+                "flamingock approve",
+                change,
+                &format!("{content}--reason {} {}", quoted(REASON), self.options()),
+            )),
+            curl: Some(self.post("approval", &request)),
+        }
+    }
+
+    /// To end a freeze window before its time.
+    pub fn end_freeze(&self, id: i64) -> Remedy {
+        let request = FreezeEndRequest {
+            reason: REASON.to_owned(),
+        };
+        Remedy {
+            purpose: "End the freeze before its time, if whoever ordered it agrees.".to_owned(),
+            command: Some(format!(
+                "flamingock freeze end {id} --reason {} {}",
+                quoted(REASON),
+                self.options()
+            )),
+            curl: Some(post(&format!("/api/v1/admin/freeze/{id}/end"), &request)),
         }
     }
 
@@ -110,14 +150,17 @@ impl Subject<'_> {
     }
 
     fn post(&self, rest: &str, body: &impl Serialize) -> String {
-        let body = serde_json::to_string(body).unwrap_or_default();
-        format!(
-            "curl -H \"Authorization: Bearer $FLAMINGOCK_TOKEN\" -H 'Content-Type: application/json' -d {} \
-             \"$FLAMINGOCK_SERVER\"{}",
-            quoted(&body),
-            self.path(rest)
-        )
+        post(&self.path(rest), body)
     }
+}
+
+fn post(path: &str, body: &impl Serialize) -> String {
+    let body = serde_json::to_string(body).unwrap_or_default();
+    format!(
+        "curl -H \"Authorization: Bearer $FLAMINGOCK_TOKEN\" -H 'Content-Type: application/json' -d {} \
+         \"$FLAMINGOCK_SERVER\"{path}",
+        quoted(&body)
+    )
 }
 
 /// An id that looks like an option comes last, behind the mark that ends the options.

@@ -11,6 +11,7 @@ use super::commands::Subject;
 use super::operations::{execution_record, instant, open_change, progress, runner_record};
 use super::reasons;
 use crate::app::Scope;
+use crate::app::freezes::FreezeRow;
 use crate::app::operations::{
     Activity, Explained, Holder, Operations, Outcome, Recorded, Seen, Stop, StopKind,
 };
@@ -48,6 +49,19 @@ pub fn view(operations: &Operations, scope: Scope, explained: &Explained) -> Exp
             since: Some(holder.expires_at),
         });
     }
+    stops.extend(explained.freezes.iter().map(freeze_view));
+    stops.extend(explained.unapproved.iter().map(|request| StopView {
+        kind: Kind::Approval,
+        message: format!(
+            "Change {} stopped a start because nobody has approved it. Who approves it must not be its author{}.",
+            request.change_id,
+            request.author.as_ref().map(|author| format!(", {author}")).unwrap_or_default()
+        ),
+        change_id: Some(request.change_id.clone()),
+        state: None,
+        seq: None,
+        since: Some(request.first_asked_at),
+    }));
     Explanation {
         environment_id: scope.environment_id,
         environment_name: environment.clone(),
@@ -77,6 +91,7 @@ fn standing(standing: Standing) -> ServiceStanding {
         Standing::Waiting => ServiceStanding::Waiting,
         Standing::HolderSilent => ServiceStanding::HolderSilent,
         Standing::NeedsPerson => ServiceStanding::NeedsPerson,
+        Standing::StoppedByPolicy => ServiceStanding::StoppedByPolicy,
         Standing::Failed => ServiceStanding::Failed,
         Standing::Pending => ServiceStanding::Pending,
     }
@@ -132,7 +147,62 @@ fn stop_view(stop: &Stop) -> StopView {
     }
 }
 
+fn freeze_view(freeze: &FreezeRow) -> StopView {
+    StopView {
+        kind: Kind::Freeze,
+        message: format!(
+            "Freeze window {}, {}: {}. No work is granted; what is up to date starts.",
+            freeze.id,
+            until(freeze.ends_at),
+            freeze.reason.trim_end_matches('.')
+        ),
+        change_id: None,
+        state: None,
+        seq: None,
+        since: Some(freeze.starts_at),
+    }
+}
+
+fn until(end: Option<DateTime<Utc>>) -> String {
+    end.map_or_else(
+        || "until a person ends it".to_owned(),
+        |end| format!("until {}", time(end)),
+    )
+}
+
+/// What a policy holds back, in a sentence; `None`: nothing.
+fn held_back(explained: &Explained) -> Option<String> {
+    let frozen = explained.freezes.first().map(|freeze| {
+        format!(
+            "no work is granted {} ({})",
+            until(freeze.ends_at),
+            freeze.reason.trim_end_matches('.')
+        )
+    });
+    let unapproved = explained.unapproved.first().map(|first| {
+        let others = match explained.unapproved.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        format!("change {}{others} must be approved first", first.change_id)
+    });
+    match (frozen, unapproved) {
+        (Some(frozen), Some(unapproved)) => Some(format!("{frozen}, and {unapproved}")),
+        (frozen, unapproved) => frozen.or(unapproved),
+    }
+}
+
 fn message(explained: &Explained, subject: &Subject<'_>, holder: Option<&HolderView>) -> String {
+    let message = standing_message(explained, subject, holder);
+    match held_back(explained) {
+        Some(held) if explained.standing != Standing::StoppedByPolicy => {
+            format!("{message} For what is new: {held}.")
+        }
+        _ => message,
+    }
+}
+
+fn standing_message(explained: &Explained, subject: &Subject<'_>, holder: Option<&HolderView>) -> String {
     let who = format!("{} in {}", subject.service, subject.environment);
     let issues = named(explained, StopKind::Issue);
     match (explained.standing, holder) {
@@ -156,6 +226,10 @@ fn message(explained: &Explained, subject: &Subject<'_>, holder: Option<&HolderV
         ),
         (Standing::NeedsPerson, _) => format!(
             "{who} is stopped until a person decides what became of {issues}. Every start stops there."
+        ),
+        (Standing::StoppedByPolicy, _) => format!(
+            "{who} is stopped by a policy of the environment: {}.",
+            held_back(explained).unwrap_or_else(|| "see the stops".to_owned())
         ),
         (Standing::Failed, _) => format!(
             "The last start of {who} failed at {}. The next start tries again by itself; it fails again if the cause is \
@@ -287,6 +361,25 @@ fn remedies(explained: &Explained, subject: &Subject<'_>, holder: Option<&Holder
             ),
             subject.release_lock(holder.fence, false),
         ],
+        (Standing::StoppedByPolicy, _) => {
+            let mut remedies: Vec<Remedy> = explained
+                .unapproved
+                .iter()
+                .take(REMEDIED_MAX)
+                .map(|request| subject.approve(&request.change_id, request.checksum.as_deref()))
+                .collect();
+            remedies.extend(
+                explained
+                    .freezes
+                    .iter()
+                    .take(REMEDIED_MAX)
+                    .map(|freeze| subject.end_freeze(freeze.id)),
+            );
+            remedies.push(advice(
+                "Then start the service again. A freeze window ends by itself at its time.",
+            ));
+            remedies
+        }
         (Standing::Failed, _) => {
             let mut remedies = vec![advice("Repair the cause, then start the service again.")];
             remedies.extend(

@@ -207,29 +207,21 @@ impl Reader {
         self.0.reach()
     }
 
+    /// The credential, where it is one that runs changes itself.
+    pub fn runner_credential(&self) -> Option<i64> {
+        match &self.0 {
+            Caller::Session(session) => Some(session.credential_id),
+            Caller::Token(_) => None,
+        }
+    }
+
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.0, api, environment_id, service_id).await
     }
 
-    /// The services that the caller may see in an environment; `None`: all of them. What lies outside its reach answers
-    /// exactly like what does not exist.
+    /// The services that the caller may see in an environment; `None`: all of them.
     pub async fn services_of(&self, api: &Api, environment_id: i64) -> Result<Option<Vec<i64>>, Problem> {
-        match &self.0 {
-            Caller::Session(session) => {
-                session_scope(session, environment_id, session.service_id)?;
-                Ok(Some(vec![session.service_id]))
-            }
-            Caller::Token(holder) => {
-                if api.auth.may_enter(holder, environment_id).await? {
-                    Ok(holder.service_ids.clone())
-                } else {
-                    Err(Problem::new(
-                        ErrorCode::EnvironmentNotFound,
-                        format!("No environment {environment_id} is within this token's reach."),
-                    ))
-                }
-            }
-        }
+        services_of(&self.0, api, environment_id).await
     }
 
     /// Whether the caller may compare these environments of the project, and if so, which services: `None` for all.
@@ -264,6 +256,31 @@ impl Reader {
     }
 }
 
+/// The services that a caller reaches in an environment; `None`: all of them. What lies outside its reach answers exactly
+/// like what does not exist.
+pub async fn services_of(
+    caller: &Caller,
+    api: &Api,
+    environment_id: i64,
+) -> Result<Option<Vec<i64>>, Problem> {
+    match caller {
+        Caller::Session(session) => {
+            session_scope(session, environment_id, session.service_id)?;
+            Ok(Some(vec![session.service_id]))
+        }
+        Caller::Token(holder) => {
+            if api.auth.may_enter(holder, environment_id).await? {
+                Ok(holder.service_ids.clone())
+            } else {
+                Err(Problem::new(
+                    ErrorCode::EnvironmentNotFound,
+                    format!("No environment {environment_id} is within this token's reach."),
+                ))
+            }
+        }
+    }
+}
+
 impl FromRequestParts<Api> for Operator {
     type Rejection = Problem;
 
@@ -286,6 +303,10 @@ impl FromRequestParts<Api> for Operator {
 impl Operator {
     pub async fn scope(&self, api: &Api, environment_id: i64, service_id: i64) -> Result<Scope, Problem> {
         scope_of(&self.caller, api, environment_id, service_id).await
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Who is recorded as having decided.
@@ -314,6 +335,10 @@ impl FromRequestParts<Api> for Administrator {
 }
 
 impl Administrator {
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     pub fn role(&self) -> Role {
         self.caller.role()
     }

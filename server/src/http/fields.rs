@@ -1,5 +1,6 @@
 //! Texts that people write, checked in one place and refused in the same words.
 
+use flamingock_domain::ids::{ChangeId, Checksum};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -10,6 +11,17 @@ const REASON_MAX_CHARS: usize = 2_000;
 const FILTER_MAX_CHARS: usize = 300;
 /// No request of this kind needs more.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+/// A reason that must be given.
+pub fn reason(reason: &str) -> Result<&str, Problem> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.contains('\0') || reason.chars().count() > REASON_MAX_CHARS {
+        return Err(Problem::malformed(format!(
+            "The field `reason` must say why, in 1 to {REASON_MAX_CHARS} characters without NUL: it is kept for good."
+        )));
+    }
+    Ok(reason)
+}
 
 /// A reason, where one may be given.
 pub fn optional_reason(reason: Option<&str>) -> Result<Option<&str>, Problem> {
@@ -22,6 +34,21 @@ pub fn optional_reason(reason: Option<&str>) -> Result<Option<&str>, Problem> {
         )));
     }
     Ok(Some(reason))
+}
+
+pub fn change_id(text: &str) -> Result<ChangeId, Problem> {
+    ChangeId::parse(text).map_err(|error| Problem::malformed(format!("The field `changeId` {error}.")))
+}
+
+/// The change that a list is about, where it is about one.
+pub fn change_filter(text: Option<&str>) -> Result<Option<ChangeId>, Problem> {
+    text.map(ChangeId::parse)
+        .transpose()
+        .map_err(|error| Problem::malformed(format!("The query parameter `changeId` {error}.")))
+}
+
+pub fn checksum(text: &str) -> Result<Checksum, Problem> {
+    Checksum::parse(text).map_err(|error| Problem::malformed(format!("The field `checksum` {error}.")))
 }
 
 /// A text to look for. The database cannot compare with NUL.

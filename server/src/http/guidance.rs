@@ -4,12 +4,22 @@
 use flamingock_api_types::issue::Guidance;
 use flamingock_domain::audit::{AuditState, ChangeState, RecoveryStrategy, TxStrategy};
 
+/// Why its outcome is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// Its runner is at it under a live lease.
+    InProgress,
+    /// A marker says that it was applied, against the record.
+    ByMark,
+    /// Its latest entry.
+    ByRecord,
+}
+
 /// What is known of the change.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     pub latest: &'a ChangeState,
-    pub in_progress: bool,
-    pub contradicted_by_mark: bool,
+    pub open: Open,
     /// Somebody asked to start it without the right to.
     pub was_refused: bool,
     /// Something was reported of it too late to count.
@@ -50,7 +60,7 @@ pub fn of(known: &Known<'_>) -> Guidance {
 }
 
 fn situation(known: &Known<'_>, target: &str) -> (String, &'static [&'static str]) {
-    if known.in_progress {
+    if known.open == Open::InProgress {
         let at_it = match known.latest.state {
             AuditState::Failed => "It failed, and its runner, which is alive, may be undoing it this moment.",
             _ => "Its runner is alive and working on it.",
@@ -60,7 +70,7 @@ fn situation(known: &Known<'_>, target: &str) -> (String, &'static [&'static str
             &["It ends by itself. Nobody has to do anything yet."],
         );
     }
-    if known.contradicted_by_mark {
+    if known.open == Open::ByMark {
         return contradicted(known.latest.state, target);
     }
     match (known.latest.state, known.latest.tx_strategy) {
@@ -141,7 +151,7 @@ fn contradicted(state: AuditState, target: &str) -> (String, &'static [&'static 
 }
 
 fn checks(known: &Known<'_>, target: &str) -> Vec<String> {
-    if known.in_progress {
+    if known.open == Open::InProgress {
         return vec!["Is its process alive and getting on? Its log says so.".to_owned()];
     }
     let mut checks = vec![
@@ -152,13 +162,13 @@ fn checks(known: &Known<'_>, target: &str) -> Vec<String> {
         ),
     ];
     let in_transaction = !matches!(known.latest.tx_strategy, TxStrategy::NonTx);
-    if known.latest.tx_strategy == TxStrategy::WithMarker || known.contradicted_by_mark {
+    if known.latest.tx_strategy == TxStrategy::WithMarker || known.open == Open::ByMark {
         checks.push(format!(
             "Look in {target} for the marker of this change (in SQL databases a row of the table flamingock_audit_marks): \
              it is written in the change's own transaction, so where it is, the change was committed."
         ));
     }
-    if in_transaction && !known.contradicted_by_mark {
+    if in_transaction && known.open != Open::ByMark {
         checks.push(
             "Does that database commit DDL by itself, as MySQL and Oracle do? Then parts may be in place in spite of the \
              transaction."
@@ -169,7 +179,7 @@ fn checks(known: &Known<'_>, target: &str) -> Vec<String> {
 }
 
 fn remedies(known: &Known<'_>) -> Vec<String> {
-    if known.in_progress {
+    if known.open == Open::InProgress {
         return vec![
             "Wait until it reports or its lease has run out.".to_owned(),
             "Is its process hanging: stop it, then wait for the end of its lease, or release the lock by force.".to_owned(),
@@ -186,7 +196,7 @@ fn remedies(known: &Known<'_>) -> Vec<String> {
              It runs at the next start."
         ),
     ];
-    if known.contradicted_by_mark {
+    if known.open == Open::ByMark {
         then.push("If you undid it by hand, remove its marker too.".to_owned());
     }
     then.push("Then start the service again.".to_owned());
@@ -229,8 +239,7 @@ mod tests {
     fn guidance(latest: &ChangeState) -> Guidance {
         of(&Known {
             latest,
-            in_progress: false,
-            contradicted_by_mark: false,
+            open: Open::ByRecord,
             was_refused: false,
             has_late_reports: false,
             target: Some("billing-db"),
@@ -283,8 +292,7 @@ mod tests {
         let latest = latest(AuditState::Started, TxStrategy::NonTx);
         let text = of(&Known {
             latest: &latest,
-            in_progress: true,
-            contradicted_by_mark: false,
+            open: Open::InProgress,
             was_refused: false,
             has_late_reports: false,
             target: None,

@@ -8,6 +8,7 @@ mod cursor;
 mod explanation;
 mod extract;
 mod fields;
+mod gate;
 mod guidance;
 mod layers;
 mod operations;
@@ -15,6 +16,7 @@ mod parameters;
 mod problem;
 mod reasons;
 mod routes;
+mod rulings;
 mod serve;
 mod times;
 mod trace;
@@ -45,8 +47,8 @@ use answers::Answers;
 use layers::RequestIds;
 use problem::Problem;
 use routes::{
-    action, audit, audit_read, auth, environment, event, execution, health, identity, issue, lock,
-    organisation, plan, project, service, token,
+    action, approval, audit, audit_read, auth, checksum, environment, event, execution, freeze, health,
+    identity, issue, lock, organisation, plan, policy, preview, project, service, token,
 };
 
 pub use serve::Server;
@@ -128,6 +130,7 @@ impl Deref for Api {
         (name = "history", description = "What happened"),
         (name = "public", description = "For anybody, without a token"),
         (name = "issues", description = "What a person must decide"),
+        (name = "policies", description = "What a start may be refused for, and a dry run of it"),
         (name = "tenancy", description = "Organisations, projects, environments, services"),
         (name = "tokens", description = "API tokens: who may do what"),
         (name = "actions", description = "What people and automation did"),
@@ -152,6 +155,11 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(issue::issue_list))
         // People who decide.
         .routes(routes!(issue::issue_resolve))
+        .merge(preview::routes())
+        .merge(policy::routes())
+        .merge(freeze::routes())
+        .merge(approval::routes())
+        .merge(checksum::routes())
         // People who manage what there is, and who may do what.
         .merge(identity::routes())
         .merge(organisation::routes())

@@ -24,6 +24,7 @@ pub fn of(plan: &Plan) -> PlanReasons {
                 }
             })
             .collect(),
+        policy: Vec::new(),
     }
 }
 
@@ -53,7 +54,7 @@ fn whole(plan: &Plan) -> (&'static str, String) {
     }
 }
 
-fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
+pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
     match reason {
         ChangeReason::NeverRun => ("NEVER_RUN", "It has never been run here."),
         ChangeReason::Applied => ("APPLIED", "It is applied."),

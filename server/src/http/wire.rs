@@ -7,13 +7,13 @@ use flamingock_api_types::lock::LockView;
 use flamingock_api_types::{ErrorCode, audit, digest, issue};
 use flamingock_audit_chain::export::EntryLine;
 use flamingock_domain::audit::Resolution;
-use flamingock_domain::ids::{ChangeId, IdError, StageName};
+use flamingock_domain::ids::{ChangeId, Checksum, IdError, StageName};
 use flamingock_domain::lock::{self, Lock};
 use flamingock_domain::pipeline as domain;
 use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict};
 
 use super::problem::Problem;
-use super::reasons;
+use super::{reasons, rulings};
 use crate::app::Entry;
 use crate::app::plans::Planned;
 
@@ -97,6 +97,15 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             mark: mark(change.ongoing_status.unwrap_or_default()),
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
+                            author: change.author.clone(),
+                            checksum: change
+                                .checksum
+                                .as_deref()
+                                .map(Checksum::parse)
+                                .transpose()
+                                .map_err(|error| {
+                                    field(&format!("{path}.changes[{at}]"), "checksum", error)
+                                })?,
                         })
                     })
                     .collect::<Result<_, Problem>>()?,
@@ -208,7 +217,10 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
         stages,
         pipeline_result: with_result.then(|| pipeline_result(&plan.findings)),
         synchronized_marks: plan.synchronized_marks,
-        reasons: Some(reasons::of(plan)),
+        reasons: Some(wire::PlanReasons {
+            policy: planned.warnings.iter().map(rulings::finding).collect(),
+            ..reasons::of(plan)
+        }),
     }
 }
 

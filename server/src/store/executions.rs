@@ -21,6 +21,8 @@ pub struct NewExecution<'a> {
     pub submission: &'a str,
     pub plan: &'a str,
     pub runner_facts: Option<&'a str>,
+    /// JSON: what is to be applied, with its checksums.
+    pub checksums: Option<&'a str>,
     pub started_at: Timestamp,
 }
 
@@ -32,6 +34,8 @@ pub struct ExecutionFacts {
     pub runner: RunnerId,
     pub fence: Fence,
     pub planned_at: Seq,
+    /// Its runner sent checksums of what it applies.
+    pub has_checksums: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,8 +58,8 @@ pub struct ExecutionDetail {
 pub async fn insert(conn: &mut PgConnection, new: &NewExecution<'_>) -> Result<ExecutionId, StoreError> {
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO executions (stream_id, runner_id, credential_id, fence, planned_at_seq, starts_run, submission,
-                                 plan, runner_facts, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+                                 plan, runner_facts, started_at, checksums)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb) RETURNING id",
     )
     .bind(new.stream_id)
     .bind(new.runner.as_str())
@@ -67,6 +71,7 @@ pub async fn insert(conn: &mut PgConnection, new: &NewExecution<'_>) -> Result<E
     .bind(new.plan)
     .bind(new.runner_facts)
     .bind(instant(new.started_at))
+    .bind(new.checksums)
     .fetch_one(conn)
     .await?;
     Ok(ExecutionId(id))
@@ -75,7 +80,8 @@ pub async fn insert(conn: &mut PgConnection, new: &NewExecution<'_>) -> Result<E
 /// Facts of some executions, whichever stream they belong to: the caller must compare the stream.
 pub async fn load_facts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ExecutionFacts>, StoreError> {
     let rows = sqlx::query(
-        "SELECT id, stream_id, runner_id, fence, planned_at_seq FROM executions WHERE id = ANY($1)",
+        "SELECT id, stream_id, runner_id, fence, planned_at_seq, checksums IS NOT NULL AS has_checksums
+           FROM executions WHERE id = ANY($1)",
     )
     .bind(ids)
     .fetch_all(conn)
@@ -93,6 +99,7 @@ pub async fn load_facts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Exec
                 })?,
                 fence: row.try_get("fence")?,
                 planned_at: row.try_get("planned_at_seq")?,
+                has_checksums: row.try_get("has_checksums")?,
             })
         })
         .collect()

@@ -3,17 +3,21 @@
 //! `list_`); every function on a tenant's data takes the scope first.
 
 pub mod actions;
+pub mod approvals;
 pub mod audit;
 pub mod audit_tail;
 pub mod checkpoints;
+pub mod checksums;
 pub mod difference;
 pub mod entries;
 pub mod error;
 pub mod events;
 pub mod executions;
+pub mod freezes;
 pub mod keys;
 pub mod lock_changes;
 pub mod locks;
+pub mod policies;
 pub mod refusals;
 pub mod runs;
 pub mod sightings;
@@ -72,6 +76,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         8,
         "operations",
         include_str!("../../../migrations/0008_operations.sql"),
+    ),
+    (
+        9,
+        "policies",
+        include_str!("../../../migrations/0009_policies.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
 ];

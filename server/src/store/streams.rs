@@ -7,11 +7,12 @@ use flamingock_domain::audit::{ChangeState, States};
 use flamingock_domain::ids::{ChangeId, ExecutionId, Seq};
 use flamingock_domain::lock::Lock;
 use flamingock_domain::plan::Settings;
+use flamingock_domain::plan::policy::Policy;
 use flamingock_domain::time::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::{Scope, StoreError, locks, states};
+use super::{Scope, StoreError, locks, policies, states};
 
 /// A stream, its row locked by the current transaction: nobody else appends or plans until it ends.
 #[derive(Clone, Debug)]
@@ -59,6 +60,15 @@ pub struct Head {
     /// The database's clock when it was read.
     pub now: Timestamp,
     pub settings: Settings,
+    pub policy: Policy,
+    pub policy_revision: i64,
+}
+
+impl Head {
+    /// Names the policy that an answer which was kept leans on.
+    pub fn policy_key(&self) -> i64 {
+        self.policy.key(self.policy_revision)
+    }
 }
 
 /// One read for many scopes. A scope that is not in the answer does not exist.
@@ -67,6 +77,7 @@ pub async fn load_heads(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec
     let services: Vec<i64> = scopes.iter().map(|scope| scope.service_id).collect();
     let rows = sqlx::query(
         "SELECT q.environment_id, q.service_id, e.trust_absent_marks,
+                e.policy_revision, e.checksum_mismatch, e.out_of_order, e.approval_required,
                 s.id AS stream_id, s.head_seq, s.head_hash,
                 l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms, l.expires_at, l.execution_id,
                 l.acquired_at,
@@ -116,6 +127,8 @@ fn head_of_row(row: &PgRow) -> Result<(Scope, Head), StoreError> {
             settings: Settings {
                 trust_absent_marks: row.try_get("trust_absent_marks")?,
             },
+            policy: policies::policy_of_row(row)?,
+            policy_revision: row.try_get("policy_revision")?,
         },
     ))
 }

@@ -1,5 +1,8 @@
 //! Organisations, projects, environments, services.
 
+use std::collections::HashMap;
+
+use flamingock_domain::access::UnitKind;
 use sqlx::{PgConnection, Row};
 
 use super::{Scope, StoreError};
@@ -255,11 +258,20 @@ pub async fn lock_all(conn: &mut PgConnection) -> Result<(), StoreError> {
 /// All that a declaration may name; read at a start and by operators, not by requests.
 #[derive(Clone, Debug, Default)]
 pub struct Tenancy {
-    pub organisations: Vec<(i64, String)>,
+    pub organisations: Vec<OrganisationRow>,
     pub projects: Vec<ProjectRow>,
     pub environments: Vec<EnvironmentRow>,
     pub services: Vec<ServiceRow>,
     pub tokens: Vec<TokenRow>,
+    /// Kind, what the name is unique in, and the name, present or former: of whom it is.
+    pub names: HashMap<(String, i64, String), i64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OrganisationRow {
+    pub id: i64,
+    pub name: String,
+    pub is_archived: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -268,6 +280,7 @@ pub struct ProjectRow {
     pub organisation_id: i64,
     pub name: String,
     pub self_register_services: bool,
+    pub is_archived: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -276,6 +289,7 @@ pub struct EnvironmentRow {
     pub id: i64,
     pub name: String,
     pub trust_absent_marks: bool,
+    pub is_archived: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -283,6 +297,7 @@ pub struct ServiceRow {
     pub project_id: i64,
     pub id: i64,
     pub name: String,
+    pub is_archived: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -297,47 +312,81 @@ pub struct TokenRow {
     pub service_ids: Option<Vec<i64>>,
     pub expires_at: Option<chrono::DateTime<chrono::Utc>>,
     pub is_revoked: bool,
+    pub is_replaced: bool,
+}
+
+impl Tenancy {
+    /// Whose a name is or was.
+    pub fn unit(&self, kind: UnitKind, within: i64, name: &str) -> Option<i64> {
+        self.names
+            .get(&(kind.as_str().to_owned(), within, name.to_owned()))
+            .copied()
+    }
 }
 
 pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
-    let organisations = sqlx::query_as("SELECT id, name FROM organisations ORDER BY id")
-        .fetch_all(&mut *conn)
-        .await?;
-    let projects =
-        sqlx::query("SELECT id, organisation_id, name, self_register_services FROM projects ORDER BY id")
-            .fetch_all(&mut *conn)
-            .await?
-            .iter()
-            .map(|row| {
-                Ok(ProjectRow {
-                    id: row.try_get("id")?,
-                    organisation_id: row.try_get("organisation_id")?,
-                    name: row.try_get("name")?,
-                    self_register_services: row.try_get("self_register_services")?,
-                })
-            })
-            .collect::<Result<_, StoreError>>()?;
-    let environments =
-        sqlx::query_as("SELECT project_id, id, name, trust_absent_marks FROM environments ORDER BY id")
+    let organisations =
+        sqlx::query_as("SELECT id, name, archived_at IS NOT NULL FROM organisations ORDER BY id")
             .fetch_all(&mut *conn)
             .await?
             .into_iter()
-            .map(|(project_id, id, name, trust_absent_marks)| EnvironmentRow {
+            .map(|(id, name, is_archived)| OrganisationRow {
+                id,
+                name,
+                is_archived,
+            })
+            .collect();
+    let projects = sqlx::query_as(
+        "SELECT id, organisation_id, name, self_register_services, archived_at IS NOT NULL FROM projects ORDER BY id",
+    )
+    .fetch_all(&mut *conn)
+    .await?
+    .into_iter()
+    .map(
+        |(id, organisation_id, name, self_register_services, is_archived)| ProjectRow {
+            id,
+            organisation_id,
+            name,
+            self_register_services,
+            is_archived,
+        },
+    )
+    .collect();
+    let environments = sqlx::query_as(
+        "SELECT project_id, id, name, trust_absent_marks, archived_at IS NOT NULL FROM environments ORDER BY id",
+    )
+    .fetch_all(&mut *conn)
+    .await?
+    .into_iter()
+    .map(
+        |(project_id, id, name, trust_absent_marks, is_archived)| EnvironmentRow {
+            project_id,
+            id,
+            name,
+            trust_absent_marks,
+            is_archived,
+        },
+    )
+    .collect();
+    let services =
+        sqlx::query_as("SELECT project_id, id, name, archived_at IS NOT NULL FROM services ORDER BY id")
+            .fetch_all(&mut *conn)
+            .await?
+            .into_iter()
+            .map(|(project_id, id, name, is_archived)| ServiceRow {
                 project_id,
                 id,
                 name,
-                trust_absent_marks,
+                is_archived,
             })
             .collect();
-    let services = sqlx::query_as("SELECT project_id, id, name FROM services ORDER BY id")
-        .fetch_all(&mut *conn)
-        .await?
-        .into_iter()
-        .map(|(project_id, id, name)| ServiceRow { project_id, id, name })
-        .collect();
+    let names: Vec<(String, i64, String, i64)> =
+        sqlx::query_as("SELECT kind, within_id, name, unit_id FROM unit_names")
+            .fetch_all(&mut *conn)
+            .await?;
     let tokens = sqlx::query(
         "SELECT id, organisation_id, project_id, name, role, sha256, environment_ids, service_ids, expires_at,
-                revoked_at IS NOT NULL AS is_revoked
+                revoked_at IS NOT NULL AS is_revoked, replaced_by IS NOT NULL AS is_replaced
            FROM api_tokens ORDER BY id",
     )
     .fetch_all(conn)
@@ -355,6 +404,7 @@ pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
             service_ids: row.try_get("service_ids")?,
             expires_at: row.try_get("expires_at")?,
             is_revoked: row.try_get("is_revoked")?,
+            is_replaced: row.try_get("is_replaced")?,
         })
     })
     .collect::<Result<_, StoreError>>()?;
@@ -364,6 +414,10 @@ pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
         environments,
         services,
         tokens,
+        names: names
+            .into_iter()
+            .map(|(kind, within, name, id)| ((kind, within, name), id))
+            .collect(),
     })
 }
 

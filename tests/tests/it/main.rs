@@ -2,8 +2,11 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
+mod change_files;
+mod authorisation;
 mod audit_reading;
 mod checkpoints;
+mod command_line;
 mod crash_table;
 mod durability;
 mod events;
@@ -12,8 +15,14 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod operations;
+mod policies;
+mod preview;
+mod night;
 mod replicas;
 mod resolution;
 mod starts;
+mod tenancy;
+mod tokens;
 mod waiting;
 mod wire;

@@ -277,16 +277,139 @@ async fn invariant_10_of_many_people_who_decide_at_once_one_is_recorded() {
     let (runner, a, _) = two_issues(&server).await;
     let answers = join_all((0..20).map(|number| {
         let resolution = if number % 2 == 0 { Applied } else { RolledBack };
-        let (operator, runner) = (&operator, &runner);
-        async move { operator.resolve(runner, &[("a", resolution, a)]).await }
+        // Each with a reason of its own: the very same decision twice would be one that is told again.
+        let body = json!({
+            "resolutions": [{"changeId": "a", "resolution": resolution, "expectedSeq": a}],
+            "reason": format!("person {number} has looked")
+        });
+        let (operator, path) = (&operator, format!("{}/resolution", Person::scope(&runner)));
+        async move { operator.post(&path, &body).await }
     }))
     .await;
     let recorded = answers.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(recorded, 1);
     for refused in answers.iter().filter(|answer| answer.status != 201) {
         refused.expect_problem(409, "R_ISSUE_03");
+        // Who was too slow sees what was decided.
+        let details = refused.json()["details"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            details.contains("MANUAL_MARKED_AS_") && details.contains("has looked"),
+            "{details}"
+        );
     }
     assert_eq!(operator.states(&runner, "a").await.len(), 3);
+}
+
+#[tokio::test]
+async fn invariant_10_a_decision_whose_answer_was_lost_may_be_told_again_and_is_recorded_once() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let (runner, a, b) = two_issues(&server).await;
+    let both = [("a", Applied, a), ("b", RolledBack, b)];
+    let first: ResolutionResponse = operator.resolve(&runner, &both).await.expect(201).read();
+    let answers = join_all((0..5).map(|_| operator.resolve(&runner, &both))).await;
+    for answer in answers {
+        let again: ResolutionResponse = answer.expect(200).read();
+        assert_eq!(again, first);
+    }
+    assert_eq!(operator.states(&runner, "a").await.len(), 3);
+    assert_eq!(
+        server
+            .database
+            .number("SELECT count(*) FROM admin_actions WHERE action = 'issue_resolve'")
+            .await,
+        2
+    );
+    // Another person, another word, or less than the whole: that is no repetition.
+    server
+        .person(&tokens().admin)
+        .resolve(&runner, &both)
+        .await
+        .expect_problem(409, "R_ISSUE_03");
+    operator
+        .resolve(&runner, &[("a", RolledBack, a), ("b", RolledBack, b)])
+        .await
+        .expect_problem(409, "R_ISSUE_03");
+    let seq = first.recorded[0].seq;
+    operator
+        .resolve(&runner, &[("a", Applied, seq), ("b", RolledBack, b)])
+        .await
+        .expect_problem(409, "R_ISSUE_03");
+    // Once it was undone by a further decision, the old one is history.
+    operator
+        .resolve(&runner, &[("a", RolledBack, seq)])
+        .await
+        .expect(201);
+    operator
+        .resolve(&runner, &both)
+        .await
+        .expect_problem(409, "R_ISSUE_03");
+}
+
+#[tokio::test]
+async fn invariant_10_a_decision_is_undone_by_a_further_one_until_a_run_has_acted_on_it() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let (runner, a, _) = two_issues(&server).await;
+    let mut seq = a;
+    for resolution in [RolledBack, Applied, RolledBack] {
+        let recorded: ResolutionResponse = operator
+            .resolve(&runner, &[("a", resolution, seq)])
+            .await
+            .expect(201)
+            .read();
+        seq = recorded.recorded[0].seq;
+    }
+    let execution = runner
+        .granted(&Pipeline::of("schema", &["a"]))
+        .await
+        .execution_id
+        .expect("a grant has an execution");
+    runner.told(execution, "a", AuditState::Started).await;
+    operator
+        .resolve(&runner, &[("a", Applied, seq)])
+        .await
+        .expect_problem(409, "R_ISSUE_02");
+    runner.told(execution, "a", AuditState::Applied).await;
+    operator
+        .resolve(&runner, &[("a", Applied, seq)])
+        .await
+        .expect_problem(409, "R_ISSUE_03");
+    assert!(operator.verification(&runner).await.intact);
+}
+
+#[tokio::test]
+async fn every_decision_that_is_refused_is_named() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let (runner, a, b) = two_issues(&server).await;
+    let refused = operator
+        .resolve(
+            &runner,
+            &[
+                ("a", Applied, a),
+                ("b", Applied, b + 1),
+                ("unheard-of", Applied, 1),
+            ],
+        )
+        .await;
+    refused.expect_problem(409, "R_ISSUE_03");
+    let details = refused.json()["details"].clone();
+    let lines: Vec<&str> = details
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|line| line.as_str())
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].starts_with("b: ") && lines[0].contains("FAILED"),
+        "{lines:?}"
+    );
+    assert!(lines[1].starts_with("unheard-of: "), "{lines:?}");
 }
 
 #[tokio::test]

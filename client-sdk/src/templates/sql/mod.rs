@@ -1,7 +1,7 @@
 //! `sql-template`: SQL for PostgreSQL.
 
 use serde::Deserialize;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgDatabaseError};
 
 use super::{Payload, Steps, Template};
 use crate::{
@@ -136,8 +136,8 @@ async fn send(
     may_go_on: impl Fn() -> bool,
 ) -> Result<(), ChangeError> {
     if !configuration.split_statements {
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
-        return Ok(());
+        let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
+        return sent.map(drop).map_err(|error| failed("the SQL", error));
     }
     // It was split when the application was built, or there would be no change.
     let statements = split::split(sql).map_err(|error| format!("a {} has no end", error.what))?;
@@ -150,26 +150,41 @@ async fn send(
         let sent = sqlx::raw_sql(AssertSqlSafe(statement.text))
             .execute(&mut *connection)
             .await;
-        sent.map_err(|source| {
-            let error = StatementError {
-                number: index + 1,
-                of,
-                line: statement.line,
-                source,
-            };
-            ChangeError::named(std::any::type_name::<sqlx::Error>(), Box::new(error))
+        sent.map_err(|error| {
+            let what = format!(
+                "statement {} of {of} (line {} of the SQL)",
+                index + 1,
+                statement.line
+            );
+            failed(&what, error)
         })?;
     }
     Ok(())
 }
 
-/// Which statement failed. The line is the file's in SQL files, and the text's in YAML.
+/// What PostgreSQL says, in full. Other errors are kept as they are, below what was being done.
+fn failed(what: &str, error: sqlx::Error) -> ChangeError {
+    let name = std::any::type_name::<sqlx::Error>();
+    let said = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let Some(said) = said else {
+        let what = what.to_owned();
+        return ChangeError::named(name, Box::new(ConnectionError { what, source: error }));
+    };
+    let mut text = format!("{what}: {} (SQLSTATE {})", said.message(), said.code());
+    for (label, more) in [("detail", said.detail()), ("hint", said.hint())] {
+        if let Some(more) = more {
+            text = format!("{text}; {label}: {more}");
+        }
+    }
+    ChangeError::named(name, text.into())
+}
+
 #[derive(Debug, thiserror::Error)]
-#[error("statement {number} of {of} (line {line} of the SQL)")]
-struct StatementError {
-    number: usize,
-    of: usize,
-    line: usize,
+#[error("{what}")]
+struct ConnectionError {
+    what: String,
     source: sqlx::Error,
 }
 

@@ -202,7 +202,7 @@ fn sql_files_are_refused_in_their_own_lines() {
             format!("{front}\nSELECT 1;\n-- flamingock: undo\n"),
         ),
     ]);
-    assert_eq!(problems(&files).join("\n"), r#"
+    assert_eq!(problems(&files).join("\n"), r"
 _0001__plain.sql:1: a SQL file begins with its fields in comments: `-- flamingock:`, then `--   id: …` and so on
 _0002__nothing.sql: is more than one YAML document: do all fields begin in the same column?
 _0003__typo.sql:4: unknown field `targetSystm`; did you mean `targetSystem`?
@@ -212,7 +212,7 @@ _0005__empty.sql:8: `rollback`: the string that begins in line 8 of the SQL has 
 _0006__commit.sql:5: `apply`: statement 2 (line 6 of the SQL): it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is a change, or a step, of its own
 _0006__commit.sql:10: `rollback`: statement 1 (line 10 of the SQL): it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is a change, or a step, of its own
 _0007__placeholder.sql:6: `${ABSENT}` has no value: set it in the environment, or write a default as `${ABSENT:…}`
-_0008__marks.sql:6: after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change"#
+_0008__marks.sql:6: after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change"
 .trim());
 }
 
@@ -238,7 +238,7 @@ fn files_and_pipeline_are_checked_together() {
         .expect_err("refused");
     assert_eq!(
         files.plain(&error.to_string()),
-        r#"
+        r"
 the pipeline cannot run as it is, 7 problems found:
   - template `note-template` is there more than once
   - _0004__d.yaml: cannot be read: it is not UTF-8
@@ -246,7 +246,7 @@ the pipeline cannot run as it is, 7 problems found:
   - change `c (_03__c.yaml)`: order `03` needs at least 3 letters or digits, such as `0001`
   - stage `empty` has no change
   - change id `good` is used more than once, in `files`, `files` (_0001__a.yaml), `files` (_0002__b.yaml)
-  - change `c (_03__c.yaml)`: there is no target system `shel`; given are shell"#
+  - change `c (_03__c.yaml)`: there is no target system `shel`; given are shell"
             .trim()
     );
 }

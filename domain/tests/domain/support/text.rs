@@ -63,6 +63,8 @@ fn change(text: &str) -> Change {
         mark,
         reported: reported.map(reported_change),
         transactional: true,
+        author: None,
+        checksum: None,
     }
 }
 

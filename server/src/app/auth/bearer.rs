@@ -176,18 +176,22 @@ impl Auth {
             environment_id,
             service_id,
         };
-        let mut owner = self.inner.owners.get(&scope);
-        if owner.is_none() {
-            let mut conn = self.inner.pool.acquire().await?;
-            owner = tenancy::load_owner(&mut conn, scope).await?;
-            // Neither an environment nor a service ever moves; what does not exist yet may come.
-            if let Some(owner) = owner {
-                self.inner.owners.insert(scope, owner);
-            }
-        }
-        Ok(owner.is_some_and(|(project, organisation)| {
+        let reaches = |(project, organisation): (i64, i64)| {
             holder.organisation_id.is_none_or(|id| id == organisation)
                 && holder.project_id.is_none_or(|id| id == project)
-        }))
+        };
+        // What is remembered shortens the way to what one reaches, and never to a refusal: a foreign scope that answered faster
+        // than an absent one would tell that it exists.
+        if self.inner.owners.get(&scope).is_some_and(reaches) {
+            return Ok(true);
+        }
+        let mut conn = self.inner.pool.acquire().await?;
+        let owner = tenancy::load_owner(&mut conn, scope).await?;
+        let is_reached = owner.is_some_and(reaches);
+        // Neither an environment nor a service ever moves; what does not exist yet may come.
+        if let Some(owner) = owner.filter(|_| is_reached) {
+            self.inner.owners.insert(scope, owner);
+        }
+        Ok(is_reached)
     }
 }

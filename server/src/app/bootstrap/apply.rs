@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 
+use flamingock_domain::access::UnitKind;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
 use super::BootstrapError;
 use super::declaration::{Declaration, Owner};
-use super::plan::{BootstrapStep, TokenStep, plan};
+use super::plan::{Plan, plan};
+use super::step::{BootstrapStep, TokenStep};
 use crate::app::Fault;
-use crate::store::tenancy::Tenancy;
+use crate::app::actor::{Action, Actor};
+use crate::app::tenancy::{created, place, updated};
+use crate::app::tokens::{described, place as place_of_token};
 use crate::store::tokens::NewToken;
-use crate::store::{self, StoreError, tenancy, tokens};
+use crate::store::{self, StoreError, tenancy, tokens, units};
 
 /// What would be done now.
-pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Vec<BootstrapStep>, BootstrapError> {
+pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Plan, BootstrapError> {
     let mut conn = pool.acquire().await.map_err(Fault::from)?;
     let current = tenancy::load_all(&mut conn).await.map_err(Fault::from)?;
     plan(declaration, &current)
@@ -24,8 +29,11 @@ pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Vec<Boots
     let mut tx = store::begin(pool).await.map_err(Fault::from)?;
     tenancy::lock_all(&mut tx).await.map_err(Fault::from)?;
     let current = tenancy::load_all(&mut tx).await.map_err(Fault::from)?;
-    let steps = plan(declaration, &current)?;
-    let mut known = Known::new(&current);
+    let Plan { steps, notes } = plan(declaration, &current)?;
+    let mut known = Known {
+        names: current.names,
+        actor: Actor::server("bootstrap"),
+    };
     for step in &steps {
         known.apply(&mut tx, step).await.map_err(Fault::from)?;
     }
@@ -33,64 +41,45 @@ pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Vec<Boots
     for step in &steps {
         tracing::info!(step = %step, "bootstrap");
     }
+    for note in notes.iter().filter(|note| note.is_warning()) {
+        tracing::warn!(note = %note, "bootstrap");
+    }
     Ok(steps)
 }
 
-/// Ids by names, those just made among them.
+/// Ids by names, those just made among them, and who is recorded as having made them.
 struct Known {
-    organisations: HashMap<String, i64>,
-    projects: HashMap<(i64, String), i64>,
-    environments: HashMap<(i64, String), i64>,
-    services: HashMap<(i64, String), i64>,
+    names: HashMap<(String, i64, String), i64>,
+    actor: Actor,
 }
 
 impl Known {
-    fn new(current: &Tenancy) -> Self {
-        let Tenancy {
-            organisations,
-            projects,
-            environments,
-            services,
-            ..
-        } = current.clone();
-        Self {
-            organisations: organisations.into_iter().map(|(id, name)| (name, id)).collect(),
-            projects: projects
-                .into_iter()
-                .map(|row| ((row.organisation_id, row.name), row.id))
-                .collect(),
-            environments: environments
-                .into_iter()
-                .map(|row| ((row.project_id, row.name), row.id))
-                .collect(),
-            services: services
-                .into_iter()
-                .map(|row| ((row.project_id, row.name), row.id))
-                .collect(),
-        }
-    }
-
     async fn apply(&mut self, conn: &mut PgConnection, step: &BootstrapStep) -> Result<(), StoreError> {
         match step {
             BootstrapStep::CreateOrganisation { name } => {
                 let id = tenancy::insert_organisation(conn, name).await?;
-                self.organisations.insert(name.clone(), id);
+                self.made(conn, UnitKind::Organisation, 0, name, id, json!({}))
+                    .await
             }
             BootstrapStep::CreateProject {
                 organisation,
                 name,
                 self_register_services,
             } => {
-                let organisation = self.organisation(organisation)?;
-                let id = tenancy::insert_project(conn, organisation, name, *self_register_services).await?;
-                self.projects.insert((organisation, name.clone()), id);
+                let within = self.organisation(organisation)?;
+                let id = tenancy::insert_project(conn, within, name, *self_register_services).await?;
+                let more = json!({"selfRegisterServices": self_register_services});
+                self.made(conn, UnitKind::Project, within, name, id, more).await
             }
             BootstrapStep::UpdateProject {
                 id,
+                name,
                 self_register_services,
                 ..
             } => {
                 tenancy::update_project(conn, *id, *self_register_services).await?;
+                let setting = ("selfRegisterServices", *self_register_services);
+                self.changed(conn, UnitKind::Project, *id, name, setting).await
             }
             BootstrapStep::CreateEnvironment {
                 organisation,
@@ -98,37 +87,58 @@ impl Known {
                 name,
                 trust_absent_marks,
             } => {
-                let project = self.project(organisation, project)?;
-                let id = tenancy::insert_environment(conn, project, name, *trust_absent_marks).await?;
-                self.environments.insert((project, name.clone()), id);
+                let within = self.project(organisation, project)?;
+                let id = tenancy::insert_environment(conn, within, name, *trust_absent_marks).await?;
+                let more = json!({"trustAbsentMarks": trust_absent_marks});
+                self.made(conn, UnitKind::Environment, within, name, id, more)
+                    .await
             }
             BootstrapStep::UpdateEnvironment {
                 id,
+                name,
                 trust_absent_marks,
                 ..
             } => {
                 tenancy::update_environment(conn, *id, *trust_absent_marks).await?;
+                let setting = ("trustAbsentMarks", *trust_absent_marks);
+                self.changed(conn, UnitKind::Environment, *id, name, setting)
+                    .await
             }
             BootstrapStep::CreateService {
                 organisation,
                 project,
                 name,
             } => {
-                let project = self.project(organisation, project)?;
+                let within = self.project(organisation, project)?;
                 // It may have registered itself since it was planned.
-                let (id, _) = tenancy::insert_service(conn, project, name).await?;
-                self.services.insert((project, name.clone()), id);
+                let (id, _) = tenancy::insert_service(conn, within, name).await?;
+                self.made(conn, UnitKind::Service, within, name, id, json!({}))
+                    .await
+            }
+            BootstrapStep::Archive {
+                kind,
+                id,
+                path,
+                archived,
+            } => {
+                units::update_archived(conn, *kind, *id, *archived).await?;
+                self.changed(conn, *kind, *id, path, ("archived", *archived))
+                    .await
             }
             BootstrapStep::CreateToken(token) => {
-                tokens::insert(conn, &self.new_token(token)?).await?;
+                let id = tokens::insert(conn, &self.new_token(token)?).await?;
+                self.token(conn, "token_create", id, token, None).await
             }
             BootstrapStep::RotateToken { old_id, new } => {
                 // First: a name is unique among the living.
                 tokens::revoke(conn, *old_id).await?;
-                tokens::insert(conn, &self.new_token(new)?).await?;
+                let id = tokens::insert(conn, &self.new_token(new)?).await?;
+                self.token(conn, "token_rotate", id, new, Some(json!({"tokenId": old_id})))
+                    .await
             }
             BootstrapStep::UpdateToken { id, terms } => {
                 let token = self.new_token(terms)?;
+                let before = tokens::load(conn, *id).await?;
                 tokens::update_terms(
                     conn,
                     *id,
@@ -137,9 +147,78 @@ impl Known {
                     token.expires_at,
                 )
                 .await?;
+                self.token(conn, "token_update", *id, terms, before.as_ref().map(described))
+                    .await
             }
         }
-        Ok(())
+    }
+
+    /// Something new: it is known from here on, and recorded.
+    async fn made(
+        &mut self,
+        conn: &mut PgConnection,
+        kind: UnitKind,
+        within: i64,
+        name: &str,
+        id: i64,
+        more: Value,
+    ) -> Result<(), StoreError> {
+        self.names
+            .insert((kind.as_str().to_owned(), within, name.to_owned()), id);
+        let mut after = more;
+        after["name"] = json!(name);
+        let action = Action {
+            action: created(kind),
+            place: place(kind, id),
+            target: name,
+            reason: None,
+            before: None,
+            after: Some(after),
+        };
+        self.actor.record(conn, &action).await
+    }
+
+    /// A flag, which is the other way round now.
+    async fn changed(
+        &self,
+        conn: &mut PgConnection,
+        kind: UnitKind,
+        id: i64,
+        target: &str,
+        (flag, value): (&str, bool),
+    ) -> Result<(), StoreError> {
+        let action = Action {
+            action: updated(kind),
+            place: place(kind, id),
+            target,
+            reason: None,
+            before: Some(json!({flag: !value})),
+            after: Some(json!({flag: value})),
+        };
+        self.actor.record(conn, &action).await
+    }
+
+    async fn token(
+        &self,
+        conn: &mut PgConnection,
+        action: &'static str,
+        id: i64,
+        token: &TokenStep,
+        before: Option<Value>,
+    ) -> Result<(), StoreError> {
+        let now = tokens::load(conn, id).await?;
+        let action = Action {
+            action,
+            place: place_of_token(
+                now.as_ref().and_then(|token| token.organisation_id),
+                now.as_ref().and_then(|token| token.project_id),
+            ),
+            target: &token.name,
+            reason: None,
+            before,
+            after: now.as_ref().map(described),
+        };
+        self.actor.record(conn, &action).await
     }
 
     fn new_token<'a>(&self, token: &'a TokenStep) -> Result<NewToken<'a>, StoreError> {
@@ -151,18 +230,13 @@ impl Known {
                 Some(self.project(organisation, project)?),
             ),
         };
-        let ids = |names: &Option<Vec<String>>, known: &HashMap<(i64, String), i64>| {
+        let ids = |kind: UnitKind, names: &Option<Vec<String>>| {
             let (Some(names), Some(project)) = (names, project_id) else {
                 return Ok(None);
             };
             names
                 .iter()
-                .map(|name| {
-                    known
-                        .get(&(project, name.clone()))
-                        .copied()
-                        .ok_or_else(|| unknown(name))
-                })
+                .map(|name| self.id(kind, project, name))
                 .collect::<Result<Vec<_>, _>>()
                 .map(Some)
         };
@@ -173,20 +247,23 @@ impl Known {
             role: token.role.as_str(),
             sha256: token.sha256,
             hint: &token.hint,
-            environment_ids: ids(&token.environments, &self.environments)?,
-            service_ids: ids(&token.services, &self.services)?,
+            environment_ids: ids(UnitKind::Environment, &token.environments)?,
+            service_ids: ids(UnitKind::Service, &token.services)?,
             expires_at: token.expires_at,
         })
     }
 
     fn organisation(&self, name: &str) -> Result<i64, StoreError> {
-        self.organisations.get(name).copied().ok_or_else(|| unknown(name))
+        self.id(UnitKind::Organisation, 0, name)
     }
 
     fn project(&self, organisation: &str, name: &str) -> Result<i64, StoreError> {
-        let organisation = self.organisation(organisation)?;
-        self.projects
-            .get(&(organisation, name.to_owned()))
+        self.id(UnitKind::Project, self.organisation(organisation)?, name)
+    }
+
+    fn id(&self, kind: UnitKind, within: i64, name: &str) -> Result<i64, StoreError> {
+        self.names
+            .get(&(kind.as_str().to_owned(), within, name.to_owned()))
             .copied()
             .ok_or_else(|| unknown(name))
     }

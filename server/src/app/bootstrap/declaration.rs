@@ -24,16 +24,30 @@ pub struct Declaration {
 #[derive(Debug)]
 pub(super) struct OrganisationDeclaration {
     pub(super) name: String,
+    pub(super) position: Position,
+    /// `None`: as it is; so with every flag.
+    pub(super) archived: Option<bool>,
     pub(super) projects: Vec<ProjectDeclaration>,
 }
 
 #[derive(Debug)]
 pub(super) struct ProjectDeclaration {
     pub(super) name: String,
-    /// `None`: as it is.
+    pub(super) position: Position,
+    pub(super) archived: Option<bool>,
     pub(super) self_register_services: Option<bool>,
-    pub(super) environments: Vec<(String, Option<bool>)>,
-    pub(super) services: Vec<String>,
+    pub(super) environments: Vec<PartDeclaration>,
+    pub(super) services: Vec<PartDeclaration>,
+}
+
+/// An environment or a service.
+#[derive(Debug)]
+pub(super) struct PartDeclaration {
+    pub(super) name: String,
+    pub(super) position: Position,
+    pub(super) archived: Option<bool>,
+    /// Of an environment.
+    pub(super) trust_absent_marks: Option<bool>,
 }
 
 /// Whose a token is.
@@ -98,6 +112,7 @@ impl Declaration {
             file.organisations.iter().map(|organisation| &organisation.name),
         )?;
         for organisation in file.organisations {
+            let position = reader.position(&organisation.name.span());
             let name = organisation.name.into_inner();
             tokens.extend(reader.tokens(&Owner::Organisation(name.clone()), organisation.tokens)?);
             let mut projects = Vec::new();
@@ -114,21 +129,38 @@ impl Declaration {
                 let owner = Owner::Project(name.clone(), project.name.get_ref().clone());
                 tokens.extend(reader.tokens(&owner, project.tokens)?);
                 projects.push(ProjectDeclaration {
+                    position: reader.position(&project.name.span()),
                     name: project.name.into_inner(),
+                    archived: project.archived,
                     self_register_services: project.self_register_services,
                     environments: project
                         .environments
                         .into_iter()
-                        .map(|environment| (environment.name.into_inner(), environment.trust_absent_marks))
+                        .map(|environment| PartDeclaration {
+                            position: reader.position(&environment.name.span()),
+                            name: environment.name.into_inner(),
+                            archived: environment.archived,
+                            trust_absent_marks: environment.trust_absent_marks,
+                        })
                         .collect(),
                     services: project
                         .services
                         .into_iter()
-                        .map(|service| service.name.into_inner())
+                        .map(|service| PartDeclaration {
+                            position: reader.position(&service.name.span()),
+                            name: service.name.into_inner(),
+                            archived: service.archived,
+                            trust_absent_marks: None,
+                        })
                         .collect(),
                 });
             }
-            organisations.push(OrganisationDeclaration { name, projects });
+            organisations.push(OrganisationDeclaration {
+                name,
+                position,
+                archived: organisation.archived,
+                projects,
+            });
         }
         Ok(Self {
             path: path.to_owned(),

@@ -17,6 +17,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Organisation {
     pub(super) name: Spanned<String>,
+    pub(super) archived: Option<bool>,
     #[serde(default)]
     pub(super) projects: Vec<Project>,
     #[serde(default)]
@@ -28,6 +29,7 @@ pub(super) struct Organisation {
 pub(super) struct Project {
     pub(super) name: Spanned<String>,
     pub(super) self_register_services: Option<bool>,
+    pub(super) archived: Option<bool>,
     #[serde(default)]
     pub(super) environments: Vec<Environment>,
     #[serde(default)]
@@ -41,12 +43,14 @@ pub(super) struct Project {
 pub(super) struct Environment {
     pub(super) name: Spanned<String>,
     pub(super) trust_absent_marks: Option<bool>,
+    pub(super) archived: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Service {
     pub(super) name: Spanned<String>,
+    pub(super) archived: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -1,429 +1,497 @@
 //! What has to be done so that there is what shall be.
+//!
+//! Names are looked up as everywhere: by a former name one finds what bears another one now, and makes no twin of it.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::SubsecRound as _;
+use flamingock_domain::access::UnitKind;
 
-use super::BootstrapError;
-use super::declaration::{Declaration, Owner, ProjectDeclaration, TokenDeclaration};
-use crate::app::auth::Role;
-use crate::store::tenancy::{ProjectRow, Tenancy, TokenRow};
+use super::declaration::{
+    Declaration, OrganisationDeclaration, Owner, PartDeclaration, ProjectDeclaration, TokenDeclaration,
+};
+use super::step::{BootstrapStep, Note, TokenStep};
+use super::{BootstrapError, Position};
+use crate::store::tenancy::{Tenancy, TokenRow};
 
-/// One change. Names, not ids: what it needs may be made by a step before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BootstrapStep {
-    CreateOrganisation {
-        name: String,
-    },
-    CreateProject {
-        organisation: String,
-        name: String,
-        self_register_services: bool,
-    },
-    UpdateProject {
-        id: i64,
-        organisation: String,
-        name: String,
-        self_register_services: bool,
-    },
-    CreateEnvironment {
-        organisation: String,
-        project: String,
-        name: String,
-        trust_absent_marks: bool,
-    },
-    UpdateEnvironment {
-        id: i64,
-        organisation: String,
-        project: String,
-        name: String,
-        trust_absent_marks: bool,
-    },
-    CreateService {
-        organisation: String,
-        project: String,
-        name: String,
-    },
-    CreateToken(TokenStep),
-    /// Another value under the same name: the old one is revoked.
-    RotateToken {
-        old_id: i64,
-        new: TokenStep,
-    },
-    UpdateToken {
-        id: i64,
-        terms: TokenStep,
-    },
-}
-
-/// A token as it shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenStep {
-    pub owner: Owner,
-    pub name: String,
-    pub role: Role,
-    pub sha256: [u8; 32],
-    pub hint: String,
-    pub environments: Option<Vec<String>>,
-    pub services: Option<Vec<String>>,
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server => f.write_str("the server"),
-            Self::Organisation(organisation) => write!(f, "organisation {organisation}"),
-            Self::Project(organisation, project) => write!(f, "project {organisation}/{project}"),
-        }
-    }
-}
-
-impl fmt::Display for BootstrapStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateOrganisation { name } => write!(f, "create organisation {name}"),
-            Self::CreateProject {
-                organisation,
-                name,
-                self_register_services,
-            } => write!(
-                f,
-                "create project {organisation}/{name} (self_register_services = {self_register_services})"
-            ),
-            Self::UpdateProject {
-                organisation,
-                name,
-                self_register_services,
-                ..
-            } => write!(
-                f,
-                "change project {organisation}/{name}: self_register_services = {self_register_services}"
-            ),
-            Self::CreateEnvironment {
-                organisation,
-                project,
-                name,
-                trust_absent_marks,
-            } => write!(
-                f,
-                "create environment {organisation}/{project}/{name} (trust_absent_marks = {trust_absent_marks})"
-            ),
-            Self::UpdateEnvironment {
-                organisation,
-                project,
-                name,
-                trust_absent_marks,
-                ..
-            } => write!(
-                f,
-                "change environment {organisation}/{project}/{name}: trust_absent_marks = {trust_absent_marks}"
-            ),
-            Self::CreateService {
-                organisation,
-                project,
-                name,
-            } => {
-                write!(f, "create service {organisation}/{project}/{name}")
-            }
-            Self::CreateToken(token) => write!(f, "create token {token}"),
-            Self::RotateToken { new, .. } => {
-                write!(f, "replace the value of token {new}; the old value is revoked")
-            }
-            Self::UpdateToken { terms, .. } => {
-                write!(
-                    f,
-                    "change token {terms}; sessions that are open keep their terms until they end"
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for TokenStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} (role {}", self.name, self.owner, self.role)?;
-        for (kind, names) in [("environments", &self.environments), ("services", &self.services)] {
-            if let Some(names) = names {
-                write!(f, ", {kind} {}", names.join(", "))?;
-            }
-        }
-        if let Some(at) = self.expires_at {
-            write!(f, ", until {}", at.format("%FT%TZ"))?;
-        }
-        f.write_str(")")
-    }
+/// What would be done, and what is to be said of the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<BootstrapStep>,
+    pub notes: Vec<Note>,
 }
 
 /// Compares. Nothing is planned if anything cannot be done.
-pub fn plan(declaration: &Declaration, current: &Tenancy) -> Result<Vec<BootstrapStep>, BootstrapError> {
-    let mut steps = Vec::new();
+pub fn plan(declaration: &Declaration, current: &Tenancy) -> Result<Plan, BootstrapError> {
+    let mut planner = Planner {
+        declaration,
+        current,
+        plan: Plan::default(),
+        declared: HashMap::new(),
+        tokens: HashSet::new(),
+    };
     for organisation in &declaration.organisations {
-        let known = current
-            .organisations
-            .iter()
-            .find(|(_, name)| *name == organisation.name);
-        if known.is_none() {
-            steps.push(BootstrapStep::CreateOrganisation {
-                name: organisation.name.clone(),
-            });
-        }
-        for project in &organisation.projects {
-            let known = known.and_then(|(id, _)| find_project(current, *id, &project.name));
-            plan_project(&organisation.name, project, known, current, &mut steps);
-        }
+        planner.organisation(organisation)?;
     }
     let mut values: HashMap<[u8; 32], &str> = HashMap::new();
     for token in &declaration.tokens {
-        let refuse = |message: String| BootstrapError::Invalid {
-            path: declaration.path.clone(),
-            position: token.position,
-            message,
-        };
         if let Some(other) = values.insert(token.value.sha256(), &token.name) {
-            return Err(refuse(format!(
-                "token `{}` has the value of token `{other}`",
-                token.name
-            )));
+            let message = format!("token `{}` has the value of token `{other}`", token.name);
+            return Err(planner.invalid(token.position, message));
         }
-        steps.extend(plan_token(token, declaration, current).map_err(refuse)?);
+        planner
+            .token(token)
+            .map_err(|message| planner.invalid(token.position, message))?;
     }
-    Ok(steps)
+    planner.undeclared();
+    Ok(planner.plan)
 }
 
-fn find_project<'t>(current: &'t Tenancy, organisation_id: i64, name: &str) -> Option<&'t ProjectRow> {
-    current
-        .projects
-        .iter()
-        .find(|project| project.organisation_id == organisation_id && project.name == name)
+struct Planner<'a> {
+    declaration: &'a Declaration,
+    current: &'a Tenancy,
+    plan: Plan,
+    /// What of the database the file speaks of, and by which name.
+    declared: HashMap<(UnitKind, i64), &'a str>,
+    tokens: HashSet<i64>,
 }
 
-fn plan_project(
-    organisation: &str,
-    project: &ProjectDeclaration,
-    known: Option<&ProjectRow>,
-    current: &Tenancy,
-    steps: &mut Vec<BootstrapStep>,
-) {
-    let (organisation, name) = (organisation.to_owned(), project.name.clone());
-    match (known, project.self_register_services) {
-        (None, asked) => steps.push(BootstrapStep::CreateProject {
-            organisation: organisation.clone(),
-            name,
-            self_register_services: asked.unwrap_or(false),
-        }),
-        (Some(row), Some(asked)) if asked != row.self_register_services => {
-            steps.push(BootstrapStep::UpdateProject {
-                id: row.id,
-                organisation: organisation.clone(),
-                name,
-                self_register_services: asked,
+impl<'a> Planner<'a> {
+    fn organisation(&mut self, declared: &'a OrganisationDeclaration) -> Result<(), BootstrapError> {
+        let path = &declared.name;
+        let id = self.find(UnitKind::Organisation, 0, &declared.name, path, declared.position)?;
+        if id.is_none() {
+            self.plan.steps.push(BootstrapStep::CreateOrganisation {
+                name: declared.name.clone(),
             });
         }
-        _ => {}
+        let row = self.current.organisations.iter().find(|row| Some(row.id) == id);
+        self.archive(
+            UnitKind::Organisation,
+            id,
+            path,
+            row.is_some_and(|row| row.is_archived),
+            declared.archived,
+        );
+        for project in &declared.projects {
+            self.project(&declared.name, id, project)?;
+        }
+        Ok(())
     }
-    for (name, asked) in &project.environments {
-        let row = current.environments.iter().find(|environment| {
-            known.is_some_and(|project| project.id == environment.project_id) && environment.name == *name
-        });
-        match (row, asked) {
-            (None, asked) => steps.push(BootstrapStep::CreateEnvironment {
+
+    fn project(
+        &mut self,
+        organisation: &str,
+        organisation_id: Option<i64>,
+        declared: &'a ProjectDeclaration,
+    ) -> Result<(), BootstrapError> {
+        let path = format!("{organisation}/{}", declared.name);
+        let id = match organisation_id {
+            Some(within) => self.find(
+                UnitKind::Project,
+                within,
+                &declared.name,
+                &path,
+                declared.position,
+            )?,
+            None => None,
+        };
+        let (organisation, name) = (organisation.to_owned(), declared.name.clone());
+        let row = self.current.projects.iter().find(|row| Some(row.id) == id);
+        match (row, declared.self_register_services) {
+            (None, asked) => self.plan.steps.push(BootstrapStep::CreateProject {
                 organisation: organisation.clone(),
-                project: project.name.clone(),
-                name: name.clone(),
-                trust_absent_marks: asked.unwrap_or(false),
+                name,
+                self_register_services: asked.unwrap_or(false),
             }),
-            (Some(row), Some(asked)) if *asked != row.trust_absent_marks => {
-                steps.push(BootstrapStep::UpdateEnvironment {
+            (Some(row), Some(asked)) if asked != row.self_register_services => {
+                self.plan.steps.push(BootstrapStep::UpdateProject {
                     id: row.id,
                     organisation: organisation.clone(),
-                    project: project.name.clone(),
-                    name: name.clone(),
-                    trust_absent_marks: *asked,
+                    name,
+                    self_register_services: asked,
                 });
             }
             _ => {}
         }
+        self.archive(
+            UnitKind::Project,
+            id,
+            &path,
+            row.is_some_and(|row| row.is_archived),
+            declared.archived,
+        );
+        for environment in &declared.environments {
+            self.environment(&organisation, &declared.name, id, environment)?;
+        }
+        for service in &declared.services {
+            self.service(&organisation, &declared.name, id, service)?;
+        }
+        Ok(())
     }
-    for name in &project.services {
-        let known = current.services.iter().any(|service| {
-            known.is_some_and(|project| project.id == service.project_id) && service.name == *name
-        });
-        if !known {
-            steps.push(BootstrapStep::CreateService {
-                organisation: organisation.clone(),
-                project: project.name.clone(),
-                name: name.clone(),
+
+    fn environment(
+        &mut self,
+        organisation: &str,
+        project: &str,
+        project_id: Option<i64>,
+        declared: &'a PartDeclaration,
+    ) -> Result<(), BootstrapError> {
+        let path = format!("{organisation}/{project}/{}", declared.name);
+        let id = match project_id {
+            Some(within) => self.find(
+                UnitKind::Environment,
+                within,
+                &declared.name,
+                &path,
+                declared.position,
+            )?,
+            None => None,
+        };
+        let row = self.current.environments.iter().find(|row| Some(row.id) == id);
+        match (row, declared.trust_absent_marks) {
+            (None, asked) => self.plan.steps.push(BootstrapStep::CreateEnvironment {
+                organisation: organisation.to_owned(),
+                project: project.to_owned(),
+                name: declared.name.clone(),
+                trust_absent_marks: asked.unwrap_or(false),
+            }),
+            (Some(row), Some(asked)) if asked != row.trust_absent_marks => {
+                self.plan.steps.push(BootstrapStep::UpdateEnvironment {
+                    id: row.id,
+                    organisation: organisation.to_owned(),
+                    project: project.to_owned(),
+                    name: declared.name.clone(),
+                    trust_absent_marks: asked,
+                });
+            }
+            _ => {}
+        }
+        self.archive(
+            UnitKind::Environment,
+            id,
+            &path,
+            row.is_some_and(|row| row.is_archived),
+            declared.archived,
+        );
+        Ok(())
+    }
+
+    fn service(
+        &mut self,
+        organisation: &str,
+        project: &str,
+        project_id: Option<i64>,
+        declared: &'a PartDeclaration,
+    ) -> Result<(), BootstrapError> {
+        let path = format!("{organisation}/{project}/{}", declared.name);
+        let id = match project_id {
+            Some(within) => self.find(
+                UnitKind::Service,
+                within,
+                &declared.name,
+                &path,
+                declared.position,
+            )?,
+            None => None,
+        };
+        if id.is_none() {
+            self.plan.steps.push(BootstrapStep::CreateService {
+                organisation: organisation.to_owned(),
+                project: project.to_owned(),
+                name: declared.name.clone(),
             });
         }
+        let row = self.current.services.iter().find(|row| Some(row.id) == id);
+        self.archive(
+            UnitKind::Service,
+            id,
+            &path,
+            row.is_some_and(|row| row.is_archived),
+            declared.archived,
+        );
+        Ok(())
     }
-}
 
-fn plan_token(
-    token: &TokenDeclaration,
-    declaration: &Declaration,
-    current: &Tenancy,
-) -> Result<Option<BootstrapStep>, String> {
-    check_names(token, declaration, current)?;
-    let step = TokenStep {
-        owner: token.owner.clone(),
-        name: token.name.clone(),
-        role: token.role,
-        sha256: token.value.sha256(),
-        hint: token.value.hint().to_owned(),
-        environments: token.environments.clone(),
-        services: token.services.clone(),
-        // What the database keeps of it.
-        expires_at: token.expires_at.map(|at| at.trunc_subsecs(6)),
-    };
-    let owner = owner_ids(current, &token.owner);
-    let same_name = current.tokens.iter().find(|row| {
-        !row.is_revoked
-            && row.name == token.name
-            && owner.is_some_and(|owner| owner == (row.organisation_id, row.project_id))
-    });
-    let same_value = current.tokens.iter().find(|row| row.sha256 == step.sha256);
-    match (same_name, same_value) {
-        (None, None) => Ok(Some(BootstrapStep::CreateToken(step))),
-        (Some(old), None) => Ok(Some(BootstrapStep::RotateToken {
-            old_id: old.id,
-            new: step,
-        })),
-        (Some(row), Some(other)) if row.id == other.id => {
-            if row.role != token.role.as_str() {
+    /// By its present or a former name.
+    fn find(
+        &mut self,
+        kind: UnitKind,
+        within: i64,
+        name: &'a str,
+        path: &str,
+        position: Position,
+    ) -> Result<Option<i64>, BootstrapError> {
+        let Some(id) = self.current.unit(kind, within, name) else {
+            return Ok(None);
+        };
+        if let Some(other) = self.declared.insert((kind, id), name) {
+            let message = format!(
+                "{kind} `{name}` and {kind} `{other}` are one and the same, which was renamed: keep the name that it has now"
+            );
+            return Err(self.invalid(position, message));
+        }
+        let now = self.name_of(kind, id);
+        if now != name {
+            self.plan.notes.push(Note::Renamed {
+                kind,
+                declared: path.to_owned(),
+                name: now.to_owned(),
+            });
+        }
+        Ok(Some(id))
+    }
+
+    fn archive(&mut self, kind: UnitKind, id: Option<i64>, path: &str, is: bool, asked: Option<bool>) {
+        // What does not exist yet is not made in order to be put away.
+        let Some(id) = id else { return };
+        match asked {
+            Some(archived) if archived != is => self.plan.steps.push(BootstrapStep::Archive {
+                kind,
+                id,
+                path: path.to_owned(),
+                archived,
+            }),
+            None if is => self.plan.notes.push(Note::StaysArchived {
+                kind,
+                path: path.to_owned(),
+            }),
+            _ => {}
+        }
+    }
+
+    fn token(&mut self, token: &TokenDeclaration) -> Result<(), String> {
+        self.check_names(token)?;
+        let step = TokenStep {
+            owner: token.owner.clone(),
+            name: token.name.clone(),
+            role: token.role,
+            sha256: token.value.sha256(),
+            hint: token.value.hint().to_owned(),
+            environments: token.environments.clone(),
+            services: token.services.clone(),
+            // What the database keeps of it.
+            expires_at: token.expires_at.map(|at| at.trunc_subsecs(6)),
+        };
+        let owner = self.owner_ids(&token.owner);
+        let is_this = |row: &TokenRow| {
+            row.name == token.name
+                && owner.is_some_and(|owner| owner == (row.organisation_id, row.project_id))
+        };
+        let living = self
+            .current
+            .tokens
+            .iter()
+            .find(|row| !row.is_revoked && !row.is_replaced && is_this(row));
+        let same_value = self.current.tokens.iter().find(|row| row.sha256 == step.sha256);
+        self.tokens.extend(living.map(|row| row.id));
+        let (name, owner) = (step.name.clone(), step.owner.clone());
+        match (living, same_value) {
+            (None, None) => self.plan.steps.push(BootstrapStep::CreateToken(step)),
+            (Some(old), None) => self.plan.steps.push(BootstrapStep::RotateToken {
+                old_id: old.id,
+                new: step,
+            }),
+            (Some(row), Some(other)) if row.id == other.id => {
+                if row.role != token.role.as_str() {
+                    return Err(format!(
+                        "token `{}` has role `{}`, and a value keeps its role because sessions opened with it do: give \
+                         it another value to make it `{}`",
+                        token.name, row.role, token.role
+                    ));
+                }
+                if self.differs(&step, row) {
+                    self.plan.steps.push(BootstrapStep::UpdateToken {
+                        id: row.id,
+                        terms: step,
+                    });
+                }
+            }
+            // People have decided since the file was written: the server starts, and says what to correct.
+            (_, Some(other)) if other.is_replaced && is_this(other) => {
+                self.plan.notes.push(Note::RotatedSince { name, owner });
+            }
+            (None, Some(other)) if other.is_revoked && is_this(other) => {
+                self.plan.notes.push(Note::StaysRevoked { name, owner });
+            }
+            (_, Some(other)) if other.is_revoked => {
                 return Err(format!(
-                    "token `{}` has role `{}`, and a value keeps its role because sessions opened with it do: give \
-                     it another value to make it `{}`",
-                    token.name, row.role, token.role
+                    "the value of token `{}` was revoked, and what is revoked stays so: give it a new value",
+                    token.name
                 ));
             }
-            Ok(
-                differs(&step, row, current).then_some(BootstrapStep::UpdateToken {
-                    id: row.id,
-                    terms: step,
-                }),
-            )
+            // Not whose: it may be another tenant's.
+            (_, Some(_)) => {
+                return Err(format!(
+                    "the value of token `{}` is that of another token in the database: give it a value of its own",
+                    token.name
+                ));
+            }
         }
-        (_, Some(other)) if other.is_revoked => Err(format!(
-            "the value of token `{}` was revoked, and what is revoked stays so: give it a new value",
-            token.name
-        )),
-        // Not whose: it may be another tenant's.
-        (_, Some(_)) => Err(format!(
-            "the value of token `{}` is that of another token in the database: give it a value of its own",
-            token.name
-        )),
+        Ok(())
     }
-}
 
-/// Names that a token is restricted to must exist by the time it does.
-fn check_names(token: &TokenDeclaration, declaration: &Declaration, current: &Tenancy) -> Result<(), String> {
-    let Owner::Project(organisation, project) = &token.owner else {
-        return Ok(());
-    };
-    let declared = declaration
-        .organisations
-        .iter()
-        .find(|declared| declared.name == *organisation)
-        .and_then(|declared| {
-            declared
-                .projects
-                .iter()
-                .find(|declared| declared.name == *project)
-        });
-    let id = owner_ids(current, &token.owner).and_then(|(_, project)| project);
-    let mut environments: HashSet<&str> = declared
-        .into_iter()
-        .flat_map(|project| &project.environments)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let mut services: HashSet<&str> = declared
-        .into_iter()
-        .flat_map(|project| &project.services)
-        .map(String::as_str)
-        .collect();
-    environments.extend(
-        current
-            .environments
-            .iter()
-            .filter(|row| Some(row.project_id) == id)
-            .map(|row| row.name.as_str()),
-    );
-    services.extend(
-        current
-            .services
-            .iter()
-            .filter(|row| Some(row.project_id) == id)
-            .map(|row| row.name.as_str()),
-    );
-    for (kind, names, known) in [
-        ("environment", &token.environments, environments),
-        ("service", &token.services, services),
-    ] {
-        if let Some(name) = names.iter().flatten().find(|name| !known.contains(name.as_str())) {
-            return Err(format!(
-                "token `{}` is restricted to {kind} `{name}`, which neither the file nor the database has",
-                token.name
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// `None`: it does not exist yet.
-fn owner_ids(current: &Tenancy, owner: &Owner) -> Option<(Option<i64>, Option<i64>)> {
-    let organisation_id = |name: &str| {
-        current
+    /// Names that a token is restricted to must exist by the time it does.
+    fn check_names(&self, token: &TokenDeclaration) -> Result<(), String> {
+        let Owner::Project(organisation, project) = &token.owner else {
+            return Ok(());
+        };
+        let declared = self
+            .declaration
             .organisations
             .iter()
-            .find(|(_, known)| known == name)
-            .map(|(id, _)| *id)
-    };
-    match owner {
-        Owner::Server => Some((None, None)),
-        Owner::Organisation(organisation) => Some((Some(organisation_id(organisation)?), None)),
-        Owner::Project(organisation, project) => {
-            let organisation = organisation_id(organisation)?;
-            Some((
-                Some(organisation),
-                Some(find_project(current, organisation, project)?.id),
-            ))
+            .find(|declared| declared.name == *organisation)
+            .and_then(|declared| {
+                declared
+                    .projects
+                    .iter()
+                    .find(|declared| declared.name == *project)
+            });
+        let id = self.owner_ids(&token.owner).and_then(|(_, project)| project);
+        let is_known = |kind, parts: Option<&[PartDeclaration]>, name: &str| {
+            parts.into_iter().flatten().any(|part| part.name == name)
+                || id.is_some_and(|id| self.current.unit(kind, id, name).is_some())
+        };
+        for (kind, names, parts) in [
+            (
+                UnitKind::Environment,
+                &token.environments,
+                declared.map(|project| project.environments.as_slice()),
+            ),
+            (
+                UnitKind::Service,
+                &token.services,
+                declared.map(|project| project.services.as_slice()),
+            ),
+        ] {
+            if let Some(name) = names.iter().flatten().find(|name| !is_known(kind, parts, name)) {
+                return Err(format!(
+                    "token `{}` is restricted to {kind} `{name}`, which neither the file nor the database has",
+                    token.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: it does not exist yet.
+    fn owner_ids(&self, owner: &Owner) -> Option<(Option<i64>, Option<i64>)> {
+        let organisation_id = |name: &str| self.current.unit(UnitKind::Organisation, 0, name);
+        match owner {
+            Owner::Server => Some((None, None)),
+            Owner::Organisation(organisation) => Some((Some(organisation_id(organisation)?), None)),
+            Owner::Project(organisation, project) => {
+                let organisation = organisation_id(organisation)?;
+                let project = self.current.unit(UnitKind::Project, organisation, project)?;
+                Some((Some(organisation), Some(project)))
+            }
         }
     }
-}
 
-fn differs(step: &TokenStep, row: &TokenRow, current: &Tenancy) -> bool {
-    let environment = |id: i64| {
-        current
-            .environments
-            .iter()
-            .find(|row| row.id == id)
-            .map(|row| row.name.as_str())
-    };
-    let service = |id: i64| {
-        current
-            .services
-            .iter()
-            .find(|row| row.id == id)
-            .map(|row| row.name.as_str())
-    };
-    step.expires_at != row.expires_at
-        || !same(
-            step.environments.as_deref(),
-            row.environment_ids.as_deref(),
-            environment,
-        )
-        || !same(step.services.as_deref(), row.service_ids.as_deref(), service)
-}
+    fn differs(&self, step: &TokenStep, row: &TokenRow) -> bool {
+        let same = |kind, names: Option<&[String]>, ids: Option<&[i64]>| match (names, ids) {
+            (None, None) => true,
+            (Some(names), Some(ids)) => {
+                let within = row.project_id.unwrap_or_default();
+                let named: HashSet<Option<i64>> = names
+                    .iter()
+                    .map(|name| self.current.unit(kind, within, name))
+                    .collect();
+                named == ids.iter().copied().map(Some).collect()
+            }
+            _ => false,
+        };
+        step.expires_at != row.expires_at
+            || !same(
+                UnitKind::Environment,
+                step.environments.as_deref(),
+                row.environment_ids.as_deref(),
+            )
+            || !same(
+                UnitKind::Service,
+                step.services.as_deref(),
+                row.service_ids.as_deref(),
+            )
+    }
 
-fn same<'t>(names: Option<&[String]>, ids: Option<&[i64]>, name_of: impl Fn(i64) -> Option<&'t str>) -> bool {
-    match (names, ids) {
-        (None, None) => true,
-        (Some(names), Some(ids)) => {
-            let names: HashSet<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
-            names == ids.iter().map(|id| name_of(*id)).collect()
+    /// What the database has beside the file. Nothing of it is touched; it is said, so that nobody believes it gone.
+    fn undeclared(&mut self) {
+        let current = self.current;
+        let organisation = |id: i64| self.name_of(UnitKind::Organisation, id);
+        let project = |id: i64| {
+            let row = current.projects.iter().find(|row| row.id == id);
+            row.map_or_else(String::new, |row| {
+                format!("{}/{}", organisation(row.organisation_id), row.name)
+            })
+        };
+        let is_declared = |kind, id| self.declared.contains_key(&(kind, id));
+        let mut notes = Vec::new();
+        let mut note = |kind, path| notes.push(Note::Undeclared { kind, path });
+        for row in &current.organisations {
+            if !is_declared(UnitKind::Organisation, row.id) {
+                note("organisation", row.name.clone());
+            }
         }
-        _ => false,
+        for row in &current.projects {
+            if !is_declared(UnitKind::Project, row.id) {
+                note("project", project(row.id));
+            }
+        }
+        for row in &current.environments {
+            if !is_declared(UnitKind::Environment, row.id) {
+                note("environment", format!("{}/{}", project(row.project_id), row.name));
+            }
+        }
+        for row in &current.services {
+            if !is_declared(UnitKind::Service, row.id) {
+                note("service", format!("{}/{}", project(row.project_id), row.name));
+            }
+        }
+        for row in &current.tokens {
+            if !row.is_revoked && !self.tokens.contains(&row.id) {
+                let owner = match (row.organisation_id, row.project_id) {
+                    (_, Some(id)) => format!("project {}", project(id)),
+                    (Some(id), None) => format!("organisation {}", organisation(id)),
+                    (None, None) => "the server".to_owned(),
+                };
+                note("token", format!("{} of {owner}", row.name));
+            }
+        }
+        self.plan.notes.extend(notes);
+    }
+
+    fn name_of(&self, kind: UnitKind, id: i64) -> &'a str {
+        let current = self.current;
+        let found = match kind {
+            UnitKind::Organisation => current
+                .organisations
+                .iter()
+                .find(|row| row.id == id)
+                .map(|row| row.name.as_str()),
+            UnitKind::Project => current
+                .projects
+                .iter()
+                .find(|row| row.id == id)
+                .map(|row| row.name.as_str()),
+            UnitKind::Environment => current
+                .environments
+                .iter()
+                .find(|row| row.id == id)
+                .map(|row| row.name.as_str()),
+            UnitKind::Service => current
+                .services
+                .iter()
+                .find(|row| row.id == id)
+                .map(|row| row.name.as_str()),
+        };
+        found.unwrap_or_default()
+    }
+
+    fn invalid(&self, position: Position, message: String) -> BootstrapError {
+        BootstrapError::Invalid {
+            path: self.declaration.path.clone(),
+            position,
+            message,
+        }
     }
 }

@@ -14,7 +14,9 @@ use super::runners;
 use super::{Activity, LockFacts, OpenChange, Operations, ReadOffer, Recorded, Seen};
 use crate::app::fault::Fault;
 use crate::app::situation::Situation;
-use crate::store::{Scope, audit, streams, tenancy};
+use crate::store::approvals::{self, RequestRow};
+use crate::store::freezes::{self, FreezeRow};
+use crate::store::{Scope, audit, policies, streams, tenancy};
 
 /// How a service stands, and all that this follows from.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub struct Explained {
     pub waiting: Vec<Seen>,
     pub stops: Vec<Stop>,
     pub stops_are_cut: bool,
+    /// Windows that are open for this service.
+    pub freezes: Vec<FreezeRow>,
+    /// What stopped a start for want of approval, longest waiting first.
+    pub unapproved: Vec<RequestRow>,
     /// Changes that the next start takes up by itself, those that failed not among them.
     pub open: usize,
     pub latest: Option<Recorded>,
@@ -59,6 +65,7 @@ pub enum StopKind {
 
 /// Shown of each kind.
 const STOPS_MAX: usize = 20;
+const POLICIES_MAX: i64 = 20;
 
 impl Operations {
     pub async fn explain(&self, scope: Scope, read_offer: ReadOffer) -> Result<Explained, Fault> {
@@ -83,6 +90,22 @@ impl Operations {
         };
         let states = situation.as_ref().map(|it| &it.states);
         let (issues, failed, open) = situation.as_ref().map(sort).unwrap_or_default();
+        let service = [scope.service_id];
+        let freezes = freezes::list(
+            &mut conn,
+            scope.environment_id,
+            Some(&service),
+            Some(true),
+            None,
+            POLICIES_MAX,
+        )
+        .await?;
+        let policy = policies::load(&mut conn, scope.environment_id).await?;
+        let unapproved = if policy.is_some_and(|row| row.policy.approval_required) {
+            approvals::list_requests(&mut conn, scope, None, POLICIES_MAX).await?
+        } else {
+            Vec::new()
+        };
         let not_reached = match (&latest, states) {
             (Some((_, offer)), Some(states)) => not_reached(offer, states),
             _ => 0,
@@ -116,6 +139,8 @@ impl Operations {
             issues: issues.len(),
             failed: failed.len(),
             open: open + not_reached,
+            unapproved: unapproved.len(),
+            is_frozen: !freezes.is_empty(),
             has_history: latest.is_some() || states.is_some_and(|states| !states.is_empty()),
         });
         let stops_are_cut = issues.len() > STOPS_MAX || failed.len() > STOPS_MAX;
@@ -148,12 +173,20 @@ impl Operations {
         Ok(Explained {
             names,
             standing,
-            since: since(standing, holder.as_ref(), &waiting, &stops, latest.as_ref()),
+            since: match standing {
+                Standing::StoppedByPolicy => {
+                    let frozen = freezes.iter().map(|it| it.starts_at);
+                    frozen.chain(unapproved.iter().map(|it| it.first_asked_at)).min()
+                }
+                _ => since(standing, holder.as_ref(), &waiting, &stops, latest.as_ref()),
+            },
             now: streams::instant(now),
             holder,
             waiting,
             stops,
             stops_are_cut,
+            freezes,
+            unapproved,
             open: open + not_reached,
             latest,
         })
@@ -211,7 +244,7 @@ fn since(
     };
     let lease = holder.and_then(|holder| holder.facts.lock.lease.as_ref());
     match standing {
-        Standing::NeverStarted => None,
+        Standing::NeverStarted | Standing::StoppedByPolicy => None,
         Standing::Running => holder
             .and_then(|holder| holder.facts.granted_at)
             .map(streams::instant),

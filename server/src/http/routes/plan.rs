@@ -16,13 +16,12 @@ use flamingock_domain::plan::{Plan, PlanAction as Action};
 use serde::Deserialize;
 
 use crate::app::admission::Place;
-use crate::app::plans::{Ask, Planned};
-use crate::app::{Position, Scope};
-use crate::http::answers::Question;
+use crate::app::plans::{Ask, PlanError, Planned};
+use crate::http::answers::{Place as Kept, Question};
 use crate::http::extract::{ApiPath, ApiQuery, Runner};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Submitted};
-use crate::http::{Api, body};
+use crate::http::{Api, body, rulings};
 
 /// The proof of W §2.7, as the plan call carries it.
 #[derive(Debug, Default, Deserialize)]
@@ -71,7 +70,8 @@ pub struct PlanQuery {
         (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
         (status = 403, description = "`R_AUTH_03`: the session is for another environment or service", body = ProblemDetails),
         (status = 409, description = "`R_PLAN_01`: send the whole pipeline instead of its digest. `R_PLAN_02`: the run has \
-            failed, although no stage was reported as failed. `R_TENANT_06`: it was archived", body = ProblemDetails),
+            failed, although no stage was reported as failed. `R_TENANT_06`: it was archived. `R_POLICY_01` to `R_POLICY_04`: the \
+            environment's policies refuse the start", body = ProblemDetails),
         (status = 413, description = "`R_GEN_05`: the body is too large", body = ProblemDetails),
         (status = 422, description = "`R_GEN_06`: an id was damaged on its way", body = ProblemDetails),
         (status = 503, description = "`R_GEN_08`: try again shortly", body = ProblemDetails),
@@ -97,7 +97,12 @@ pub async fn execution_plan(
         )
     })?;
     let question = Question::body(&bytes, body::declared_charset(&headers).as_deref());
-    if let Some(answer) = api.answers.get(scope, head.position, question) {
+    let asked_at = Kept {
+        scope,
+        position: head.position,
+        policy: head.policy_key(),
+    };
+    if let Some(answer) = api.answers.get(asked_at, question) {
         api.app.plans.count_cached_continue();
         return Ok(rendered(answer));
     }
@@ -106,14 +111,14 @@ pub async fn execution_plan(
     let pipeline = match wire::submission(&request.client_submission)? {
         Submitted::Pipeline(pipeline) => pipeline,
         Submitted::Digest(digest) => {
-            let answer = api.answers.get(scope, head.position, Question::digest(&digest)).ok_or_else(|| {
+            let answer = api.answers.get(asked_at, Question::digest(&digest)).ok_or_else(|| {
                 Problem::new(
                     ErrorCode::DigestUnknown,
                     "This pipeline was not yet found fully applied at the present head of the audit. Send it whole.",
                 )
             })?;
             // The digest says all that the body says: next time it is found by its bytes.
-            api.answers.keep(scope, head.position, question, answer.clone());
+            api.answers.keep(asked_at, question, answer.clone());
             api.app.plans.count_cached_continue();
             return Ok(rendered(answer));
         }
@@ -141,18 +146,32 @@ pub async fn execution_plan(
         render: &render,
         place: place.as_ref().map(|Extension(place)| place),
     };
-    let planned = api.app.plans.plan(&ask, head).await?;
+    let planned = api
+        .app
+        .plans
+        .plan(&ask, head)
+        .await
+        .map_err(|error| match error {
+            PlanError::Stopped(findings) => rulings::stopped(&findings),
+            PlanError::Fault(fault) => fault.into(),
+        })?;
     refuse_silent_abort(&planned, &pipeline)?;
     let response = wire::plan_response(&planned);
     let answer = Bytes::from(serde_json::to_vec(&response).map_err(|error| Problem {
         cause: Some(std::sync::Arc::new(error)),
         ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
     })?);
-    if response.action == PlanAction::Continue && !pipeline.has_marks() && !planned.depends_on_run {
-        api.answers
-            .keep(scope, planned.position, question, answer.clone());
+    // A warning is not kept: a person may accept what it warns of, which moves no head.
+    let is_plain = !pipeline.has_marks() && !planned.depends_on_run && planned.warnings.is_empty();
+    if response.action == PlanAction::Continue && is_plain {
+        let holds_at = Kept {
+            scope,
+            position: planned.position,
+            policy: planned.policy_key,
+        };
+        api.answers.keep(holds_at, question, answer.clone());
         if pipeline.is_start_of_run() {
-            keep_by_digest(&api, &request.client_submission, scope, planned.position);
+            keep_by_digest(&api, &request.client_submission, holds_at);
         }
     }
     Ok(rendered(answer))
@@ -183,7 +202,7 @@ fn refuse_silent_abort(planned: &Planned, pipeline: &Pipeline) -> Result<(), Pro
 }
 
 /// Whoever asks for this pipeline by its digest, at this head, has nothing to do either.
-fn keep_by_digest(api: &Api, submission: &Submission, scope: Scope, position: Position) {
+fn keep_by_digest(api: &Api, submission: &Submission, holds_at: Kept) {
     let Some(blocks) = &submission.blocks else { return };
     let digest = digest::of_blocks(blocks);
     let short = PlanResponse {
@@ -197,7 +216,7 @@ fn keep_by_digest(api: &Api, submission: &Submission, scope: Scope, position: Po
     };
     if let Ok(answer) = serde_json::to_vec(&short) {
         api.answers
-            .keep(scope, position, Question::digest(&digest), Bytes::from(answer));
+            .keep(holds_at, Question::digest(&digest), Bytes::from(answer));
     }
 }
 

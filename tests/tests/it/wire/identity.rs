@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::execution;
 
 /// The same session, as if it had ended an hour ago: signed with the server's own key.
-async fn ended_an_hour_ago(server: &TestServer, runner: &Runner) -> Runner {
+pub async fn ended_an_hour_ago(server: &TestServer, runner: &Runner) -> Runner {
     let pkcs8: Vec<u8> = sqlx::query_scalar("SELECT private_pkcs8 FROM signing_keys")
         .fetch_one(&server.database.pool().await)
         .await

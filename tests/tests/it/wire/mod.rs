@@ -11,7 +11,7 @@ mod comparison;
 mod endpoints;
 mod examples;
 mod examples_of_marks_and_blocks;
-mod identity;
+pub mod identity;
 mod lock_endpoints;
 mod locks;
 mod marks;

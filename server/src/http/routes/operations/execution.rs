@@ -14,6 +14,7 @@ use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::operations::{execution_record, offer, refused_start, timeline_entry};
 use crate::http::problem::Problem;
 use crate::http::routes::execution::page_limit;
+use crate::http::times;
 use crate::http::wire::RecordedPlan;
 
 #[derive(Debug, Default, Deserialize)]
@@ -41,8 +42,8 @@ pub struct ReportQuery {
         ("serviceId" = i64, Path, description = "Service"),
         ("outcome" = Option<String>, Query, description = "`RUNNING`, `SUCCEEDED`, `FAILED`, `BLOCKED` or `ABANDONED`"),
         ("runner" = Option<String>, Query, description = "Only this runner's"),
-        ("since" = Option<String>, Query, description = "Started at or after; RFC 3339"),
-        ("until" = Option<String>, Query, description = "Started before; RFC 3339"),
+        ("since" = Option<String>, Query, description = "Started at or after"),
+        ("until" = Option<String>, Query, description = "Started before"),
         ("after" = Option<String>, Query, description = "The `next` of the page before"),
         ("limit" = Option<i64>, Query, description = "1 to 500, default 50"),
     ),
@@ -141,14 +142,8 @@ fn outcome(text: &str) -> Result<Outcome, Problem> {
 }
 
 fn time(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
-    // A `+` that was not percent-encoded arrives as a space.
-    DateTime::parse_from_rfc3339(&text.trim().replace(' ', "+"))
-        .map(|at| at.to_utc())
-        .map_err(|_| {
-            Problem::malformed(format!(
-                "The query parameter `{name}` must be a time as RFC 3339 has it, such as 2026-09-14T03:00:00Z."
-            ))
-        })
+    times::parse_in_query(text)
+        .map_err(|expected| Problem::malformed(format!("The query parameter `{name}` {expected}.")))
 }
 
 /// View an execution with its outcome

@@ -13,7 +13,7 @@ use crate::app::operations::{Found, IssueReport, Operations};
 use crate::http::Api;
 use crate::http::commands::Subject;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
-use crate::http::guidance::{self, Known};
+use crate::http::guidance::{self, Known, Open};
 use crate::http::operations::{attempt, lock_record, refused_start, timeline_entry};
 use crate::http::problem::Problem;
 use crate::http::trace;
@@ -103,8 +103,11 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
     };
     let guidance = guidance::of(&Known {
         latest: &report.latest,
-        in_progress: report.in_progress,
-        contradicted_by_mark: report.contradicted_by_mark,
+        open: match (report.in_progress, report.contradicted_by_mark) {
+            (true, _) => Open::InProgress,
+            (false, true) => Open::ByMark,
+            (false, false) => Open::ByRecord,
+        },
         was_refused: !report.refusals.is_empty(),
         has_late_reports: report.history.iter().any(|entry| entry.late),
         target: fact.target_system_id.as_deref(),

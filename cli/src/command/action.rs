@@ -1,0 +1,104 @@
+//! What people and automation did.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use flamingock::admin::{ActionQuery, PageQuery};
+use flamingock::wire::action::ActionPage;
+
+use crate::args::Paging;
+use crate::context::Context;
+use crate::failure::{Exit, Outcome};
+use crate::table::Table;
+use crate::{moment, paging, reach, time};
+
+/// What people and automation did: who, from where, what, before and after
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// The log, newest first
+    #[command(visible_alias = "ls")]
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only this operation, such as token_revoke
+    #[arg(long, value_name = "OPERATION")]
+    action: Option<String>,
+    /// Only by this API token, by its number
+    #[arg(long, value_name = "TOKEN")]
+    by: Option<i64>,
+    /// Only on this target: a name, a key, a change
+    #[arg(long, value_name = "TARGET")]
+    target: Option<String>,
+    /// At or after: 2026-01-31, 2026-01-31T08:00Z, -2h, …
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    since: Option<DateTime<Utc>>,
+    /// Before
+    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    until: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl Action {
+    pub async fn run(self, context: &Context) -> Outcome {
+        let Self::List(list) = self;
+        let admin = context.admin()?;
+        let organisation = reach::organisation(&admin, context.global.organisation.as_deref()).await?;
+        // From the command line only: a profile's service would hide what was done elsewhere.
+        let environment_id = match &context.global.environment {
+            Some(_) => Some(context.environment(&admin).await?.id),
+            None => None,
+        };
+        let service_id = match &context.global.service {
+            Some(_) => Some(context.service(&admin).await?.scope.service_id),
+            None => None,
+        };
+        let query = ActionQuery {
+            page: PageQuery::default(),
+            action: list.action,
+            credential_id: list.by,
+            environment_id,
+            service_id,
+            target: list.target,
+            since: list.since.map(moment::wire),
+            until: list.until.map(moment::wire),
+        };
+        let listed = paging::list(&list.paging, async |page| {
+            let query = ActionQuery {
+                page: page.clone(),
+                ..query.clone()
+            };
+            let page = admin.actions().list(organisation.id, &query).await?;
+            Ok((page.actions, page.next))
+        })
+        .await?;
+        if context.out.is_json() {
+            context.out.json(&ActionPage {
+                actions: listed.items,
+                next: listed.next,
+            })?;
+            return Ok(Exit::Ok);
+        }
+        let now = Context::now();
+        let mut table = Table::new(&["WHEN", "ACTION", "TARGET", "BY", "ROLE", "FROM", "REASON"]);
+        for action in &listed.items {
+            table.row([
+                time::shown(action.acted_at, now).into(),
+                action.action.as_str().into(),
+                action.target.as_str().into(),
+                action.actor.as_str().into(),
+                action.role.as_str().into(),
+                action
+                    .forwarded_for
+                    .as_deref()
+                    .or(action.address.as_deref())
+                    .into(),
+                action.reason.as_deref().into(),
+            ]);
+        }
+        context.out.table(&table, "No such action is recorded.")?;
+        listed.remark(context.out, "actions");
+        Ok(Exit::Ok)
+    }
+}

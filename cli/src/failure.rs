@@ -1,0 +1,227 @@
+//! How a command ends: an exit code that scripts may rely on, and for people what went wrong and what to do.
+
+use std::error::Error as StdError;
+use std::process::ExitCode;
+
+use flamingock::Error;
+use flamingock::wire::ErrorCode;
+use serde::Serialize;
+
+/// Exit codes. They are documented (`flamingock help exit-codes`, docs/cli.md) and do not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    /// Refused, or found to be wrong.
+    Failed = 1,
+    Usage = 2,
+    /// A person has to decide something.
+    NeedsPerson = 3,
+    /// Changes are pending.
+    Pending = 4,
+    /// Another runner has the lock.
+    LockHeld = 5,
+    /// No answer from the server.
+    Unreachable = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+pub type Outcome = Result<Exit, Failure>;
+
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    details: Vec<String>,
+    /// The server's code.
+    code: Option<String>,
+    status: Option<u16>,
+    request_id: Option<String>,
+    /// Nobody reads what we print any more: that is no news for anybody.
+    quiet: bool,
+}
+
+/// A failure as `--json` prints it, on standard error.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureView<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    details: &'a [String],
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            details: Vec::new(),
+            code: None,
+            status: None,
+            request_id: None,
+            quiet: false,
+        }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// With an exit code of its own.
+    pub fn with(exit: Exit, message: impl Into<String>) -> Self {
+        Self::new(exit, message)
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub fn details(&self) -> &[String] {
+        &self.details
+    }
+
+    /// What to quote when asking for help: only where the server itself is at a loss.
+    pub fn quotable_request(&self) -> Option<&str> {
+        self.request_id
+            .as_deref()
+            .filter(|_| self.status.is_some_and(|status| status >= 500))
+    }
+
+    pub fn view(&self) -> FailureView<'_> {
+        FailureView {
+            message: &self.message,
+            hint: self.hint.as_deref(),
+            exit_code: self.exit as u8,
+            code: self.code.as_deref(),
+            status: self.status,
+            request_id: self.request_id.as_deref(),
+            details: &self.details,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let unreachable = error.is_unanswered()
+            || matches!(error.status(), Some(408 | 429 | 502..=504))
+            || error.is_unreadable();
+        let message = match error.problem() {
+            Some(problem) => problem.message.clone(),
+            None => chain(&error),
+        };
+        Self {
+            exit: if unreachable {
+                Exit::Unreachable
+            } else {
+                Exit::Failed
+            },
+            message,
+            hint: hint(&error).map(str::to_owned),
+            details: error
+                .problem()
+                .map(|problem| problem.details.clone())
+                .unwrap_or_default(),
+            code: error.code().map(|code| code.as_str().to_owned()),
+            status: error.status(),
+            request_id: Some(error.request_id().to_owned()),
+            quiet: false,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Of writing to standard output: `… | head` has read enough.
+    fn from(error: std::io::Error) -> Self {
+        let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self {
+            quiet,
+            ..Self::new(
+                if quiet { Exit::Ok } else { Exit::Failed },
+                format!("the output cannot be written: {error}"),
+            )
+        }
+    }
+}
+
+fn hint(error: &Error) -> Option<&'static str> {
+    if error.is_connect() {
+        return Some("is the server running, and is --server (or the profile's server) right?");
+    }
+    if error.is_unreadable() {
+        return Some(
+            "something answers there, but not a Flamingock server of this generation; check --server",
+        );
+    }
+    if error.is_unanswered() {
+        return Some("it is not known whether it was done; look before you repeat it");
+    }
+    match error.code()? {
+        ErrorCode::ApiTokenRefused | ErrorCode::CredentialRevoked | ErrorCode::BearerMissing => {
+            Some("`flamingock login` stores another token; `flamingock whoami` says which one is used")
+        }
+        ErrorCode::RoleInsufficient | ErrorCode::OutOfScope => {
+            Some("`flamingock whoami` says what this token may do; an administrator can make another one")
+        }
+        ErrorCode::DecisionOutdated => Some("`flamingock issue get CHANGE` shows where it stands now"),
+        ErrorCode::ChangeInProgress => Some("`flamingock explain` says who is working on it, and until when"),
+        ErrorCode::IssueNotFound => Some(
+            "`flamingock issue list` shows what needs a decision; `flamingock audit list` shows what happened",
+        ),
+        ErrorCode::Unavailable => Some("try again shortly"),
+        ErrorCode::RouteNotFound => {
+            Some("the server may be older than this program: it does not know this call")
+        }
+        _ => None,
+    }
+}
+
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // reqwest's errors repeat the address; what is said once is enough.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

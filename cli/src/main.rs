@@ -1,0 +1,52 @@
+//! `flamingock`: the command line for people. It is built on the SDK's admin client alone, keeps nothing but profiles,
+//! and decides nothing: the server does.
+
+mod args;
+mod command;
+mod context;
+mod failure;
+mod moment;
+mod output;
+mod paging;
+mod pipeline;
+mod profiles;
+mod prompt;
+mod reach;
+mod sheet;
+mod table;
+mod text;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Cli, context::Context, failure::Exit, output::Output};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wanted = !error.use_stderr();
+            // Nobody reading is no reason to fail.
+            let _ = error.print();
+            return if wanted { Exit::Ok } else { Exit::Usage }.into();
+        }
+    };
+    let output = Output::new(cli.global.json, cli.global.no_color);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.complain(&format!("error: no runtime: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let context = Context::new(cli.global, output);
+    match runtime.block_on(command::run(cli.command, &context)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            context.out.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}

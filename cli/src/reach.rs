@@ -1,0 +1,375 @@
+//! From names to numbers: projects, environments and services within the token's reach.
+
+use std::fmt;
+
+use flamingock::admin::{Admin, Archived, PageQuery, ServiceScope, UnitQuery};
+use flamingock::wire::identity::{IdentityView, NamedId, ReachableProject};
+
+use crate::failure::Failure;
+use crate::text;
+
+/// What was named on the command line or by the profile.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub project: Option<String>,
+    pub environment: Option<String>,
+    pub service: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub id: i64,
+    pub name: String,
+}
+
+/// A service in an environment.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub scope: ServiceScope,
+    pub environment: String,
+    pub service: String,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} in {}",
+            text::safe(&self.service, false),
+            text::safe(&self.environment, false)
+        )
+    }
+}
+
+/// The one service in the one environment that was named.
+pub async fn service(admin: &Admin, wanted: &Wanted) -> Result<Service, Failure> {
+    let environment = named(wanted.environment.as_deref(), "environment")?;
+    let service = named(wanted.service.as_deref(), "service")?;
+    let identity = admin.identity().await?;
+    let mut found = Vec::new();
+    for project in projects(&identity, wanted)? {
+        let environments = find(admin, &identity, project, Unit::Environment, environment).await?;
+        if environments.is_empty() {
+            continue;
+        }
+        let services = find(admin, &identity, project, Unit::Service, service).await?;
+        for environment in &environments {
+            found.extend(
+                services
+                    .iter()
+                    .map(|service| (project, pair(environment, service))),
+            );
+        }
+    }
+    one(
+        found,
+        &format!("service {service} in an environment {environment}"),
+    )
+}
+
+/// The one environment that was named.
+pub async fn environment(admin: &Admin, wanted: &Wanted) -> Result<Named, Failure> {
+    let environment = named(wanted.environment.as_deref(), "environment")?;
+    let identity = admin.identity().await?;
+    let mut found = Vec::new();
+    for project in projects(&identity, wanted)? {
+        let environments = find(admin, &identity, project, Unit::Environment, environment).await?;
+        found.extend(environments.into_iter().map(|environment| {
+            let named = Named {
+                id: environment.id,
+                name: environment.name,
+            };
+            (project, named)
+        }));
+    }
+    one(found, &format!("environment {environment}"))
+}
+
+/// The one project that was named, or the only one within reach.
+pub fn project<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<&'a ReachableProject, Failure> {
+    let found = projects(identity, wanted)?;
+    match found.as_slice() {
+        [project] => Ok(project),
+        [] => Err(Failure::failed("no project is within the token's reach")),
+        several => Err(Failure::usage("name the project with --project").hint(format!(
+            "within reach: {}",
+            several
+                .iter()
+                .map(|project| project.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ))),
+    }
+}
+
+/// The one organisation that was named, or the only one within reach.
+pub async fn organisation(admin: &Admin, name: Option<&str>) -> Result<Named, Failure> {
+    let identity = admin.identity().await?;
+    let own = identity.organisation.map(|one| Named {
+        id: one.id,
+        name: one.name,
+    });
+    match (own, name) {
+        (Some(own), None) => Ok(own),
+        (Some(own), Some(name)) if is(name, &own.name, own.id) => Ok(own),
+        (Some(_), Some(name)) => Err(not_found(&format!("organisation {name}"))),
+        (None, None) => Err(Failure::usage("name the organisation with --organisation")
+            .hint("`flamingock organisation list` shows them")),
+        (None, Some(name)) => {
+            let query = UnitQuery {
+                name: Some(name.to_owned()),
+                archived: Archived::Any,
+                ..UnitQuery::default()
+            };
+            let page = admin.organisations().list(&query).await?;
+            let found = match (page.organisations.into_iter().next(), name.parse()) {
+                (Some(found), _) => found,
+                (None, Ok(number)) => admin.organisations().view(number).await?,
+                (None, Err(_)) => return Err(not_found(&format!("organisation {name}"))),
+            };
+            Ok(Named {
+                id: found.organisation_id,
+                name: found.name,
+            })
+        }
+    }
+}
+
+/// Numbers of environments of a project.
+pub async fn environments_of(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    names: &[String],
+) -> Result<Vec<i64>, Failure> {
+    numbers(admin, identity, project, Unit::Environment, names).await
+}
+
+/// Numbers of services of a project.
+pub async fn services_of(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    names: &[String],
+) -> Result<Vec<i64>, Failure> {
+    numbers(admin, identity, project, Unit::Service, names).await
+}
+
+async fn numbers(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    unit: Unit,
+    names: &[String],
+) -> Result<Vec<i64>, Failure> {
+    let mut ids = Vec::with_capacity(names.len());
+    for name in names {
+        let found = find(admin, identity, project, unit, name).await?;
+        let [found] = found.as_slice() else {
+            return Err(not_found(&format!(
+                "{} {name} in project {}",
+                unit.word(),
+                project.name
+            )));
+        };
+        ids.push(found.id);
+    }
+    Ok(ids)
+}
+
+/// Every service in every environment within reach that fits what was named.
+pub async fn services(admin: &Admin, wanted: &Wanted) -> Result<Vec<Service>, Failure> {
+    let identity = admin.identity().await?;
+    let mut found = Vec::new();
+    for project in projects(&identity, wanted)? {
+        let environments = all(
+            admin,
+            &identity,
+            project,
+            Unit::Environment,
+            wanted.environment.as_deref(),
+        )
+        .await?;
+        let services = all(
+            admin,
+            &identity,
+            project,
+            Unit::Service,
+            wanted.service.as_deref(),
+        )
+        .await?;
+        for environment in &environments {
+            found.extend(services.iter().map(|service| pair(environment, service)));
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Environment,
+    Service,
+}
+
+impl Unit {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Service => "service",
+        }
+    }
+}
+
+fn pair(environment: &NamedId, service: &NamedId) -> Service {
+    Service {
+        scope: ServiceScope {
+            environment_id: environment.id,
+            service_id: service.id,
+        },
+        environment: environment.name.clone(),
+        service: service.name.clone(),
+    }
+}
+
+fn named<'a>(name: Option<&'a str>, what: &str) -> Result<&'a str, Failure> {
+    name.ok_or_else(|| {
+        Failure::usage(format!("no {what} is named")).hint(format!(
+            "--{what} NAME names it; `flamingock login --{what} NAME` stores it in the profile"
+        ))
+    })
+}
+
+fn projects<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<Vec<&'a ReachableProject>, Failure> {
+    let Some(name) = wanted.project.as_deref() else {
+        return Ok(identity.projects.iter().collect());
+    };
+    let found: Vec<_> = identity
+        .projects
+        .iter()
+        .filter(|project| is(name, &project.name, project.project_id))
+        .collect();
+    if found.is_empty() {
+        return Err(not_found(&format!("project {name}")));
+    }
+    Ok(found)
+}
+
+fn is(wanted: &str, name: &str, id: i64) -> bool {
+    wanted == name || wanted == id.to_string()
+}
+
+/// By name or number, among what the identity shows; where that is cut or the name a former one, from the list.
+async fn find(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    unit: Unit,
+    name: &str,
+) -> Result<Vec<NamedId>, Failure> {
+    let shown = match unit {
+        Unit::Environment => &project.environments,
+        Unit::Service => &project.services,
+    };
+    // A name before a number: `2026` may be either.
+    let by_name: Vec<_> = shown.iter().filter(|one| one.name == name).cloned().collect();
+    if !by_name.is_empty() {
+        return Ok(by_name);
+    }
+    let by_number: Vec<_> = shown
+        .iter()
+        .filter(|one| one.id.to_string() == name)
+        .cloned()
+        .collect();
+    if !by_number.is_empty() {
+        return Ok(by_number);
+    }
+    listed(admin, identity, project, unit, Some(name)).await
+}
+
+async fn all(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    unit: Unit,
+    name: Option<&str>,
+) -> Result<Vec<NamedId>, Failure> {
+    match name {
+        Some(name) => find(admin, identity, project, unit, name).await,
+        None if identity.truncated => listed(admin, identity, project, unit, None).await,
+        None => Ok(match unit {
+            Unit::Environment => project.environments.clone(),
+            Unit::Service => project.services.clone(),
+        }),
+    }
+}
+
+/// Archived ones too where one is named: their history is what is asked for.
+async fn listed(
+    admin: &Admin,
+    identity: &IdentityView,
+    project: &ReachableProject,
+    unit: Unit,
+    name: Option<&str>,
+) -> Result<Vec<NamedId>, Failure> {
+    // A runner's token may not list; what the identity shows is all that it has.
+    if identity.role == "runner" {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    let mut query = UnitQuery {
+        page: PageQuery {
+            after: None,
+            limit: Some(500),
+        },
+        name: name.map(str::to_owned),
+        archived: if name.is_some() {
+            Archived::Any
+        } else {
+            Archived::No
+        },
+    };
+    loop {
+        let next = match unit {
+            Unit::Environment => {
+                let page = admin.environments().list(project.project_id, &query).await?;
+                found.extend(page.environments.into_iter().map(|one| NamedId {
+                    id: one.environment_id,
+                    name: one.name,
+                }));
+                page.next
+            }
+            Unit::Service => {
+                let page = admin.services().list(project.project_id, &query).await?;
+                found.extend(page.services.into_iter().map(|one| NamedId {
+                    id: one.service_id,
+                    name: one.name,
+                }));
+                page.next
+            }
+        };
+        if next.is_none() || next == query.page.after {
+            return Ok(found);
+        }
+        query.page.after = next;
+    }
+}
+
+fn one<T>(found: Vec<(&ReachableProject, T)>, what: &str) -> Result<T, Failure> {
+    let several = found.len() > 1;
+    let mut projects: Vec<&str> = found.iter().map(|(project, _)| project.name.as_str()).collect();
+    projects.dedup();
+    let projects = projects.join(", ");
+    match found.into_iter().next() {
+        Some((_, found)) if !several => Ok(found),
+        Some(_) => Err(
+            Failure::usage(format!("there is more than one {what}: in {projects}"))
+                .hint("name the project with --project, or give the numbers that --json shows"),
+        ),
+        None => Err(not_found(what)),
+    }
+}
+
+fn not_found(what: &str) -> Failure {
+    Failure::failed(format!("no {what} is within the token's reach"))
+        .hint("`flamingock whoami` shows what is within reach")
+}

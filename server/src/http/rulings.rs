@@ -1,0 +1,147 @@
+//! Sentences for what policies find, and the answer of a start that they refuse.
+
+use chrono::{DateTime, SecondsFormat};
+use flamingock_api_types::ErrorCode;
+use flamingock_api_types::policy as wire;
+use flamingock_domain::plan::policy::{Finding, Found, Freeze};
+
+use super::problem::Problem;
+
+/// What a policy found, as it goes out.
+pub fn finding(finding: &Finding) -> wire::PolicyFinding {
+    let (change, checksum) = match &finding.what {
+        Found::ChecksumMismatch {
+            change, submitted, ..
+        } => (Some(change), Some(submitted)),
+        Found::OutOfOrder { change, .. } => (Some(change), None),
+        Found::ApprovalMissing { change, checksum, .. } => (Some(change), checksum.as_ref()),
+        Found::Frozen(_) => (None, None),
+    };
+    wire::PolicyFinding {
+        policy: kind(&finding.what),
+        stops: finding.stops,
+        change_id: change.map(ToString::to_string),
+        checksum: checksum.map(ToString::to_string),
+        message: sentence(&finding.what),
+    }
+}
+
+fn kind(found: &Found) -> wire::PolicyKind {
+    match found {
+        Found::ChecksumMismatch { .. } => wire::PolicyKind::ChecksumMismatch,
+        Found::OutOfOrder { .. } => wire::PolicyKind::OutOfOrder,
+        Found::ApprovalMissing { .. } => wire::PolicyKind::ApprovalMissing,
+        Found::Frozen(_) => wire::PolicyKind::Frozen,
+    }
+}
+
+fn sentence(found: &Found) -> String {
+    match found {
+        Found::ChecksumMismatch {
+            change,
+            submitted,
+            accepted,
+        } => format!(
+            "Change {change} is applied with the checksum {accepted}, and is now submitted with {submitted}: its content was \
+             edited since."
+        ),
+        Found::OutOfOrder { change, before } => {
+            format!("Change {change} has not run, and stands before {before} of its stage, which is applied.")
+        }
+        Found::ApprovalMissing {
+            change,
+            checksum,
+            only_by_author,
+            ..
+        } => format!(
+            "Change {change}{} {}.",
+            checksum
+                .as_ref()
+                .map_or_else(String::new, |checksum| format!(" ({checksum})")),
+            if *only_by_author {
+                "is approved by its author or by the credential that runs it only, which does not count"
+            } else {
+                "waits for approval"
+            }
+        ),
+        Found::Frozen(freeze) => format!("{} Reason: {}", until(freeze), freeze.reason),
+    }
+}
+
+fn until(freeze: &Freeze) -> String {
+    let end = freeze
+        .ends_at
+        .and_then(|end| DateTime::from_timestamp_micros(end.as_micros()))
+        .map(|end| end.to_rfc3339_opts(SecondsFormat::Secs, true));
+    match end {
+        Some(end) => format!("The environment is frozen until {end} (freeze {}).", freeze.id),
+        None => format!(
+            "The environment is frozen until a person ends it (freeze {}).",
+            freeze.id
+        ),
+    }
+}
+
+/// Changes named in one message; `details` has them all.
+const SHOWN: usize = 5;
+
+/// The refusal. What a person must act on comes first; a freeze, which ends by itself, last.
+pub fn stopped(findings: &[Finding]) -> Problem {
+    let of = |wanted: fn(&Found) -> bool| {
+        findings
+            .iter()
+            .filter(|finding| finding.stops)
+            .map(|finding| &finding.what)
+            .filter(move |what| wanted(what))
+            .collect::<Vec<_>>()
+    };
+    let groups = [
+        (
+            ErrorCode::ChecksumMismatch,
+            of(|what| matches!(what, Found::ChecksumMismatch { .. })),
+            "Put it back as it was and write a new change for what is new, or have an operator accept the new checksum.",
+        ),
+        (
+            ErrorCode::OutOfOrder,
+            of(|what| matches!(what, Found::OutOfOrder { .. })),
+            "Put it behind what is applied, or have an operator approve it.",
+        ),
+        (
+            ErrorCode::ApprovalMissing,
+            of(|what| matches!(what, Found::ApprovalMissing { .. })),
+            "Have an operator who is not the author approve it, then start again.",
+        ),
+        (
+            ErrorCode::Frozen,
+            of(|what| matches!(what, Found::Frozen(_))),
+            "Start again when it has ended; services that are up to date start all the same.",
+        ),
+    ];
+    let code = groups
+        .iter()
+        .find(|(_, found, _)| !found.is_empty())
+        .map_or(ErrorCode::Frozen, |(code, ..)| *code);
+    let mut message = "Nothing was started: the policies of this environment refuse it.".to_owned();
+    let mut details = Vec::new();
+    for (_, found, what_to_do) in &groups {
+        if found.is_empty() {
+            continue;
+        }
+        for one in found.iter().take(SHOWN) {
+            message.push(' ');
+            message.push_str(&sentence(one));
+        }
+        if found.len() > SHOWN {
+            message.push_str(&format!(" So it is with {} more.", found.len() - SHOWN));
+        }
+        message.push(' ');
+        message.push_str(what_to_do);
+        details.extend(found.iter().filter_map(|one| match one {
+            Found::ChecksumMismatch { change, .. }
+            | Found::OutOfOrder { change, .. }
+            | Found::ApprovalMissing { change, .. } => Some(change.to_string()),
+            Found::Frozen(_) => None,
+        }));
+    }
+    Problem::new(code, message).with_details(details)
+}
