@@ -72,7 +72,10 @@ impl Wait {
                 context.out.note(&text::safe(&look.message, true));
                 said.clone_from(&look.message);
             }
-            let pause = self.every.max(SHORTEST_PAUSE).min(self.timeout - waited);
+            let pause = self
+                .every
+                .max(SHORTEST_PAUSE)
+                .min(self.timeout.saturating_sub(waited));
             tokio::time::sleep(pause).await;
         }
     }
