@@ -7,6 +7,7 @@ use flamingock_audit_chain::GENESIS;
 use flamingock_domain::audit::Source;
 use flamingock_domain::time::Timestamp;
 use flamingock_server::store::audit::{self, Fact};
+use flamingock_server::store::refusals::{self, NewRefusal};
 use flamingock_server::store::{Scope, StoreError, checkpoints, streams};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
@@ -264,6 +265,49 @@ async fn approvals_and_accepted_checksums_cannot_be_updated_deleted_or_truncated
 }
 
 /// Invariant 1, kept by the database whoever asks.
+#[tokio::test]
+async fn a_refused_start_is_kept_once_and_cannot_be_updated_deleted_or_truncated() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, Vec::new()).await;
+    let refusal_of = |reason| NewRefusal {
+        change_id: "a",
+        execution_ref: "9001",
+        runner_id: "billing@node-a#5f0c",
+        reason,
+        fence: None,
+        lock_owner: None,
+        lock_fence: None,
+    };
+    let mut conn = pool.acquire().await.expect("a connection");
+    for reason in [
+        "lease_expired",
+        "lease_expired",
+        "not_the_holder",
+        "lease_expired",
+    ] {
+        refusals::append(&mut conn, scope, &refusal_of(reason))
+            .await
+            .expect("it is kept, or was before");
+    }
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM refused_starts")
+        .fetch_one(&mut *conn)
+        .await
+        .expect("a number");
+    assert_eq!(kept, 2);
+    for statement in [
+        "UPDATE refused_starts SET reason = 'x'",
+        "DELETE FROM refused_starts",
+        "TRUNCATE refused_starts",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "refused_starts_append_only",
+            "{statement}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
     let pool = support::database().await;

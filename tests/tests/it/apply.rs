@@ -114,7 +114,7 @@ impl World {
         }
         std::fs::write(directory.join("targets.toml"), targets_of_the_guide()).expect("written");
         let pipeline = CommandLine::new(&server.url(), &tokens().runner)
-            .about("production", "billing")
+            .about("production", "ledger")
             .with("ORDERS_DB_URL", &database.url)
             .with("FLAGS_URL", &url)
             .with("FLAGS_TOKEN", "flags-t0ken")
@@ -135,7 +135,7 @@ impl World {
 
     fn operator(&self) -> CommandLine {
         CommandLine::new(&self.server.url(), &tokens().operator)
-            .about("production", "billing")
+            .about("production", "ledger")
             .with("REGION", "eu-central")
     }
 }
@@ -185,7 +185,7 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_run_goes_on() {
         "SELECT count(*) FROM pg_index WHERE indexrelid = 'orders_by_region'::regclass AND indisvalid";
     assert_eq!(world.database.number(valid).await, 1);
     let operator = world.server.operator();
-    let runner = world.server.runner("billing").await;
+    let runner = world.server.runner("ledger").await;
     assert_eq!(
         operator.states(&runner, "rollout").await,
         ["STARTED", "FAILED", "ROLLED_BACK"]
@@ -227,7 +227,7 @@ async fn what_could_not_be_undone_waits_for_a_person_and_then_goes_on() {
         contents.names.clear();
     });
     let operator = world.operator();
-    let issue = &operator.json(&["issue", "get", "rollout"]).await["issue"];
+    let issue = &operator.json(&["issue", "get", "rollout"]).await;
     let seq = issue["seq"].to_string();
     operator
         .ok(&[
@@ -275,7 +275,7 @@ async fn what_is_wrong_is_said_before_anything_is_done() {
         ("", "describes no target system"),
         (
             "[orders-db]\nkind = \"oracle\"\nurl = \"x\"\n",
-            ":1: unknown variant `oracle`",
+            ":2: unknown variant `oracle`",
         ),
         (
             "[orders-db]\nkind = \"postgres\"\nurl = \"hunter2-nonsense\"\n",

@@ -6,7 +6,7 @@
 
 use flamingock_tests::{
     CommandLine, Database, Effects, Kind, PostgresProxy, RunnerProcess, Scenario, Side, TestServer,
-    eventually, night_transcript, scratch_file, tokens,
+    eventually, night_transcript, tokens,
 };
 
 const REASON: &str = "psql: step one was there, step two was not; deleted step one";
@@ -171,9 +171,9 @@ async fn a_night_on_call() {
 
 /// An export verifies without any server; whatever is altered, left out or cut off is found out.
 async fn prove_offline(on_call: &CommandLine) {
-    let file = scratch_file("orders.ndjson");
+    let file = "orders.ndjson";
     on_call
-        .ok(&["audit", "export", "--proofs", "--output", &file])
+        .ok(&["audit", "export", "--proofs", "--output", file])
         .await;
     // Got from the server at a better time.
     let keys = on_call.json(&["audit", "keys"]).await;
