@@ -102,7 +102,7 @@ impl Failure {
 
     #[must_use]
     pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
-        self.details = details.into_iter().collect();
+        self.0.details = details.into_iter().collect();
         self
     }
 
