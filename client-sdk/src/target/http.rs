@@ -154,6 +154,7 @@ impl Api {
         Ok(self)
     }
 
+    #[cfg(feature = "rest")]
     pub(super) fn bearer(self, token: &str) -> Result<Self, HttpError> {
         self.header("authorization", &format!("Bearer {token}"))
     }
