@@ -2,9 +2,9 @@
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
 mod audit_chain;
-mod change_files;
-mod authorisation;
 mod audit_reading;
+mod authorisation;
+mod change_files;
 mod checkpoints;
 mod command_line;
 mod crash_table;
@@ -15,10 +15,10 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod night;
 mod operations;
 mod policies;
 mod preview;
-mod night;
 mod replicas;
 mod resolution;
 mod starts;
