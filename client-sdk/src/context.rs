@@ -5,11 +5,14 @@
 
 use std::{
     any::{Any, TypeId, type_name},
+    borrow::Cow,
     collections::HashMap,
     fmt,
     ops::Deref,
     sync::Arc,
 };
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{cancellation::Cancellation, change::ChangeInfo, lease::Lease, target::MarkScope};
 
@@ -36,12 +39,12 @@ impl Dependencies {
 /// [`Change`](crate::Change) asks here.
 pub struct Context {
     pub(crate) change: Arc<ChangeInfo>,
+    pub(crate) scope: MarkScope,
     pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) client: Option<Shared>,
     pub(crate) transaction: Option<Box<dyn Any + Send>>,
     pub(crate) cancellation: Cancellation,
     pub(crate) lease: Lease,
-    pub(crate) scope: MarkScope,
     pub(crate) execution_id: i64,
     /// Of a change file, from 0.
     #[cfg(feature = "templates")]
@@ -52,6 +55,15 @@ impl Context {
     /// What the running change says about itself.
     pub fn change(&self) -> &ChangeInfo {
         &self.change
+    }
+
+    /// A key of the running change, for systems that do what they are told under one key once.
+    pub fn key(&self) -> ChangeKey {
+        ChangeKey {
+            scope: self.scope,
+            target: self.change.target.clone(),
+            change: self.change.id.clone(),
+        }
     }
 
     /// A value given to the builder by [`dependency`](crate::Builder::dependency).
@@ -317,6 +329,62 @@ impl<T: Send + Sync + 'static> FromContext for TargetClient<T> {
     }
 }
 
+/// The same for every attempt of one change of one service in one environment, and another for every other: what an
+/// idempotency key or a request token has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeKey {
+    scope: MarkScope,
+    target: Cow<'static, str>,
+    change: Cow<'static, str>,
+}
+
+impl ChangeKey {
+    /// For calling a change function in a test.
+    pub fn new(change_id: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            scope: MarkScope {
+                environment_id: 0,
+                service_id: 0,
+            },
+            target: Cow::Borrowed(""),
+            change: change_id.into(),
+        }
+    }
+
+    /// The change's id.
+    pub fn change_id(&self) -> &str {
+        &self.change
+    }
+
+    /// The key of one step of the change, in the form of a UUID (version 8). Steps are told apart by what they are
+    /// called here.
+    pub fn step(&self, step: &str) -> String {
+        let MarkScope {
+            environment_id,
+            service_id,
+        } = self.scope;
+        let mut hasher = Sha256::new();
+        hasher.update(format!("flamingock-key-v1:{environment_id}:{service_id}:"));
+        // With their lengths, so that no two lists of texts are the same bytes.
+        for text in [&*self.target, &*self.change, step] {
+            hasher.update(format!("{}:{text}", text.len()));
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finalize()[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+impl FromContext for ChangeKey {
+    fn requirement() -> Requirement {
+        Requirement::nothing()
+    }
+
+    fn from_context(context: &Context) -> Result<Self, InjectionError> {
+        Ok(context.key())
+    }
+}
+
 impl FromContext for Cancellation {
     fn requirement() -> Requirement {
         Requirement::nothing()
@@ -324,5 +392,39 @@ impl FromContext for Cancellation {
 
     fn from_context(context: &Context) -> Result<Self, InjectionError> {
         Ok(context.cancellation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_for_the_same_step_and_for_nothing_else() {
+        let key = |environment_id, service_id, target: &'static str, change: &'static str| ChangeKey {
+            scope: MarkScope {
+                environment_id,
+                service_id,
+            },
+            target: target.into(),
+            change: change.into(),
+        };
+        let all = [
+            key(1, 2, "api", "a").step("x"),
+            key(2, 2, "api", "a").step("x"),
+            key(1, 1, "api", "a").step("x"),
+            key(1, 2, "apia", "").step("x"),
+            key(1, 2, "api", "ax").step(""),
+            key(1, 2, "api", "a").step("y"),
+            key(1, 2, "api", "").step("1:a1:x"),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == one), Some(at));
+        }
+        assert_eq!(
+            key(1, 2, "api", "a").step("x"),
+            "374841f5-2c4c-8243-9055-bd18ecf8f1ea",
+            "never to change: an attempt of another version of the SDK must have the same"
+        );
     }
 }

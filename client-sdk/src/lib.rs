@@ -41,18 +41,46 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+pub use crate::target::HttpError;
+#[cfg(feature = "nats")]
+pub use crate::target::NatsTarget;
+#[cfg(feature = "local")]
+pub use crate::target::{
+    CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
+};
+#[cfg(feature = "graphql")]
+pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
 pub use crate::target::{PgTx, PostgresTarget};
+#[cfg(feature = "rabbitmq")]
+pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
+#[cfg(feature = "redis")]
+pub use crate::target::{Redis, RedisTarget, Renamed};
+#[cfg(feature = "rest")]
+pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "vault")]
+pub use crate::target::{Secret, Vault, VaultTarget};
 #[cfg(feature = "sqlite")]
 pub use crate::target::{SqliteTarget, SqliteTx};
+#[cfg(feature = "unleash")]
+pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
     change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
     client::{Client, ClientConfig, PlanOptions},
-    context::{Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle},
+    context::{
+        ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,
+    },
     error::Error,
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
     settings::LockSettings,

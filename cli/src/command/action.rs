@@ -31,10 +31,10 @@ pub struct List {
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
     /// At or after: 2026-01-31, 2026-01-31T08:00Z, -2h, …
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
     /// Before
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
     #[command(flatten)]
     paging: Paging,

@@ -40,7 +40,7 @@ pub struct Filters {
     #[arg(long)]
     history: bool,
     /// The state as of a past time: 2026-01-31, 2026-01-31T08:00Z, -2h, …
-    #[arg(long, value_parser = moment::parse, value_name = "TIME", conflicts_with = "history")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME", conflicts_with = "history")]
     as_of: Option<DateTime<Utc>>,
     /// Only of this change
     #[arg(long, value_name = "CHANGE")]
@@ -70,10 +70,10 @@ pub struct Filters {
     #[arg(long)]
     manual: bool,
     /// Received at this time or later
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
     /// Received before this time
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
 }
 

@@ -41,7 +41,7 @@ impl Explain {
 pub fn exit(standing: ServiceStanding) -> Exit {
     match standing {
         ServiceStanding::UpToDate => Exit::Ok,
-        ServiceStanding::NeedsPerson => Exit::NeedsPerson,
+        ServiceStanding::NeedsPerson | ServiceStanding::StoppedByPolicy => Exit::NeedsPerson,
         ServiceStanding::NeverStarted | ServiceStanding::Pending => Exit::Pending,
         ServiceStanding::Running | ServiceStanding::Waiting | ServiceStanding::HolderSilent => Exit::LockHeld,
         ServiceStanding::Failed | ServiceStanding::Unknown => Exit::Failed,
@@ -56,6 +56,7 @@ pub fn standing(standing: ServiceStanding) -> Cell {
         ServiceStanding::Waiting => ("running, others wait", WARN),
         ServiceStanding::HolderSilent => ("holder is silent", BAD),
         ServiceStanding::NeedsPerson => ("NEEDS A PERSON", BAD),
+        ServiceStanding::StoppedByPolicy => ("stopped by policy", BAD),
         ServiceStanding::Failed => ("failed", BAD),
         ServiceStanding::Pending => ("pending", WARN),
         ServiceStanding::Unknown => ("unknown", DIM),
@@ -70,7 +71,10 @@ fn sheet(explanation: &Explanation) -> String {
         ServiceStanding::UpToDate => GOOD,
         ServiceStanding::NeverStarted | ServiceStanding::Unknown => DIM,
         ServiceStanding::Running | ServiceStanding::Waiting | ServiceStanding::Pending => WARN,
-        ServiceStanding::HolderSilent | ServiceStanding::NeedsPerson | ServiceStanding::Failed => BAD,
+        ServiceStanding::HolderSilent
+        | ServiceStanding::NeedsPerson
+        | ServiceStanding::StoppedByPolicy
+        | ServiceStanding::Failed => BAD,
     };
     let name = format!("{} in {}", explanation.service_name, explanation.environment_name);
     sheet.title(&name, style, "");

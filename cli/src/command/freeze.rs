@@ -29,10 +29,10 @@ pub struct Start {
     #[arg(long)]
     reason: String,
     /// When it begins, as 2026-01-31T08:00Z or +2h; now if left out
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     from: Option<DateTime<Utc>>,
     /// When it ends, likewise; until a person ends it if left out
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
     /// The whole environment, even where --service or the profile names a service
     #[arg(long)]

@@ -83,7 +83,8 @@ fn gravity(standing: ServiceStanding) -> u8 {
         ServiceStanding::Unknown => 4,
         ServiceStanding::HolderSilent => 5,
         ServiceStanding::Failed => 6,
-        ServiceStanding::NeedsPerson => 7,
+        ServiceStanding::StoppedByPolicy => 7,
+        ServiceStanding::NeedsPerson => 8,
     }
 }
 

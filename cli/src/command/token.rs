@@ -53,7 +53,7 @@ pub struct Create {
     #[arg(long, value_name = "SERVICE")]
     only_service: Vec<String>,
     /// When it ends, as 2026-12-31, 2026-12-31T08:00Z or +90d; not by itself if left out
-    #[arg(long, value_parser = moment::parse, value_name = "TIME")]
+    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     expires: Option<DateTime<Utc>>,
     /// Why; kept for good
     #[arg(long)]
@@ -292,7 +292,7 @@ fn reach_of(token: &TokenView) -> String {
     ] {
         if let Some(ids) = ids {
             let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-            reach.push_str(&format!(", {what} {}", ids.join(" ")));
+            reach = format!("{reach}, {what} {}", ids.join(" "));
         }
     }
     reach

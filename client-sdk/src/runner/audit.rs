@@ -130,12 +130,12 @@ impl Job<'_> {
     pub(super) fn context(&self, transaction: Option<AnyTransaction>) -> Context {
         Context {
             change: self.change.info.clone(),
+            scope: self.execution.scope,
             dependencies: self.execution.app.dependencies.clone(),
             client: transaction.is_none().then(|| self.target.client.value.clone()),
             transaction,
             cancellation: self.execution.lease.cancellation(),
             lease: self.execution.lease.clone(),
-            scope: self.execution.scope,
             execution_id: self.execution.id,
             #[cfg(feature = "templates")]
             step: 0,

@@ -14,22 +14,70 @@ use std::{
 use crate::{context::TransactionHandle, error::BoxError};
 
 mod erased;
+#[cfg(feature = "graphql")]
+mod graphql;
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+mod http;
+#[cfg(feature = "local")]
+mod local;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "rest")]
+mod rest;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "unleash")]
+mod unleash;
+#[cfg(feature = "vault")]
+mod vault;
 
 pub(crate) use erased::{AnyTarget, AnyTransaction};
+#[cfg(feature = "graphql")]
+pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+pub use http::HttpError;
+#[cfg(feature = "local")]
+pub use local::{CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget};
 #[cfg(feature = "mysql")]
 pub use mysql::{MySqlTarget, MySqlTx};
+#[cfg(feature = "nats")]
+pub use nats::NatsTarget;
 #[cfg(feature = "postgres")]
 pub use postgres::{PgTx, PostgresTarget};
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisTarget, Renamed};
+#[cfg(feature = "rest")]
+pub use rest::{Rest, RestAnswer, RestCall, RestTarget};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteTarget, SqliteTx};
+#[cfg(feature = "unleash")]
+pub use unleash::{Unleash, UnleashStrategy, UnleashTarget};
+#[cfg(feature = "vault")]
+pub use vault::{Secret, Vault, VaultTarget};
 
 /// What the methods of a [`TransactionalTarget`] return.
 pub type TargetFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;

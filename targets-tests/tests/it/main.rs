@@ -1,6 +1,22 @@
 //! Each target system of the SDK, against the real one. See `./run-targets`.
 
+#[cfg(feature = "graphql")]
+mod graphql;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod local;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "rest")]
+mod rest;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "unleash")]
+mod unleash;
+#[cfg(feature = "vault")]
+mod vault;

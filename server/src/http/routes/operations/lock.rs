@@ -166,17 +166,8 @@ pub async fn lock_force_release(
 }
 
 fn what_now(freed: &Freed) -> String {
-    let changes = |count: usize| if count == 1 { "1 change" } else { "changes" }.to_owned();
     let for_person = freed.open.iter().filter(|it| it.needs_person).count();
     let repeated = freed.open.len() - for_person;
-    let counted = |count: usize, then: &str| {
-        let begun = if count == 1 {
-            format!("{} had begun and has no recorded end, and", changes(1))
-        } else {
-            format!("{count} changes had begun and have no recorded end, and")
-        };
-        format!(" {begun} {then}.")
-    };
     let mut text = "The lock is free.".to_owned();
     if freed.was_live {
         text.push_str(
@@ -184,22 +175,18 @@ fn what_now(freed: &Freed) -> String {
              ended before you start the service.",
         );
     }
-    if for_person > 0 {
-        let then = if for_person == 1 {
-            "waits for a person"
-        } else {
-            "wait for a person"
-        };
-        text.push_str(&counted(for_person, then));
-    }
-    if repeated > 0 {
-        let then = if repeated == 1 {
-            "is repeated at the next start"
-        } else {
-            "are repeated at the next start"
-        };
-        text.push_str(&counted(repeated, then));
-    }
+    text.push_str(&match for_person {
+        0 => String::new(),
+        1 => " 1 change had begun and has no recorded end, and waits for a person.".to_owned(),
+        many => format!(" {many} changes had begun and have no recorded end, and wait for a person."),
+    });
+    text.push_str(&match repeated {
+        0 => String::new(),
+        1 => " 1 change had begun and has no recorded end, and is repeated at the next start.".to_owned(),
+        many => {
+            format!(" {many} changes had begun and have no recorded end, and are repeated at the next start.")
+        }
+    });
     if freed.open.is_empty() {
         text.push_str(" No change was in progress: the next start goes on where this one stopped.");
     }
