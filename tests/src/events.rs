@@ -40,7 +40,7 @@ impl EventStream {
             let mut stream = BufReader::new(stream);
             let status_line = read_line(&mut stream).await?;
             if !status_line.contains(" 200 ") {
-                let mut again = std::io::Cursor::new(format!("{status_line}\r\n").into_bytes());
+                let mut again = io::Cursor::new(format!("{status_line}\r\n").into_bytes());
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await?;
                 again.get_mut().extend(rest);
