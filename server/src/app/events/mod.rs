@@ -374,16 +374,12 @@ impl Listening {
         if !self.behind {
             return Ok(None);
         }
-        match self.place.inner.read(self.place.organisation_id, self.at).await? {
-            Some(page) => {
-                self.at = page.end;
-                Ok(Some(page.told))
-            }
-            None => {
-                self.behind = false;
-                Ok(None)
-            }
-        }
+        let page = self.place.inner.read(self.place.organisation_id, self.at).await?;
+        self.behind = page.is_some();
+        Ok(page.map(|page| {
+            self.at = page.end;
+            page.told
+        }))
     }
 
     /// What happens next. Empty: it has fallen behind and must [`catch_up`](Self::catch_up). May be dropped while it waits.
