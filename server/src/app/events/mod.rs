@@ -1,4 +1,4 @@
-//! Live events: what happens, told to whoever listens, in one order on every replica (ADR 030).
+//! Live events: what happens, told to whoever listens, in one order on every replica (ADR 017).
 //!
 //! One poll for each replica, only while somebody listens there, orders what is new and reads it once; it goes to all
 //! listeners through one buffer of bounded size. A listener that falls behind it, or comes back after a while, reads what it
