@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
+    redirect,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -131,6 +132,8 @@ impl Api {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            // Whoever answers could have the secrets in the headers sent elsewhere; and a POST would become a GET.
+            .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| invalid(&error))?;
         Ok(Self {
@@ -154,6 +157,7 @@ impl Api {
         Ok(self)
     }
 
+    #[cfg(feature = "rest")]
     pub(super) fn bearer(self, token: &str) -> Result<Self, HttpError> {
         self.header("authorization", &format!("Bearer {token}"))
     }
