@@ -8,7 +8,8 @@ use flamingock_domain::audit::Source;
 use flamingock_domain::time::Timestamp;
 use flamingock_server::store::audit::{self, Fact};
 use flamingock_server::store::refusals::{self, NewRefusal};
-use flamingock_server::store::{Scope, StoreError, checkpoints, streams};
+use flamingock_server::store::{self, Scope, StoreError, checkpoints, streams};
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 /// An organisation with everything down to a service.
@@ -477,6 +478,55 @@ async fn nothing_gets_a_name_that_something_else_has_or_had() {
         let twin = format!("INSERT INTO {table} ({columns} AND name <> 'another' LIMIT 1");
         assert_eq!(refusal(&pool, &twin).await, "unit_names_pkey", "{kind}");
     }
+}
+
+/// What was there before names were kept has its name from then on, like what came after.
+#[tokio::test]
+async fn names_given_before_they_were_kept_are_kept_too() {
+    let pool = support::connect(&support::empty_database_url().await).await;
+    let whole = store::migrator();
+    let before = Migrator {
+        migrations: whole
+            .migrations
+            .iter()
+            .filter(|migration| migration.version < 6)
+            .cloned()
+            .collect(),
+        ..Migrator::DEFAULT
+    };
+    before.run(&pool).await.expect("the first ones apply");
+    let scope = scope(&pool).await;
+    whole.run(&pool).await.expect("the others apply to what is there");
+    let names: Vec<(String, String)> =
+        sqlx::query_as("SELECT kind, name FROM unit_names ORDER BY kind, name")
+            .fetch_all(&pool)
+            .await
+            .expect("names");
+    let names: Vec<(&str, &str)> = names
+        .iter()
+        .map(|(kind, name)| (kind.as_str(), name.as_str()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("environment", "production"),
+            ("organisation", "acme"),
+            ("project", "payments"),
+            ("service", "billing")
+        ]
+    );
+    let rename = format!(
+        "UPDATE services SET name = 'invoicing' WHERE id = {}",
+        scope.service_id
+    );
+    sqlx::raw_sql(AssertSqlSafe(rename))
+        .execute(&pool)
+        .await
+        .expect("it is renamed");
+    // As the binary before this one lets a service register itself.
+    let twin = "INSERT INTO services (project_id, name) SELECT project_id, 'billing' FROM services
+                ON CONFLICT ON CONSTRAINT services_project_id_name_key DO NOTHING";
+    assert_eq!(refusal(&pool, twin).await, "unit_names_pkey");
 }
 
 /// Rules for every table, those not yet written included.

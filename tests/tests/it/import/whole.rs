@@ -84,9 +84,15 @@ async fn an_import_that_is_killed_leaves_nothing_and_can_be_repeated() {
     command.kill();
     drop(pipe);
     assert_eq!(server.database.number(WRITTEN).await, before);
+    let recorded = format!(
+        "SELECT count(*) FROM admin_actions WHERE action = 'history_import' AND actor LIKE 'server:import %'
+            AND after::json ->> 'entries' = '{RECORDS}'"
+    );
+    assert_eq!(server.database.number(&recorded).await, 0);
     let account = done(&server.database, &["--mongock", &file(&lines())]).await;
     assert!(
         account.contains(&format!("{RECORDS} records: {RECORDS} entries")),
         "{account}"
     );
+    assert_eq!(server.database.number(&recorded).await, 1);
 }
