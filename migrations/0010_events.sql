@@ -1,4 +1,4 @@
--- Live events: the order in which they are told (ADR 030). Nothing here is written by an append to the audit.
+-- Live events: the order in which they are told (ADR 017). Nothing here is written by an append to the audit.
 
 SET LOCAL lock_timeout = '3s';
 

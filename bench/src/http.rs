@@ -84,6 +84,31 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Reads an answer of any length in chunks and keeps none of it. The request must ask for the connection's end.
+    pub async fn drain(mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request).await?;
+        let mut chunk = vec![0; 256 * 1024];
+        let (mut first, mut tail) = (true, Vec::new());
+        loop {
+            let read = self.stream.read(&mut chunk).await?;
+            if read == 0 {
+                break;
+            }
+            if std::mem::take(&mut first) && !chunk.starts_with(b"HTTP/1.1 200") {
+                bail!("{}", String::from_utf8_lossy(&chunk[..read]));
+            }
+            tail.extend_from_slice(&chunk[read.saturating_sub(5)..read]);
+            tail.drain(..tail.len().saturating_sub(5));
+        }
+        if tail == b"0\r\n\r\n" {
+            Ok(())
+        } else {
+            bail!("the answer broke off")
+        }
+    }
+}
+
 /// A request of a runner, ready to be sent over and over.
 #[derive(Clone)]
 pub struct Runner {

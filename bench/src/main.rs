@@ -4,6 +4,7 @@
 
 mod http;
 mod load;
+mod reading;
 mod rows;
 mod stand;
 
@@ -33,6 +34,10 @@ struct Arguments {
     /// Requests parked at once in the last row.
     #[arg(long, default_value_t = 1_000)]
     waiters: usize,
+    /// Instead of the table: reading the audit of services with histories of these lengths, for example
+    /// `1000,100000,10000000`. A million takes some minutes to write.
+    #[arg(long, value_delimiter = ',', num_args = 0..=1, default_missing_value = "1000,100000,1000000")]
+    reading: Option<Vec<i64>>,
 }
 
 #[tokio::main]
@@ -49,7 +54,10 @@ async fn main() -> Result<()> {
     let span = Duration::from_secs_f64(arguments.seconds);
     say("starting PostgreSQL and the server");
     let stand = Stand::start(&binary, &data).await?;
-    let result = measure(&stand, span, arguments.waiters, &arguments.rows).await;
+    let result = match &arguments.reading {
+        Some(lengths) => reading::measure(&stand, &stand.pool(2).await?, lengths).await,
+        None => measure(&stand, span, arguments.waiters, &arguments.rows).await,
+    };
     stand.stop().await?;
     result
 }

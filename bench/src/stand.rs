@@ -109,13 +109,19 @@ impl Stand {
 
     /// Resident memory of the server in MB.
     pub fn server_rss_mb(&self) -> Result<f64> {
+        self.server_memory_mb("VmRSS:")
+    }
+
+    /// The most that it ever had.
+    pub fn server_peak_mb(&self) -> Result<f64> {
+        self.server_memory_mb("VmHWM:")
+    }
+
+    fn server_memory_mb(&self, what: &'static str) -> Result<f64> {
         let pid = self.server.id().context("the server has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .context("VmRSS")?;
-        let kb: f64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(what)).context(what)?;
+        let kb: f64 = line.split_whitespace().nth(1).context(what)?.parse()?;
         Ok(kb / 1024.0)
     }
 

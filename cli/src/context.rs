@@ -64,6 +64,12 @@ impl Context {
         })
     }
 
+    /// Server and token, for a runner.
+    pub fn credentials(&self) -> Result<(String, String), Failure> {
+        let target = self.target()?;
+        Ok((target.server, target.token))
+    }
+
     pub fn target(&self) -> Result<Target, Failure> {
         let profile = self.profile()?;
         let shown = self.shown_token()?;

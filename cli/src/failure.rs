@@ -33,7 +33,10 @@ impl From<Exit> for ExitCode {
 pub type Outcome = Result<Exit, Failure>;
 
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     exit: Exit,
     message: String,
     hint: Option<String>,
@@ -66,7 +69,7 @@ pub struct FailureView<'a> {
 
 impl Failure {
     fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Inner {
             exit,
             message: message.into(),
             hint: None,
@@ -75,7 +78,7 @@ impl Failure {
             status: None,
             request_id: None,
             quiet: false,
-        }
+        }))
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
@@ -93,46 +96,53 @@ impl Failure {
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.0.details = details.into_iter().collect();
         self
     }
 
     pub fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
     pub fn is_quiet(&self) -> bool {
-        self.quiet
+        self.0.quiet
     }
 
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     pub fn details(&self) -> &[String] {
-        &self.details
+        &self.0.details
     }
 
     /// What to quote when asking for help: only where the server itself is at a loss.
     pub fn quotable_request(&self) -> Option<&str> {
-        self.request_id
+        self.0
+            .request_id
             .as_deref()
-            .filter(|_| self.status.is_some_and(|status| status >= 500))
+            .filter(|_| self.0.status.is_some_and(|status| status >= 500))
     }
 
     pub fn view(&self) -> FailureView<'_> {
         FailureView {
-            message: &self.message,
-            hint: self.hint.as_deref(),
-            exit_code: self.exit as u8,
-            code: self.code.as_deref(),
-            status: self.status,
-            request_id: self.request_id.as_deref(),
-            details: &self.details,
+            message: &self.0.message,
+            hint: self.0.hint.as_deref(),
+            exit_code: self.0.exit as u8,
+            code: self.0.code.as_deref(),
+            status: self.0.status,
+            request_id: self.0.request_id.as_deref(),
+            details: &self.0.details,
         }
     }
 }
@@ -146,7 +156,7 @@ impl From<Error> for Failure {
             Some(problem) => problem.message.clone(),
             None => chain(&error),
         };
-        Self {
+        Self(Box::new(Inner {
             exit: if unreachable {
                 Exit::Unreachable
             } else {
@@ -162,7 +172,7 @@ impl From<Error> for Failure {
             status: error.status(),
             request_id: Some(error.request_id().to_owned()),
             quiet: false,
-        }
+        }))
     }
 }
 
@@ -170,13 +180,10 @@ impl From<std::io::Error> for Failure {
     /// Of writing to standard output: `… | head` has read enough.
     fn from(error: std::io::Error) -> Self {
         let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
-        Self {
-            quiet,
-            ..Self::new(
-                if quiet { Exit::Ok } else { Exit::Failed },
-                format!("the output cannot be written: {error}"),
-            )
-        }
+        let exit = if quiet { Exit::Ok } else { Exit::Failed };
+        let mut failure = Self::new(exit, format!("the output cannot be written: {error}"));
+        failure.0.quiet = quiet;
+        failure
     }
 }
 

@@ -14,6 +14,7 @@ mod prompt;
 mod reach;
 mod sheet;
 mod table;
+mod targets;
 mod text;
 mod time;
 

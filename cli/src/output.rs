@@ -102,7 +102,9 @@ impl Output {
             "{BAD}error:{BAD:#} {}",
             text::safe(failure.message(), true)
         ));
-        for detail in failure.details() {
+        // One that is part of the message was told.
+        let details = failure.details().iter();
+        for detail in details.filter(|detail| !failure.message().contains(detail.trim_end_matches('.'))) {
             self.complain(&format!("  {}", text::safe(detail, true)));
         }
         if let Some(hint) = failure.hint_text() {

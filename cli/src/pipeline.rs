@@ -5,14 +5,56 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use flamingock::wire::execution::{PlanRequest, Submission};
+use flamingock::{BuildError, Flamingock, Stage, templates};
 
 use crate::failure::Failure;
 
 /// More than a server takes.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// A plan request, or only what it submits (`{"blocks": …}`, `{"stages": …}`).
+/// The stages of a directory of change files.
+pub fn stages(directory: &Path) -> Result<Vec<Stage>, Failure> {
+    templates::stages(directory)
+        .map_err(|error| Failure::usage(format!("{} has no changes to read: {error}", directory.display())))
+}
+
+/// Everything that is wrong with files, a line each.
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+pub fn unbuildable(error: BuildError) -> Failure {
+    let count = error.problems().len();
+    let noun = if count == 1 {
+        "problem was"
+    } else {
+        "problems were"
+    };
+    Failure::usage(format!(
+        "the changes cannot be run as they are, {count} {noun} found"
+    ))
+    .with_details(error.problems().iter().map(ToString::to_string))
+}
+
+/// What an application of these change files would submit.
+fn of_directory(directory: &Path) -> Result<PlanRequest, Failure> {
+    let builder = stages(directory)?
+        .into_iter()
+        .fold(Flamingock::builder(""), flamingock::Builder::stage);
+    let blocks = builder.submission().map_err(unbuildable)?;
+    Ok(PlanRequest {
+        lock_acquired_for_millis: None,
+        client_submission: Submission {
+            blocks: Some(blocks),
+            ..Submission::default()
+        },
+        runner: None,
+    })
+}
+
+/// A plan request, or only what it submits (`{"blocks": …}`, `{"stages": …}`); of a directory of change files, what
+/// they would submit.
 pub fn read(path: &Path) -> Result<PlanRequest, Failure> {
+    if path.is_dir() {
+        return of_directory(path);
+    }
     let shown = path.display();
     let unreadable = |error: io::Error| Failure::usage(format!("{shown} cannot be read: {error}"));
     let mut text = String::new();

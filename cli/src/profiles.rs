@@ -184,7 +184,8 @@ fn read_private(path: &Path, longest: u64) -> Result<String, Unread> {
 fn check_private(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    // None of the six bits for the group and for others is set.
+    if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
     let path = path.display();

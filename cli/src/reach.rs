@@ -27,7 +27,7 @@ pub struct Named {
 pub struct Service {
     pub scope: ServiceScope,
     pub environment: String,
-    pub service: String,
+    pub name: String,
 }
 
 impl fmt::Display for Service {
@@ -35,7 +35,7 @@ impl fmt::Display for Service {
         write!(
             f,
             "{} in {}",
-            text::safe(&self.service, false),
+            text::safe(&self.name, false),
             text::safe(&self.environment, false)
         )
     }
@@ -227,7 +227,7 @@ fn pair(environment: &NamedId, service: &NamedId) -> Service {
             service_id: service.id,
         },
         environment: environment.name.clone(),
-        service: service.name.clone(),
+        name: service.name.clone(),
     }
 }
 

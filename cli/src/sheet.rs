@@ -1,5 +1,8 @@
 //! A page about one thing: headings, facts, sentences, things to paste.
 
+use std::fmt;
+use std::fmt::Write as _;
+
 use anstyle::Style;
 
 use crate::output::{BOLD, DIM, Output};
@@ -16,16 +19,18 @@ const NAME_WIDTH: usize = 20;
 
 impl Sheet {
     pub fn title(&mut self, title: &str, style: Style, rest: &str) {
-        self.text.push_str(&format!(
-            "{style}{}{style:#} {}\n",
-            text::safe(title, false),
-            text::safe(rest, false)
-        ));
+        let title = text::safe(title, false);
+        self.write(format_args!("{style}{title}{style:#}"));
+        if !rest.is_empty() {
+            self.text.push(' ');
+            self.text.push_str(&text::safe(rest, false));
+        }
+        self.text.push('\n');
     }
 
     pub fn section(&mut self, heading: &str) {
-        self.text
-            .push_str(&format!("\n{BOLD}{}{BOLD:#}\n", text::safe(heading, false)));
+        let heading = text::safe(heading, false);
+        self.write(format_args!("\n{BOLD}{heading}{BOLD:#}\n"));
     }
 
     pub fn fact(&mut self, name: &str, value: impl AsRef<str>) {
@@ -34,7 +39,7 @@ impl Sheet {
 
     pub fn styled_fact(&mut self, name: &str, value: impl AsRef<str>, style: Style) {
         let value = text::safe(value.as_ref(), false);
-        self.text.push_str(&format!(
+        self.write(format_args!(
             "  {DIM}{name:NAME_WIDTH$}{DIM:#}{style}{value}{style:#}\n"
         ));
     }
@@ -65,8 +70,8 @@ impl Sheet {
 
     /// On a line of its own and unbroken, so that it can be pasted.
     pub fn command(&mut self, command: &str) {
-        self.text
-            .push_str(&format!("    {BOLD}{}{BOLD:#}\n", text::safe(command, false)));
+        let command = text::safe(command, false);
+        self.write(format_args!("    {BOLD}{command}{BOLD:#}\n"));
     }
 
     pub fn table(&mut self, table: &Table) {
@@ -76,6 +81,12 @@ impl Sheet {
             self.text.push_str(line);
             self.text.push('\n');
         }
+    }
+
+    fn write(&mut self, text: fmt::Arguments<'_>) {
+        self.text
+            .write_fmt(text)
+            .expect("writing to a string does not fail");
     }
 
     pub fn into_text(self) -> String {

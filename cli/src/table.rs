@@ -1,5 +1,7 @@
 //! Tables without lines: a heading, and columns as wide as what is in them.
 
+use std::fmt::Write as _;
+
 use anstyle::Style;
 
 use crate::text;
@@ -118,7 +120,7 @@ fn line<'a>(cells: impl Iterator<Item = (&'a str, Style)>, widths: &[usize]) -> 
         if !cell.is_empty() {
             line.extend(std::iter::repeat_n(' ', pending));
             pending = 0;
-            line.push_str(&format!("{style}{cell}{style:#}"));
+            write!(line, "{style}{cell}{style:#}").expect("writing to a string does not fail");
         }
         pending += width.saturating_sub(text::width(&cell));
     }

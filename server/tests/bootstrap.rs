@@ -13,8 +13,8 @@ fn parse(text: &str) -> Result<Declaration, BootstrapError> {
 }
 
 async fn apply(pool: &PgPool, text: &str) -> Result<Vec<String>, BootstrapError> {
-    let steps = bootstrap::apply(pool, &parse(text)?).await?;
-    Ok(steps.iter().map(ToString::to_string).collect())
+    let done = bootstrap::apply(pool, &parse(text)?).await?;
+    Ok(done.steps.iter().map(ToString::to_string).collect())
 }
 
 async fn rows(pool: &PgPool) -> i64 {
@@ -76,9 +76,12 @@ async fn applying_it_again_changes_nothing() {
         ]
     );
     let applied = bootstrap::apply(&pool, &declaration).await.expect("it applies");
-    assert_eq!(applied.len(), planned.len());
+    assert_eq!(applied.steps.len(), planned.len());
     assert_eq!(
-        bootstrap::apply(&pool, &declaration).await.expect("it applies"),
+        bootstrap::apply(&pool, &declaration)
+            .await
+            .expect("it applies")
+            .steps,
         []
     );
     assert_eq!(rows(&pool).await, 6);
@@ -458,10 +461,192 @@ async fn the_example_in_the_repository_applies() {
         !bootstrap::apply(&pool, &declaration)
             .await
             .expect("it applies")
+            .steps
             .is_empty()
     );
     assert_eq!(
-        bootstrap::apply(&pool, &declaration).await.expect("it applies"),
+        bootstrap::apply(&pool, &declaration)
+            .await
+            .expect("it applies")
+            .steps,
         []
     );
+}
+
+/// Steps and notes of what a file would do now.
+async fn preview(pool: &PgPool, text: &str) -> (Vec<String>, Vec<String>) {
+    let plan = bootstrap::preview(pool, &parse(text).expect("it is right"))
+        .await
+        .expect("it can be planned");
+    (
+        plan.steps.iter().map(ToString::to_string).collect(),
+        plan.notes.iter().map(ToString::to_string).collect(),
+    )
+}
+
+async fn run(pool: &PgPool, statement: &'static str) {
+    sqlx::query(statement).execute(pool).await.expect(statement);
+}
+
+#[tokio::test]
+async fn a_name_that_was_left_leads_to_what_bears_another_one_now() {
+    let pool = support::database().await;
+    let value = ApiToken::generate();
+    let text = tenant(&format!(
+        r#"name = "ci", role = "runner", value = "{}", environments = ["staging"], services = ["orders"]"#,
+        value.expose()
+    ));
+    apply(&pool, &text).await.expect("it applies");
+    let before = rows(&pool).await;
+    run(&pool, "UPDATE organisations SET name = 'acme ltd'").await;
+    run(&pool, "UPDATE projects SET name = 'store'").await;
+    run(
+        &pool,
+        "UPDATE environments SET name = 'preview' WHERE name = 'staging'",
+    )
+    .await;
+    run(&pool, "UPDATE services SET name = 'purchases'").await;
+    let (steps, notes) = preview(&pool, &text).await;
+    assert_eq!(steps, [""; 0]);
+    assert_eq!(notes.len(), 4, "{notes:?}");
+    assert_eq!(
+        notes[0],
+        "organisation acme is called acme ltd now: it is the same one, and nothing is made; write the new name into the file"
+    );
+    assert!(apply(&pool, &text).await.expect("it applies").is_empty());
+    assert_eq!(rows(&pool).await, before);
+
+    // What is new goes below the one that was found, not below a twin.
+    let more = text.replace(
+        "services = [{ name = \"orders\" }]",
+        "services = [{ name = \"orders\" }, { name = \"refunds\" }]",
+    );
+    assert_eq!(
+        apply(&pool, &more).await.expect("it applies"),
+        ["create service acme/shop/refunds"]
+    );
+    assert_eq!(rows(&pool).await, before + 1);
+    let both = text.replace(
+        "services = [{ name = \"orders\" }]",
+        "services = [{ name = \"orders\" }, { name = \"purchases\" }]",
+    );
+    let refused = apply(&pool, &both)
+        .await
+        .expect_err("one thing, two names")
+        .to_string();
+    assert!(refused.contains("are one and the same"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_people_decided_since_is_said_and_left() {
+    let pool = support::database().await;
+    let (revoked, rotated, new) = (ApiToken::generate(), ApiToken::generate(), ApiToken::generate());
+    let text = tenant(&format!(
+        r#"name = "revoked", role = "runner", value = "{}" }}, {{ name = "rotated", role = "runner", value = "{}""#,
+        revoked.expose(),
+        rotated.expose()
+    ));
+    apply(&pool, &text).await.expect("it applies");
+    run(
+        &pool,
+        "UPDATE api_tokens SET revoked_at = clock_timestamp() WHERE name = 'revoked'",
+    )
+    .await;
+    run(
+        &pool,
+        "UPDATE api_tokens SET replaced_by = id WHERE name = 'rotated'",
+    )
+    .await;
+    sqlx::query(
+        "INSERT INTO api_tokens (organisation_id, project_id, name, role, sha256)
+         SELECT organisation_id, project_id, name, role, $1 FROM api_tokens WHERE name = 'rotated'",
+    )
+    .bind(new.sha256().as_slice())
+    .execute(&pool)
+    .await
+    .expect("a new value");
+    run(
+        &pool,
+        "UPDATE environments SET archived_at = clock_timestamp() WHERE name = 'staging'",
+    )
+    .await;
+    let before = rows(&pool).await;
+    let (steps, notes) = preview(&pool, &text).await;
+    assert_eq!(steps, [""; 0]);
+    assert_eq!(
+        notes,
+        [
+            "environment acme/shop/staging is archived and stays so: say `archived = true` in the file, or `archived = false` \
+             to take it back",
+            "token revoked of project acme/shop was revoked and stays so: take it out of the file, or give it a new value",
+            "token rotated of project acme/shop was rotated since: the file has the value from before; put the new one into it",
+        ]
+    );
+    // The server starts all the same.
+    assert!(apply(&pool, &text).await.expect("it applies").is_empty());
+    assert_eq!(rows(&pool).await, before);
+    // With the new value in the file there is nothing left to say of the token.
+    let (steps, notes) = preview(&pool, &text.replace(rotated.expose(), new.expose())).await;
+    assert_eq!((steps.len(), notes.len()), (0, 2), "{notes:?}");
+}
+
+#[tokio::test]
+async fn the_file_archives_and_takes_back_and_says_what_it_does_not_speak_of() {
+    let pool = support::database().await;
+    let token = format!(
+        r#"name = "ci", role = "runner", value = "{}""#,
+        ApiToken::generate().expose()
+    );
+    let text = tenant(&token);
+    apply(&pool, &text).await.expect("it applies");
+    let archived = text.replace(
+        "{ name = \"production\" }",
+        "{ name = \"production\", archived = true }",
+    );
+    assert_eq!(
+        apply(&pool, &archived).await.expect("it applies"),
+        ["archive environment acme/shop/production: nothing new runs in it, all history stays"]
+    );
+    assert!(apply(&pool, &archived).await.expect("it applies").is_empty());
+    let back = archived.replace("archived = true", "archived = false");
+    assert_eq!(
+        apply(&pool, &back).await.expect("it applies"),
+        ["take environment acme/shop/production back from the archive"]
+    );
+    let less = "[[organisations]]\nname = \"acme\"\narchived = false";
+    let (steps, notes) = preview(&pool, less).await;
+    assert_eq!(steps, [""; 0]);
+    let stays = " is in the database and not in the file: it stays";
+    assert_eq!(
+        notes,
+        [
+            format!("project acme/shop{stays}"),
+            format!("environment acme/shop/production{stays}"),
+            format!("environment acme/shop/staging{stays}"),
+            format!("service acme/shop/orders{stays}"),
+            format!("token ci of project acme/shop{stays}"),
+        ]
+    );
+    // All of it is in the log of actions, without any secret.
+    let actions: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT action, actor, coalesce(after, '') FROM admin_actions ORDER BY id")
+            .fetch_all(&pool)
+            .await
+            .expect("the log");
+    let names: Vec<&str> = actions.iter().map(|(action, ..)| action.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "organisation_create",
+            "project_create",
+            "environment_create",
+            "environment_create",
+            "service_create",
+            "token_create",
+            "environment_update",
+            "environment_update",
+        ]
+    );
+    assert!(actions.iter().all(|(_, actor, _)| actor == "server:bootstrap"));
+    assert!(!format!("{actions:?}").contains("sha256"));
 }

@@ -376,6 +376,26 @@ async fn a_server_starts_says_where_and_stops_in_order() {
         "{out}{err}"
     );
 
+    let (out, err, code) = run(&["bootstrap", "--dry-run"], &variables);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(
+        out.contains("the bootstrap file would create organisation acme"),
+        "{out}"
+    );
+    assert!(err.starts_with("dry run, nothing was written; 3 to do"), "{err}");
+    let (out, err, code) = run(&["bootstrap"], &variables);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("done: create token ci of project acme/shop"),
+        "{out}"
+    );
+    let (out, _, code) = run(&["bootstrap", "--dry-run"], &variables);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("the bootstrap file would change nothing"), "{out}");
+    let (_, err, code) = run(&["bootstrap"], &variables[..1]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("FLAMINGOCK_BOOTSTRAP"), "{err}");
+
     let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--ready-file"]);
     command
         .arg(&ready)

@@ -232,6 +232,38 @@ async fn audit_entries_cannot_be_updated_deleted_or_truncated() {
     assert_eq!(broken(&pool, scope).await, None);
 }
 
+/// What people approved and accepted is corrected by a further decision, never by editing.
+#[tokio::test]
+async fn approvals_and_accepted_checksums_cannot_be_updated_deleted_or_truncated() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, vec![bare("a")]).await;
+    for statement in [
+        "INSERT INTO change_approvals (stream_id, change_id, decision, reason, actor)
+         SELECT id, 'a', 'APPROVED', 'read it', 'ada' FROM audit_streams",
+        "INSERT INTO change_checksums (stream_id, change_id, seq, checksum, source)
+         SELECT id, 'a', 1, 'sha256-v1:1', 'RUNNER' FROM audit_streams",
+    ] {
+        sqlx::query(statement).execute(&pool).await.expect(statement);
+    }
+    for (table, edit) in [
+        ("change_approvals", "decision = 'WITHDRAWN'"),
+        ("change_checksums", "checksum = 'sha256-v1:2'"),
+    ] {
+        for statement in [
+            format!("UPDATE {table} SET {edit}"),
+            format!("DELETE FROM {table}"),
+            format!("TRUNCATE {table}"),
+        ] {
+            assert_eq!(
+                refusal(&pool, &statement).await,
+                format!("{table}_append_only"),
+                "{statement}"
+            );
+        }
+    }
+}
+
 /// Invariant 1, kept by the database whoever asks.
 #[tokio::test]
 async fn a_refused_start_is_kept_once_and_cannot_be_updated_deleted_or_truncated() {
@@ -309,6 +341,58 @@ async fn a_fence_never_goes_back_and_grows_with_every_other_owner() {
     }
 }
 
+/// Live events lean on it: no change of hands is missing, whoever makes it, and an extension is none.
+#[tokio::test]
+async fn the_database_keeps_who_held_a_lock_without_gaps_and_for_good() {
+    let pool = support::database().await;
+    let scope = scope(&pool).await;
+    append(&pool, scope, vec![bare("a"), bare("b")]).await;
+    sqlx::query("INSERT INTO locks (environment_id, key) VALUES ($1, $2)")
+        .bind(scope.environment_id)
+        .bind(scope.service_id.to_string())
+        .execute(&pool)
+        .await
+        .expect("the lock is written");
+    for statement in [
+        "UPDATE locks SET fence = 1, owner = 'a', acquisition_id = 'a-1', lease_ms = 1000, execution_id = 7,
+                          expires_at = clock_timestamp()",
+        "UPDATE locks SET acquisition_id = 'a-2', expires_at = clock_timestamp()",
+        "UPDATE locks SET fence = 2, acquisition_id = 'a-3', execution_id = 8",
+        "UPDATE locks SET fence = 3, owner = 'b', acquisition_id = 'b-1', execution_id = NULL",
+        "UPDATE locks SET owner = NULL, acquisition_id = NULL, lease_ms = NULL, expires_at = NULL",
+        "UPDATE locks SET fence = 4",
+    ] {
+        sqlx::query(statement).execute(&pool).await.expect(statement);
+    }
+    let kept: Vec<String> = sqlx::query_scalar(
+        "SELECT concat_ws(' ', number, kind, owner, previous_owner, execution_id, 'ended', ended_execution_id, 'at', audit_seq)
+           FROM lock_changes ORDER BY number",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("it is kept");
+    assert_eq!(
+        kept,
+        [
+            "1 GRANTED a 7 ended at 2",
+            "2 RENEWED a 8 ended 7 at 2",
+            "3 TAKEN_OVER b a ended 8 at 2",
+            "4 RELEASED b ended at 2",
+        ]
+    );
+    for statement in [
+        "UPDATE lock_changes SET owner = 'c'",
+        "DELETE FROM lock_changes",
+        "TRUNCATE lock_changes",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "lock_changes_append_only",
+            "{statement}"
+        );
+    }
+}
+
 /// A stream that changed hands would let a service plan on another's history.
 #[tokio::test]
 async fn a_stream_keeps_its_service_and_its_head_never_goes_back() {
@@ -329,6 +413,70 @@ async fn a_stream_keeps_its_service_and_its_head_never_goes_back() {
         );
     }
     assert_eq!(broken(&pool, scope).await, None);
+}
+
+/// Who did what is kept as it was written, whoever owns the table.
+#[tokio::test]
+async fn admin_actions_cannot_be_updated_deleted_or_truncated() {
+    let pool = support::database().await;
+    sqlx::query("INSERT INTO admin_actions (action, target, actor, role) VALUES ('token_revoke', 'ci', 'token:1', 'admin')")
+        .execute(&pool)
+        .await
+        .expect("it is recorded");
+    for statement in [
+        "UPDATE admin_actions SET actor = 'somebody else'",
+        "DELETE FROM admin_actions",
+        "TRUNCATE admin_actions",
+    ] {
+        assert_eq!(
+            refusal(&pool, statement).await,
+            "admin_actions_append_only",
+            "{statement}"
+        );
+    }
+}
+
+/// A second one under a name that is or was another's would begin with an empty history and run everything again.
+#[tokio::test]
+async fn nothing_gets_a_name_that_something_else_has_or_had() {
+    let pool = support::database().await;
+    scope(&pool).await;
+    for (table, kind, columns) in [
+        (
+            "organisations",
+            "organisation",
+            "name) SELECT name FROM unit_names WHERE kind = 'organisation'",
+        ),
+        (
+            "projects",
+            "project",
+            "organisation_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'project'",
+        ),
+        (
+            "environments",
+            "environment",
+            "project_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'environment'",
+        ),
+        (
+            "services",
+            "service",
+            "project_id, name) SELECT within_id, name FROM unit_names WHERE kind = 'service'",
+        ),
+    ] {
+        for statement in [
+            format!("UPDATE {table} SET name = name || ' (renamed)'"),
+            // Its own name may always come back.
+            format!("UPDATE {table} SET name = replace(name, ' (renamed)', '')"),
+            format!("UPDATE {table} SET name = 'another'"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+                .execute(&pool)
+                .await
+                .expect("it is renamed");
+        }
+        let twin = format!("INSERT INTO {table} ({columns} AND name <> 'another' LIMIT 1");
+        assert_eq!(refusal(&pool, &twin).await, "unit_names_pkey", "{kind}");
+    }
 }
 
 /// Rules for every table, those not yet written included.

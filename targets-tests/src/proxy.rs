@@ -13,10 +13,12 @@ pub enum Cut {
     AfterAnswer,
 }
 
+type Armed = Mutex<Option<(Cut, Vec<u8>)>>;
+
 /// Understands nothing of what it passes on, so the connection must not be encrypted.
 pub struct TcpProxy {
     port: u16,
-    armed: Arc<Mutex<Option<(Cut, Vec<u8>)>>>,
+    armed: Arc<Armed>,
 }
 
 impl TcpProxy {
@@ -52,7 +54,7 @@ impl TcpProxy {
     }
 }
 
-async fn relay(mut client: TcpStream, mut server: TcpStream, armed: &Mutex<Option<(Cut, Vec<u8>)>>) {
+async fn relay(mut client: TcpStream, mut server: TcpStream, armed: &Armed) {
     let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
     loop {
         tokio::select! {
@@ -80,7 +82,7 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, armed: &Mutex<Optio
     }
 }
 
-fn springs(armed: &Mutex<Option<(Cut, Vec<u8>)>>, message: &[u8]) -> Option<Cut> {
+fn springs(armed: &Armed, message: &[u8]) -> Option<Cut> {
     let mut armed = lock(armed);
     let (cut, at) = armed.as_ref()?;
     let cut = *cut;

@@ -322,11 +322,17 @@ impl Person {
             .collect()
     }
 
+    /// Of the whole chain, in as many calls as it takes.
     pub async fn verification(&self, of: &Runner) -> ChainVerification {
-        self.get(&format!("{}/audit/verification", Self::scope(of)))
-            .await
-            .expect(200)
-            .read()
+        let mut after = String::new();
+        loop {
+            let path = format!("{}/audit/verification{after}", Self::scope(of));
+            let verification: ChainVerification = self.get(&path).await.expect(200).read();
+            match &verification.next {
+                Some(next) => after = format!("?after={next}"),
+                None => return verification,
+            }
+        }
     }
 
     pub async fn issues(&self, of: &Runner) -> Vec<IssueView> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +23,10 @@ pub struct CommandLine {
 impl CommandLine {
     /// With a token in the environment, and a folder for profiles that nobody else has.
     pub fn new(server: &str, token: &str) -> Self {
+        let home = files::scratch().join(files::unique("home"));
+        std::fs::create_dir_all(&home).expect("the scratch directory can be written to");
         Self {
-            home: files::scratch().join(files::unique("home")),
+            home,
             variables: vec![
                 ("FLAMINGOCK_SERVER".to_owned(), server.to_owned()),
                 ("FLAMINGOCK_TOKEN".to_owned(), token.to_owned()),
@@ -55,6 +57,11 @@ impl CommandLine {
         other
     }
 
+    /// Where they are: names of files on the command line count from here.
+    pub fn folder(&self) -> &Path {
+        &self.home
+    }
+
     /// Where profiles are.
     pub fn profiles(&self) -> PathBuf {
         self.home.join("flamingock").join("profiles.toml")
@@ -69,6 +76,7 @@ impl CommandLine {
         command
             .args(arguments)
             .env_clear()
+            .current_dir(self.folder())
             .env("XDG_CONFIG_HOME", &self.home)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())

@@ -40,7 +40,7 @@ impl EventStream {
             let mut stream = BufReader::new(stream);
             let status_line = read_line(&mut stream).await?;
             if !status_line.contains(" 200 ") {
-                let mut again = std::io::Cursor::new(format!("{status_line}\r\n").into_bytes());
+                let mut again = io::Cursor::new(format!("{status_line}\r\n").into_bytes());
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await?;
                 again.get_mut().extend(rest);
@@ -89,7 +89,8 @@ impl EventStream {
         loop {
             if let Some((head, rest)) = self.text.split_once("\n\n") {
                 let block = parse(head);
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 if block.id.is_some() {
                     self.last_id.clone_from(&block.id);
                 }

@@ -200,6 +200,9 @@ pub async fn read_answer(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result
         // It has no end: whoever wants its events reads on.
         return Ok(answer);
     }
+    if answer.header("content-type") == Some("text/event-stream") {
+        return Ok(answer);
+    }
     if let Some(length) = answer.header("content-length") {
         let length: usize = length.parse().map_err(|_| broken("content-length"))?;
         answer.body = vec![0; length];

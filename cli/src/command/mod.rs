@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 mod action;
+mod apply;
 mod audit;
 mod audit_export;
 mod audit_verify;
@@ -41,6 +42,8 @@ pub enum Command {
     Explain(explain::Explain),
     /// Wait until the service is up to date
     Wait(wait::Wait),
+    /// Apply the changes of a directory of YAML and SQL files, without an application
+    Apply(apply::Apply),
     /// What a start with this pipeline would come to, without starting anything
     Plan(plan::Plan),
     #[command(subcommand)]
@@ -101,6 +104,7 @@ pub async fn run(command: Command, context: &Context) -> Outcome {
         Command::Status(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
         Command::Wait(command) => command.run(context).await,
+        Command::Apply(command) => command.run(context).await,
         Command::Plan(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
         Command::Issue(command) => command.run(context).await,

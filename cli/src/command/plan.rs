@@ -15,7 +15,7 @@ use crate::{pipeline, time};
 
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// The pipeline: a JSON file as an application submits it, or `-` for standard input
+    /// The pipeline: a directory of change files, or a JSON file as an application submits it, or `-` for standard input
     #[arg(value_name = "FILE")]
     pipeline: PathBuf,
     /// Also show changes that are applied already

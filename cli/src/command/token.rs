@@ -292,7 +292,7 @@ fn reach_of(token: &TokenView) -> String {
     ] {
         if let Some(ids) = ids {
             let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-            reach.push_str(&format!(", {what} {}", ids.join(" ")));
+            reach = format!("{reach}, {what} {}", ids.join(" "));
         }
     }
     reach

@@ -20,7 +20,8 @@ use crate::{pipeline, text, time};
 /// time is over: 4 if changes are pending, 5 if another runner held the lock, 6 if the server gave no answer.
 #[derive(Debug, Args)]
 pub struct Wait {
-    /// The pipeline that must be fully applied: a JSON file as an application submits it. Without it, what the server
+    /// The pipeline that must be fully applied: a directory of change files, or a JSON file as an application
+    /// submits it. Without it, what the server
     /// knows of has to be applied and nobody at work: it does not know of changes that were never submitted
     #[arg(value_name = "FILE")]
     pipeline: Option<PathBuf>,
@@ -71,7 +72,10 @@ impl Wait {
                 context.out.note(&text::safe(&look.message, true));
                 said.clone_from(&look.message);
             }
-            let pause = self.every.max(SHORTEST_PAUSE).min(self.timeout - waited);
+            let pause = self
+                .every
+                .max(SHORTEST_PAUSE)
+                .min(self.timeout.saturating_sub(waited));
             tokio::time::sleep(pause).await;
         }
     }

@@ -125,17 +125,16 @@ impl<'a> Events<'a> {
                 self.connection = Some(connection);
                 continue;
             };
-            // Whatever ended it, the next connection says what is the matter.
-            match connection.read().await {
-                Ok(Some(messages)) => self.ready.extend(messages),
-                Ok(None) | Err(_) => {
-                    if let Some(asked) = connection.parser.retry_ms() {
-                        self.pause = Duration::from_millis(asked).min(LONGEST_PAUSE);
-                    }
-                    self.connection = None;
-                    tokio::time::sleep(self.pause).await;
-                }
+            if let Ok(Some(messages)) = connection.read().await {
+                self.ready.extend(messages);
+                continue;
             }
+            // Whatever ended it, the next connection says what is the matter.
+            if let Some(asked) = connection.parser.retry_ms() {
+                self.pause = Duration::from_millis(asked).min(LONGEST_PAUSE);
+            }
+            self.connection = None;
+            tokio::time::sleep(self.pause).await;
         }
     }
 

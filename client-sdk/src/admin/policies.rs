@@ -43,7 +43,7 @@ impl Policies<'_> {
     /// Lets no work be granted for a time.
     pub async fn freeze(self, request: &FreezeRequest) -> Result<FreezeView, Error> {
         self.admin
-            .post("freeze_create", &self.path("freeze"), request)
+            .post("freeze_start", &self.path("freeze"), request)
             .await
     }
 }
@@ -79,7 +79,7 @@ impl Reviews<'_> {
     /// Approves the content of a change, or withdraws what was approved.
     pub async fn approve(self, request: &ApprovalRequest) -> Result<ApprovalView, Error> {
         let path = format!("{}/approval", self.scope.admin_path());
-        self.admin.post("approval_record", &path, request).await
+        self.admin.post("approval_decide", &path, request).await
     }
 
     /// A page of accepted checksums, newest first.

@@ -5,12 +5,13 @@ use std::{fmt, time::Duration};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
+    redirect,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a call is tried that is answered with "not now" (429 and 503): it has had no effect then.
 const ATTEMPTS: u32 = 5;
@@ -131,6 +132,8 @@ impl Api {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            // Whoever answers could have the secrets in the headers sent elsewhere; and a POST would become a GET.
+            .redirect(redirect::Policy::none())
             .build()
             .map_err(|error| invalid(&error))?;
         Ok(Self {
@@ -154,6 +157,7 @@ impl Api {
         Ok(self)
     }
 
+    #[cfg(feature = "rest")]
     pub(super) fn bearer(self, token: &str) -> Result<Self, HttpError> {
         self.header("authorization", &format!("Bearer {token}"))
     }

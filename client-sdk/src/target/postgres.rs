@@ -20,7 +20,10 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool, Postgres, Row as _, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -56,6 +59,9 @@ const SAVE: &str = "SAVEPOINT flamingock_begin";
 const GO_BACK: &str = "ROLLBACK TO SAVEPOINT flamingock_begin";
 /// How [`GO_BACK`] fails outside a transaction, and in another one.
 const NO_SUCH_SAVEPOINT: [&str; 2] = ["25P01", "3B001"];
+
+/// How long a connection is waited for, where the target makes its own.
+const CONNECT: Duration = Duration::from_secs(15);
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
@@ -110,6 +116,22 @@ impl PostgresTarget {
                 table: OnceCell::new(),
             },
         }
+    }
+}
+
+/// For programs that have no pool of their own.
+impl PostgresTarget {
+    /// A database by its address, such as `postgres://user@host/database`. Connections are made when they are needed, two
+    /// at most. Statements are not logged: they may have secrets.
+    pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
+        let options: PgConnectOptions = url
+            .parse()
+            .map_err(|error: sqlx::Error| TargetError::new("reading the address of a database", error))?;
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(CONNECT)
+            .connect_lazy_with(options.disable_statement_logging());
+        Ok(Self::new(id, pool))
     }
 }
 

@@ -215,7 +215,7 @@ impl RabbitMq {
             return Ok(());
         }
         // Wrapped, for the broker knows no parameter that is null.
-        let name = kept_name(key);
+        let name = self.kept_name(key);
         let body = json!({"name": name, "value": {"kept": value}});
         self.put(&["global-parameters", &name], &body).await
     }
@@ -230,13 +230,18 @@ impl RabbitMq {
         struct Kept<T> {
             kept: T,
         }
-        let found: Option<Parameter<T>> = self.get(&["global-parameters", &kept_name(key)]).await?;
+        let found: Option<Parameter<T>> = self.get(&["global-parameters", &self.kept_name(key)]).await?;
         Ok(found.map(|parameter| parameter.value.kept))
     }
 
     /// Removes what was kept.
     pub async fn forget(&self, key: &str) -> Result<(), HttpError> {
-        self.delete(&["global-parameters", &kept_name(key)]).await
+        self.delete(&["global-parameters", &self.kept_name(key)]).await
+    }
+
+    /// Such parameters belong to the broker and not to the virtual host.
+    fn kept_name(&self, key: &str) -> String {
+        format!("flamingock_{}_{key}", self.vhost)
     }
 
     async fn bindings(&self, exchange: &str, queue: &str) -> Result<Vec<Binding>, HttpError> {
@@ -270,8 +275,4 @@ impl RabbitMq {
             .await?;
         Ok(())
     }
-}
-
-fn kept_name(key: &str) -> String {
-    format!("flamingock_{key}")
 }

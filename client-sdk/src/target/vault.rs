@@ -23,7 +23,7 @@ pub struct VaultTarget {
 ///
 /// ```
 /// use flamingock::{ChangeKey, HttpError, TargetClient, Vault, change};
-/// use serde_json::json;
+/// use serde_json::{Value, json};
 ///
 /// #[change(id = "rotate-mail", order = "0001", target = "secrets", recovery = "always_retry", rollback = put_back)]
 /// async fn rotate(vault: TargetClient<Vault>, key: ChangeKey) -> Result<(), HttpError> {

@@ -2,7 +2,7 @@
 //!
 //! `sha256-v1:<64 hex digits>` of the text as it is in the file, placeholders unresolved, after: a byte order mark is
 //! removed; line ends become `\n`; spaces and tabs at ends of lines are removed; blank lines at the end are removed, and
-//! one line end is put there. Comments and the order of fields count. See ADR 020.
+//! one line end is put there. Comments and the order of fields count. See ADR 014.
 
 use std::fmt::Write as _;
 

@@ -48,6 +48,15 @@ impl Placeholders {
         self
     }
 
+    /// A text with its values put in, for what goes with change files, such as a description of target systems. The error
+    /// says what has no value.
+    pub fn resolve(&self, text: &str) -> Result<String, String> {
+        resolve(text, self, &mut Secrets::default()).map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|fault| fault.why).collect();
+            faults.join("; ")
+        })
+    }
+
     fn value(&self, name: &str) -> Result<Option<String>, String> {
         if let Some(value) = self.given.get(name) {
             return Ok(Some(value.clone()));

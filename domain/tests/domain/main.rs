@@ -11,6 +11,7 @@ mod judge_table;
 mod lock_table;
 mod plan_properties;
 mod plan_table;
+mod policy_table;
 mod scenarios;
 mod standing_table;
 mod support;

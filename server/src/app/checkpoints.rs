@@ -133,9 +133,9 @@ impl Checkpoints {
         let mut incomplete = false;
         let mut results = Vec::with_capacity(moved.len());
         for moved in &moved {
-            let signed = self.sign_one(&mut tx, &signer, moved).await?;
-            incomplete |= signed == Some(Reach::Stretch);
-            results.push(if signed.is_some() { SIGNED } else { REFUSED });
+            let reach = self.sign_one(&mut tx, &signer, moved).await?;
+            incomplete |= reach == Some(Reach::Stretch);
+            results.push(if reach.is_some() { SIGNED } else { REFUSED });
         }
         tx.commit().await?;
         for result in results {
@@ -161,14 +161,14 @@ impl Checkpoints {
         }
         let now = streams::load_now(conn).await?;
         let (seq, hash) = stretch.verified;
-        let signed = signer.sign(Checkpoint {
+        let checkpoint = signer.sign(Checkpoint {
             environment_id: moved.scope.environment_id,
             service_id: moved.scope.service_id,
             seq,
             hash,
             signed_at_micros: now.as_micros(),
         });
-        checkpoints::append(conn, moved.stream_id, &signed).await?;
+        checkpoints::append(conn, moved.stream_id, &checkpoint).await?;
         Ok(Some(if stretch.complete {
             Reach::Head
         } else {

@@ -6,8 +6,10 @@
 use flamingock_domain::audit::{AuditState, ChangeState};
 use flamingock_domain::ids::{ChangeId, LockKey, RunnerId};
 use flamingock_domain::time::Timestamp;
+use serde_json::json;
 use sqlx::{PgPool, Postgres, Transaction};
 
+use super::actor::{Action, Actor, Place};
 use super::auth::{NameError, check_name};
 use super::fault::Fault;
 use super::reports::{Ledger, NamedExecution, Outcome, Told};
@@ -153,7 +155,19 @@ impl Import {
         Ok(imported)
     }
 
-    pub async fn commit(self) -> Result<(), Fault> {
+    /// Keeps it, and records who took it over: `source` is what it came from.
+    pub async fn commit(mut self, by: &str, source: &str, entries: u64) -> Result<(), Fault> {
+        let action = Action {
+            action: "history_import",
+            place: Place::Scope(self.scope),
+            target: source,
+            reason: None,
+            before: None,
+            after: Some(json!({"entries": entries, "newService": self.service_is_new})),
+        };
+        Actor::server(&format!("import {by}"))
+            .record(&mut self.tx, &action)
+            .await?;
         Ok(self.tx.commit().await?)
     }
 

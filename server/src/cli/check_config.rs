@@ -71,9 +71,14 @@ pub(super) fn would(plan: &Plan) -> Vec<String> {
     if lines.is_empty() {
         lines.push("the bootstrap file would change nothing".to_owned());
     }
-    lines.extend(plan.notes.iter().map(|note| {
+    lines.extend(remarks(plan));
+    lines
+}
+
+/// What a plan leaves alone, a line each.
+pub(super) fn remarks(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.notes.iter().map(|note| {
         let kind = if note.is_warning() { "warning" } else { "note" };
         format!("{kind}: {note}")
-    }));
-    lines
+    })
 }

@@ -4,12 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+/// What was asked for does not make sense.
+const USAGE: u8 = 2;
+
 #[derive(Debug)]
 pub(super) struct Failure {
     what: String,
     cause: Option<Box<dyn Error + Send + Sync>>,
     help: Option<String>,
-    is_usage: bool,
+    code: u8,
 }
 
 impl Failure {
@@ -18,14 +21,22 @@ impl Failure {
             what: what.into(),
             cause: None,
             help: None,
-            is_usage: false,
+            code: 1,
+        }
+    }
+
+    /// Nothing failed; whoever reads exit codes is told something by this one.
+    pub(super) fn finding(what: impl Into<String>, code: u8) -> Self {
+        Self {
+            code,
+            ..Self::new(what)
         }
     }
 
     /// What was asked for does not make sense: exit code 2.
     pub(super) fn usage(error: impl Error) -> Self {
         Self {
-            is_usage: true,
+            code: USAGE,
             ..Self::new(error.to_string())
         }
     }
@@ -59,12 +70,15 @@ impl Failure {
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.is_usage { 2 } else { 1 })
+        ExitCode::from(self.code)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code > USAGE {
+            return writeln!(f, "{}", self.what);
+        }
         writeln!(f, "error: {}", self.what)?;
         let mut last = self.what.clone();
         let mut cause: Option<&dyn Error> = self.cause.as_ref().map(|cause| &**cause as &dyn Error);

@@ -174,11 +174,14 @@ impl ImportHistory {
         let objected = summary.objections() > 0 && !self.skip_unusable;
         let writes = summary.written() > 0 && !self.dry_run && !objected;
         if writes {
-            import.commit().await.map_err(|error| {
-                Failure::new("the import could not be completed")
-                    .because(error)
-                    .help("repeat it: what was recorded already is not recorded again")
-            })?;
+            import
+                .commit(&origin.by, &origin.source, summary.written())
+                .await
+                .map_err(|error| {
+                    Failure::new("the import could not be completed")
+                        .because(error)
+                        .help("repeat it: what was recorded already is not recorded again")
+                })?;
         } else {
             import.roll_back().await.map_err(not_taken)?;
         }

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Answers go to stdout, everything else to stderr.
 
+mod bootstrap;
 mod check_config;
 mod database;
 mod dev;
@@ -44,6 +45,8 @@ enum Command {
     Import(import::ImportHistory),
     /// Check and print the settings, without serving.
     CheckConfig(check_config::CheckConfig),
+    /// Apply the bootstrap file without serving, or say what it would change.
+    Bootstrap(bootstrap::Bootstrap),
     /// Print the API's OpenAPI document.
     Openapi(openapi::Openapi),
     /// Ask a running server whether it is ready: exit code 0 if it is.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(command) => in_runtime(command.run()),
         Command::Import(command) => in_runtime(command.run()),
         Command::CheckConfig(command) => in_runtime(command.run()),
+        Command::Bootstrap(command) => in_runtime(command.run()),
         Command::Openapi(command) => command.run(),
         Command::Healthcheck(command) => command.run(),
         Command::GenerateToken(command) => command.run(),

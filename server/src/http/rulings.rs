@@ -1,5 +1,7 @@
 //! Sentences for what policies find, and the answer of a start that they refuse.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, SecondsFormat};
 use flamingock_api_types::ErrorCode;
 use flamingock_api_types::policy as wire;
@@ -82,8 +84,10 @@ fn until(freeze: &Freeze) -> String {
     }
 }
 
-/// Changes named in one message; `details` has them all.
+/// Changes of one policy that are named in the message.
 const SHOWN: usize = 5;
+/// And in its details: a pipeline may have very many.
+const DETAILS_MAX: usize = 1_000;
 
 /// The refusal. What a person must act on comes first; a freeze, which ends by itself, last.
 pub fn stopped(findings: &[Finding]) -> Problem {
@@ -131,8 +135,9 @@ pub fn stopped(findings: &[Finding]) -> Problem {
             message.push(' ');
             message.push_str(&sentence(one));
         }
-        if found.len() > SHOWN {
-            message.push_str(&format!(" So it is with {} more.", found.len() - SHOWN));
+        if let Some(more) = found.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            // Writing to a text cannot fail.
+            let _ = write!(message, " So it is with {more} more.");
         }
         message.push(' ');
         message.push_str(what_to_do);
@@ -143,5 +148,6 @@ pub fn stopped(findings: &[Finding]) -> Problem {
             Found::Frozen(_) => None,
         }));
     }
+    details.truncate(DETAILS_MAX);
     Problem::new(code, message).with_details(details)
 }

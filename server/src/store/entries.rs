@@ -16,6 +16,8 @@ const CLOCK_STEP_MAX: Duration = Duration::hours(1);
 
 /// Entries that one page looks at, at most.
 pub const EXAMINED_MAX: i64 = 10_000;
+/// Of entries that an index names, which are looked up one by one.
+const CANDIDATES_MAX: i64 = 1_000;
 /// Changes that one page of a snapshot looks at, at most; each is a look-up.
 pub const CHANGES_EXAMINED_MAX: i64 = 2_000;
 
@@ -279,10 +281,10 @@ pub async fn list(
     };
     // One more than the page tells whether there is another. Where nothing is filtered out, that is all to look at.
     let wanted = limit + 1;
-    let examined = if filter.asks_for_nothing() {
-        wanted
-    } else {
-        EXAMINED_MAX
+    let examined = match filter.way() {
+        Way::Stretches if filter.asks_for_nothing() => wanted,
+        Way::Stretches => EXAMINED_MAX,
+        Way::Changes | Way::Executions | Way::Notable => CANDIDATES_MAX,
     };
     let query = sqlx::query(sql)
         .bind(window.stream_id)

@@ -1,4 +1,4 @@
-//! The order in which events are told: a log for each organisation that says what is next, and copies nothing (ADR 030).
+//! The order in which events are told: a log for each organisation that says what is next, and copies nothing (ADR 017).
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;

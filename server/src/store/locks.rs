@@ -182,6 +182,14 @@ pub async fn lock_for_update(
     lock_rows(conn, asked, Hold::Update).await
 }
 
+/// Says that what this transaction releases, it releases over the holder's head: the lock's history keeps it.
+pub async fn mark_forced(conn: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT set_config('flamingock.lock_release', 'forced', true)")
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Writes what was decided for locked rows. A grant restarts `acquired_at`, an extension only moves `extended_at`.
 pub async fn update(conn: &mut PgConnection, updates: &[LockUpdate]) -> Result<(), StoreError> {
     if updates.is_empty() {

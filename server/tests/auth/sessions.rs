@@ -179,7 +179,7 @@ async fn a_revocation_cuts_sessions_and_tokens_within_seconds_on_every_replica()
     let world = World::new().await;
     let replica = world.replica().await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let jobs = [&world.auth, &replica].map(|auth| flamingock_server::jobs::spawn(auth, &stop));
+    let jobs = [&world.auth, &replica].map(|auth| flamingock_server::jobs::spawn(auth, None, &stop));
     let jwt = world.session().await.jwt;
     let spared = world
         .exchange(&world.viewer, "production", "orders")

@@ -1,7 +1,6 @@
 //! RabbitMQ, in a virtual host of its own for each test.
 
 use flamingock::{Builder, ChangeStatus, RabbitMq, RabbitMqPolicy};
-use flamingock_api_types::issue::ResolutionKind;
 use flamingock_targets_tests::{Fidelity, System, World, message};
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
@@ -106,7 +105,7 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_start_goes_on() {
 }
 
 #[tokio::test]
-async fn a_queue_with_messages_is_not_deleted_and_a_person_decides() {
+async fn a_queue_with_messages_is_not_deleted() {
     let Some(broker) = Broker::new().await else { return };
     let (world, client) = (World::new().await, broker.client());
     client.declare_exchange("orders", "topic").await.unwrap();
@@ -120,7 +119,9 @@ async fn a_queue_with_messages_is_not_deleted_and_a_person_decides() {
         world.history("orders-for-billing").await,
         "STARTED FAILED ROLLBACK_FAILED"
     );
-    world.resolve("orders-for-billing", ResolutionKind::Applied).await;
+    let path = ["queues", &broker.vhost, "billing", "contents"];
+    broker.call(Method::DELETE, &path, Value::Null).await;
+    client.delete_empty_queue("billing").await.unwrap();
     world.start(broker.app(&world)).await.unwrap();
 }
 

@@ -455,7 +455,7 @@ async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_look
     let server = TestServer::with(&[("FLAMINGOCK_DATABASE_MAX_CONNECTIONS", "4")]).await;
     let runner = server.runner("billing").await;
     runner.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
-    // More than sockets and channels hold: 60,000 entries with a trace.
+    // More than sockets and channels hold: 20,000 entries with a trace.
     server
         .database
         .execute(
@@ -464,8 +464,8 @@ async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_look
                                         late, actor, received_at, prev_hash, hash, error_trace)
              SELECT s.id, n, s.environment_id, s.service_id, 'RUNNER', 'x', 'change-' || n, 'STARTED', false, 'test',
                     clock_timestamp(), s.head_hash, s.head_hash, repeat('x', 1000)
-               FROM audit_streams s, generate_series(3, 60000) n;
-             UPDATE audit_streams SET head_seq = 60000",
+               FROM audit_streams s, generate_series(3, 20000) n;
+             UPDATE audit_streams SET head_seq = 20000",
         )
         .await;
     let operator = server.operator();
@@ -498,7 +498,7 @@ async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_look
         (answer.status == 200).then_some(answer)
     })
     .await;
-    assert_eq!(whole.text().lines().count(), 60_000);
+    assert_eq!(whole.text().lines().count(), 20_000);
     // A server that is killed in the middle leaves an answer without its last chunk.
     let mut stream = TcpStream::connect(&server.address).await.expect("it listens");
     let request = Call::get(&path).bearer(&operator.token).bytes(&server.address);

@@ -595,3 +595,110 @@ async fn exports_come_as_files_that_are_whole_or_not_there() {
         .expect("the scratch directory can be written to");
     operator.ends(1, &["audit", "verify", &nonsense]).await;
 }
+
+#[tokio::test]
+async fn a_dry_run_and_the_policies_of_an_environment_stop_a_start_with_their_exit_codes() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let operator = operator(&server);
+    let admin = admin(&server).about("production", "billing");
+    let file = scratch_file("pipeline.json");
+    std::fs::write(&file, pipeline().body().to_string()).expect("the scratch directory can be written to");
+    let plan = ["plan", file.as_str()];
+    let pending = operator.ends(4, &plan).await;
+    assert!(pending.output.contains("create-orders"), "{}", pending.output);
+    let from_standard_input = operator
+        .run_with_input(&["plan", "-", "--json"], &pipeline().body().to_string())
+        .await;
+    assert_eq!(from_standard_input.code, Some(4), "{}", from_standard_input.log);
+    let preview: Value = serde_json::from_str(&from_standard_input.output).expect("one document");
+    assert_eq!(preview["verdict"], "PENDING");
+
+    let before = admin.json(&["policy", "get"]).await;
+    let set = admin
+        .json(&[
+            "policy",
+            "set",
+            "--out-of-order",
+            "warn",
+            "--approval-required",
+            "true",
+            "--reason",
+            "an audit",
+        ])
+        .await;
+    assert_eq!(set["outOfOrder"], "WARN");
+    assert_eq!(
+        set["checksumMismatch"], before["checksumMismatch"],
+        "what is not named stays"
+    );
+    admin.ends(2, &["policy", "set", "--reason", "nothing"]).await;
+    operator.ends(3, &plan).await;
+    operator.json(&["approval", "list"]).await;
+    for change in ["create-orders", "add-due-date"] {
+        operator.json(&["approve", change, "--reason", "read it"]).await;
+    }
+    operator.ends(4, &plan).await;
+    operator
+        .json(&[
+            "approve",
+            "add-due-date",
+            "--reason",
+            "read it again",
+            "--withdraw",
+        ])
+        .await;
+    operator.ends(3, &plan).await;
+    admin
+        .ok(&[
+            "policy",
+            "set",
+            "--approval-required",
+            "false",
+            "--reason",
+            "the audit is over",
+        ])
+        .await;
+
+    let freeze = operator
+        .json(&["freeze", "start", "--reason", "black friday", "--until", "+2h"])
+        .await;
+    assert_eq!(freeze["active"], true, "{freeze}");
+    operator.ends(3, &plan).await;
+    operator.ends(3, &["wait", &file, "--timeout", "20s"]).await;
+    assert!(operator.ok(&["freeze", "list"]).await.contains("black friday"));
+    let number = freeze["freezeId"].to_string();
+    operator
+        .ok(&["freeze", "end", &number, "--reason", "it was calm"])
+        .await;
+    operator
+        .ends(1, &["freeze", "end", "999999", "--reason", "it was calm"])
+        .await;
+
+    let execution = runner.granted(&pipeline()).await.execution_id.expect("an id");
+    operator.ends(5, &plan).await;
+    runner.apply(execution, "create-orders").await;
+    runner.apply(execution, "add-due-date").await;
+    runner.release().await.expect(200);
+    operator.ok(&plan).await;
+    operator.ok(&["wait", &file]).await;
+    let checksum = format!("sha256-v1:{}", "ab".repeat(32));
+    operator
+        .json(&[
+            "checksum",
+            "accept",
+            "create-orders",
+            &checksum,
+            "--reason",
+            "only a comment",
+        ])
+        .await;
+    let listed = operator.json(&["checksum", "list"]).await.to_string();
+    assert!(listed.contains(&checksum), "{listed}");
+    operator
+        .ends(
+            1,
+            &["checksum", "accept", "no-such-change", &checksum, "--reason", "x"],
+        )
+        .await;
+}

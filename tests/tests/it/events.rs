@@ -185,6 +185,44 @@ async fn a_runner_that_died_leaves_an_issue_when_its_lock_is_taken_over() {
 }
 
 #[tokio::test]
+async fn a_lock_that_a_person_released_is_told_as_such() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let call = listen(&service_path(&runner), &tokens().operator);
+    let mut stream = EventStream::open(&server.address, call).await;
+    let plan = runner.granted(&pipeline()).await;
+    let execution = plan.execution_id.expect("a grant has an execution");
+    runner.told(execution, "a", AuditState::Started).await;
+    let fence = plan
+        .lock
+        .and_then(|lock| lock.fence)
+        .expect("a grant has a fence");
+    server
+        .operator()
+        .post(
+            &format!("{}/lock/release", Person::scope(&runner)),
+            &json!({"expectedFence": fence, "reason": "its host is gone", "insist": true}),
+        )
+        .await
+        .expect(200);
+    let events = stream
+        .until(|event| event.event_type == EventType::IssueOpened)
+        .await;
+    assert_eq!(
+        outline(&events)[2..],
+        [
+            "CHANGE_STARTED a",
+            "EXECUTION_ENDED",
+            "LOCK_FORCED",
+            "ISSUE_OPENED a"
+        ]
+    );
+    let ended = events[3].execution.as_ref().expect("an execution");
+    assert_eq!(ended.ended_by, Some(ExecutionEnd::Forced));
+    assert_eq!(events[4].lock.as_ref().expect("a lock").runner_id, runner.id);
+}
+
+#[tokio::test]
 async fn who_comes_back_to_another_replica_or_after_a_restart_misses_nothing() {
     let server = TestServer::start().await;
     let replica = server.replica().await;

@@ -1,6 +1,7 @@
 //! One program for all subjects, so that they share a PostgreSQL and are linked once. Tests whose name begins with
 //! `invariant_N` hold the design's invariant N; `docs/invariants.md` lists them.
 
+mod apply;
 mod audit_chain;
 mod audit_reading;
 mod authorisation;

@@ -6,14 +6,14 @@
 
 use flamingock_tests::{
     CommandLine, Database, Effects, Kind, PostgresProxy, RunnerProcess, Scenario, Side, TestServer,
-    eventually, night_transcript, scratch_file, tokens,
+    eventually, night_transcript, tokens,
 };
 
 const REASON: &str = "psql: step one was there, step two was not; deleted step one";
 
 #[tokio::test]
 async fn a_night_on_call() {
-    let server = TestServer::start().await;
+    let server = TestServer::with(&[("FLAMINGOCK_CHECKPOINT_INTERVAL", "1s")]).await;
     let admin = CommandLine::new(&server.url(), &tokens().admin);
     admin
         .ok(&["environment", "create", "staging", "--project", "payments"])
@@ -156,6 +156,13 @@ async fn a_night_on_call() {
     on_call.remark("The morning: is the record what was recorded?");
     let verified = on_call.ok(&["audit", "verify"]).await;
     assert!(verified.contains("Intact"), "{verified}");
+    on_call.ok(&["audit", "keys"]).await;
+    eventually("the server has signed all of it", async || {
+        let checkpoints = on_call.json(&["audit", "checkpoints"]).await;
+        on_call.forget_last();
+        (checkpoints["checkpoints"][0]["seq"] == 9).then_some(())
+    })
+    .await;
     prove_offline(&on_call).await;
     let actions = admin.ok(&["action", "list", "--action", "issue_resolve"]).await;
     assert!(actions.contains(REASON), "{actions}");
@@ -164,15 +171,22 @@ async fn a_night_on_call() {
 
 /// An export verifies without any server; whatever is altered, left out or cut off is found out.
 async fn prove_offline(on_call: &CommandLine) {
-    let file = scratch_file("orders.ndjson");
+    let file = "orders.ndjson";
     on_call
-        .ok(&["audit", "export", "--proofs", "--output", &file])
+        .ok(&["audit", "export", "--proofs", "--output", file])
         .await;
+    // Got from the server at a better time.
+    let keys = on_call.json(&["audit", "keys"]).await;
+    on_call.forget_last();
+    let key = keys["keys"][0]["publicKey"].as_str().expect("a key").to_owned();
     let nowhere = on_call.without("FLAMINGOCK_SERVER").without("FLAMINGOCK_TOKEN");
-    let verified = nowhere.ok(&["audit", "verify", &file]).await;
-    assert!(verified.contains("Intact"), "{verified}");
+    let verified = nowhere.ok(&["audit", "verify", file, "--key", &key]).await;
+    assert!(
+        verified.contains("Intact") && verified.contains("up to entry 9") && verified.contains("you trust"),
+        "{verified}"
+    );
 
-    let export = std::fs::read_to_string(&file).expect("it was written");
+    let export = std::fs::read_to_string(on_call.folder().join(file)).expect("it was written");
     let lines: Vec<&str> = export.lines().collect();
     let altered = export.replacen(REASON, "nothing happened", 1);
     assert_ne!(altered, export);
@@ -191,8 +205,9 @@ async fn prove_offline(on_call: &CommandLine) {
         ("one-left-out", without_one),
         ("cut-off", cut),
     ] {
-        let tampered = scratch_file(&format!("{what}.ndjson"));
-        std::fs::write(&tampered, text).expect("the scratch directory can be written to");
+        let tampered = format!("{what}.ndjson");
+        std::fs::write(on_call.folder().join(&tampered), text)
+            .expect("the scratch directory can be written to");
         let caught = nowhere.ends(1, &["audit", "verify", &tampered]).await;
         assert!(caught.output.contains("BROKEN"), "{what}: {}", caught.output);
     }

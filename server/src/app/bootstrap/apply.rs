@@ -25,26 +25,26 @@ pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Plan, B
 }
 
 /// Makes it so. Replicas that start together do it one after the other, and the second finds nothing to do.
-pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Vec<BootstrapStep>, BootstrapError> {
+pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Plan, BootstrapError> {
     let mut tx = store::begin(pool).await.map_err(Fault::from)?;
     tenancy::lock_all(&mut tx).await.map_err(Fault::from)?;
     let current = tenancy::load_all(&mut tx).await.map_err(Fault::from)?;
-    let Plan { steps, notes } = plan(declaration, &current)?;
+    let done = plan(declaration, &current)?;
     let mut known = Known {
         names: current.names,
         actor: Actor::server("bootstrap"),
     };
-    for step in &steps {
+    for step in &done.steps {
         known.apply(&mut tx, step).await.map_err(Fault::from)?;
     }
     tx.commit().await.map_err(Fault::from)?;
-    for step in &steps {
+    for step in &done.steps {
         tracing::info!(step = %step, "bootstrap");
     }
-    for note in notes.iter().filter(|note| note.is_warning()) {
+    for note in done.notes.iter().filter(|note| note.is_warning()) {
         tracing::warn!(note = %note, "bootstrap");
     }
-    Ok(steps)
+    Ok(done)
 }
 
 /// Ids by names, those just made among them, and who is recorded as having made them.

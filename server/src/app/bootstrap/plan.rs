@@ -448,7 +448,7 @@ impl<'a> Planner<'a> {
             }
         }
         for row in &current.tokens {
-            if !row.is_revoked && !self.tokens.contains(&row.id) {
+            if !row.is_revoked && !row.is_replaced && !self.tokens.contains(&row.id) {
                 let owner = match (row.organisation_id, row.project_id) {
                     (_, Some(id)) => format!("project {}", project(id)),
                     (Some(id), None) => format!("organisation {}", organisation(id)),

@@ -1,4 +1,4 @@
-//! Live events: what happens, told to whoever listens, in one order on every replica (ADR 030).
+//! Live events: what happens, told to whoever listens, in one order on every replica (ADR 017).
 //!
 //! One poll for each replica, only while somebody listens there, orders what is new and reads it once; it goes to all
 //! listeners through one buffer of bounded size. A listener that falls behind it, or comes back after a while, reads what it
@@ -374,16 +374,12 @@ impl Listening {
         if !self.behind {
             return Ok(None);
         }
-        match self.place.inner.read(self.place.organisation_id, self.at).await? {
-            Some(page) => {
-                self.at = page.end;
-                Ok(Some(page.told))
-            }
-            None => {
-                self.behind = false;
-                Ok(None)
-            }
-        }
+        let page = self.place.inner.read(self.place.organisation_id, self.at).await?;
+        self.behind = page.is_some();
+        Ok(page.map(|page| {
+            self.at = page.end;
+            page.told
+        }))
     }
 
     /// What happens next. Empty: it has fallen behind and must [`catch_up`](Self::catch_up). May be dropped while it waits.

@@ -139,6 +139,7 @@ impl Operations {
             },
             execution: None,
         };
+        locks::mark_forced(&mut tx).await?;
         locks::update(&mut tx, &[update]).await?;
         let ended: Vec<_> = row.execution.map(|id| (id, End::Forced)).into_iter().collect();
         executions::update_ended(&mut tx, &ended).await?;

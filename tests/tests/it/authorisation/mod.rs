@@ -23,7 +23,7 @@ fn absent_id() -> String {
 }
 
 /// Placeholders that name something of a tenant.
-const SCOPED: [&str; 8] = [
+const SCOPED: [&str; 9] = [
     "organisationId",
     "projectId",
     "environmentId",
@@ -31,6 +31,7 @@ const SCOPED: [&str; 8] = [
     "serviceId",
     "executionId",
     "tokenId",
+    "freezeId",
     "key",
 ];
 

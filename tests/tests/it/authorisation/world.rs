@@ -117,6 +117,10 @@ impl World {
             });
             ids.insert("tokenId", token(&self.server.root(), &ids, spare).await.0);
         }
+        if placeholders.iter().any(|name| name == "freezeId") {
+            let spare = freeze(&self.server.root(), &ids).await;
+            ids.insert("freezeId", spare);
+        }
         ids.insert("unique", unique());
         ids
     }
@@ -206,6 +210,16 @@ async fn complete(_server: &TestServer, root: &Person, ids: &mut Ids) {
     let spare = json!({"name": unique(), "role": "viewer", "projectId": number(&ids["projectId"])});
     let (id, _) = token(root, ids, spare).await;
     ids.insert("tokenId", id);
+    let freeze = freeze(root, ids).await;
+    ids.insert("freezeId", freeze);
+}
+
+/// A freeze window that is not open while the walk lasts.
+async fn freeze(root: &Person, ids: &Ids) -> String {
+    let path = format!("/api/v1/admin/environment/{}/freeze", ids["environmentId"]);
+    let far = json!({"reason": "one day", "startsAt": "2190-01-01T00:00:00Z"});
+    let made = root.post(&path, &far).await.expect(201).json();
+    made["freezeId"].to_string()
 }
 
 /// A token that has expired and one that was revoked, with a session that the latter had opened.
