@@ -237,7 +237,13 @@ impl Walk<'_> {
                 absent.insert(place, absent_id());
             }
         }
-        if foreign == own {
+        // One environment named twice is another question.
+        let is_doubled = self
+            .placeholders(row)
+            .iter()
+            .any(|name| name == "otherEnvironmentId")
+            && foreign["environmentId"] == foreign["otherEnvironmentId"];
+        if foreign == own || is_doubled {
             return;
         }
         let bearer = Some(self.world.bearers[caller].as_str());

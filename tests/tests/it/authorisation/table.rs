@@ -71,6 +71,11 @@ pub fn read() -> BTreeMap<String, Row> {
             ),
         };
         assert!(
+            row.query.is_empty() || row.query.starts_with('?'),
+            "{}: a query begins with `?`",
+            cells[0]
+        );
+        assert!(
             rows.insert(cells[0].to_owned(), row).is_none(),
             "{} has two rows",
             cells[0]

@@ -81,6 +81,7 @@ impl World {
         own.insert("changeId", "a".to_owned());
         let mut elsewhere = own.clone();
         elsewhere.insert("environmentId", trusting);
+        elsewhere.insert("otherEnvironmentId", own["environmentId"].clone());
         let bearers = BTreeMap::from([
             (CALLERS[0], runner.jwt.clone()),
             (CALLERS[1], tokens().runner.clone()),
