@@ -89,7 +89,8 @@ impl EventStream {
         loop {
             if let Some((head, rest)) = self.text.split_once("\n\n") {
                 let block = parse(head);
-                self.text = rest.to_owned();
+                let rest = rest.len();
+                self.text.drain(..self.text.len() - rest);
                 if block.id.is_some() {
                     self.last_id.clone_from(&block.id);
                 }
