@@ -376,18 +376,18 @@ async fn the_log_says_who_did_what_from_where_and_is_filtered_and_paged() {
             .collect::<Vec<_>>(),
         ["three", "two", "one"]
     );
-    let last = &revoked.actions[0];
-    assert_eq!(last.reason.as_deref(), Some("Not needed."));
-    assert_eq!(last.address.as_deref(), Some("127.0.0.1"));
-    assert_eq!(last.project_id, Some(world.project));
+    let newest = &revoked.actions[0];
+    assert_eq!(newest.reason.as_deref(), Some("Not needed."));
+    assert_eq!(newest.address.as_deref(), Some("127.0.0.1"));
+    assert_eq!(newest.project_id, Some(world.project));
     assert!(
-        last.actor.ends_with("(admin)") && last.role == "admin",
+        newest.actor.ends_with("(admin)") && newest.role == "admin",
         "{last:?}"
     );
-    assert!(last.before.as_ref().expect("before")["revokedAt"].is_null());
-    assert!(last.after.as_ref().expect("after")["revokedAt"].is_string());
+    assert!(newest.before.as_ref().expect("before")["revokedAt"].is_null());
+    assert!(newest.after.as_ref().expect("after")["revokedAt"].is_string());
     assert_eq!(list("target=two").await.actions.len(), 2);
-    let id = last.credential_id.expect("a token's id");
+    let id = newest.credential_id.expect("a token's id");
     assert_eq!(list(&format!("credentialId={id}")).await.actions.len(), 6);
     let time = since.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     assert!(

@@ -393,11 +393,11 @@ impl<'a> Planner<'a> {
             (None, None) => true,
             (Some(names), Some(ids)) => {
                 let within = row.project_id.unwrap_or_default();
-                let named: HashSet<Option<i64>> = names
+                let declared: HashSet<Option<i64>> = names
                     .iter()
                     .map(|name| self.current.unit(kind, within, name))
                     .collect();
-                named == ids.iter().copied().map(Some).collect()
+                declared == ids.iter().copied().map(Some).collect()
             }
             _ => false,
         };
