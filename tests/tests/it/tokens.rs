@@ -382,7 +382,7 @@ async fn the_log_says_who_did_what_from_where_and_is_filtered_and_paged() {
     assert_eq!(newest.project_id, Some(world.project));
     assert!(
         newest.actor.ends_with("(admin)") && newest.role == "admin",
-        "{last:?}"
+        "{newest:?}"
     );
     assert!(newest.before.as_ref().expect("before")["revokedAt"].is_null());
     assert!(newest.after.as_ref().expect("after")["revokedAt"].is_string());
