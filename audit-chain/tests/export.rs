@@ -456,21 +456,21 @@ fn a_key_is_read_from_hex_and_from_pem_and_named_by_its_digest() {
 /// Written by `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout`: version 1 of PKCS #8, without the public key.
 #[test]
 fn a_key_that_openssl_made_signs() {
-    let signer = Signer::from_pem(
+    let theirs = Signer::from_pem(
         "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n",
     )
     .expect("a key");
     // RFC 8032, test 1: the secret key and its public key.
     assert_eq!(
-        signer.public_key().to_hex(),
+        theirs.public_key().to_hex(),
         "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
     );
-    let signed = signer.sign(Checkpoint {
+    let signed = theirs.sign(Checkpoint {
         environment_id: 12,
         service_id: 340,
         seq: 1,
         hash: GENESIS,
         signed_at_micros: 1,
     });
-    assert!(signed.is_signed_by(&signer.public_key()));
+    assert!(signed.is_signed_by(&theirs.public_key()));
 }

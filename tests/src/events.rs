@@ -89,8 +89,8 @@ impl EventStream {
         loop {
             if let Some((head, rest)) = self.text.split_once("\n\n") {
                 let block = parse(head);
-                let rest = rest.to_owned();
-                self.text = rest;
+                let rest = rest.len();
+                self.text.drain(..self.text.len() - rest);
                 if block.id.is_some() {
                     self.last_id.clone_from(&block.id);
                 }

@@ -102,7 +102,6 @@ impl Checkpoints {
         let mut left_over = false;
         loop {
             match self.turn(after).await? {
-                Turn::OtherReplica => return Ok(()),
                 Turn::Signed { last, incomplete } => {
                     after = last;
                     left_over |= incomplete;
@@ -112,7 +111,7 @@ impl Checkpoints {
                     after = 0;
                     left_over = false;
                 }
-                Turn::End => return Ok(()),
+                Turn::OtherReplica | Turn::End => return Ok(()),
             }
             if Instant::now() >= deadline {
                 return Ok(());

@@ -247,7 +247,7 @@ async fn invariant_8_a_page_of_the_past_never_changes_while_others_append() {
             let again = all(&operator, &format!("{audit}?limit=7")).await;
             assert!(again.len() >= seen.len());
             assert_eq!(again[..seen.len()], seen);
-            assert_eq!(seqs(&again), (1..=again.len() as i64).collect::<Vec<_>>());
+            assert_eq!(seqs(&again), (1..).take(again.len()).collect::<Vec<i64>>());
             seen = again;
         }
         // A snapshot keeps to the moment that it was begun at.

@@ -190,16 +190,9 @@ async fn prove_offline(on_call: &CommandLine) {
     let lines: Vec<&str> = export.lines().collect();
     let altered = export.replacen(REASON, "nothing happened", 1);
     assert_ne!(altered, export);
-    let without_one: String = lines
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number != 3)
-        .map(|(_, line)| format!("{line}\n"))
-        .collect();
-    let cut: String = lines[..lines.len() - 2]
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let put_together = |lines: &[&str]| lines.join("\n") + "\n";
+    let without_one = put_together(&[&lines[..3], &lines[4..]].concat());
+    let cut = put_together(&lines[..lines.len() - 2]);
     for (what, text) in [
         ("altered", altered),
         ("one-left-out", without_one),

@@ -73,7 +73,7 @@ async fn it_is_ignored_warned_of_or_refused() {
         assert_eq!(found[0].change_id.as_deref(), Some("a"));
     }
     let line = "flamingock_policy_findings_total{outcome=\"warned\",policy=\"checksum_mismatch\"}";
-    assert_eq!(server.metric(line).await, 2.0);
+    assert!((server.metric(line).await - 2.0).abs() < 0.1);
     let plan = runner.plan(&with(ONE)).await;
     assert!(plan.reasons.expect("reasons").policy.is_empty());
 
@@ -130,7 +130,7 @@ async fn what_was_answered_before_the_policy_changed_is_not_answered_after_it_on
     let after = replica
         .metric("flamingock_plan_decisions_total{action=\"CONTINUE\",found=\"cache\"}")
         .await;
-    assert_eq!(after - before, 1.0);
+    assert!((after - before - 1.0).abs() < 0.1);
     policy(&server, &here, "ALLOW").await;
     for runner in [&here, &there] {
         assert_eq!(runner.plan(&edited).await.action, PlanAction::Continue);

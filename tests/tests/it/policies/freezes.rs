@@ -59,12 +59,10 @@ async fn work_is_refused_to_every_client_generation_with_the_reason_and_nothing_
         }
     }
     assert_eq!(traces(&server).await, 0);
-    assert_eq!(
-        server
-            .metric("flamingock_policy_findings_total{outcome=\"stopped\",policy=\"frozen\"}")
-            .await,
-        3.0
-    );
+    let stopped = server
+        .metric("flamingock_policy_findings_total{outcome=\"stopped\",policy=\"frozen\"}")
+        .await;
+    assert!((stopped - 3.0).abs() < 0.1, "{stopped}");
     let preview = operator.preview(&runner, &pipeline).await;
     assert_eq!(preview.verdict, PreviewVerdict::StoppedByPolicy);
     assert_eq!(preview.policy[0].policy, PolicyKind::Frozen);

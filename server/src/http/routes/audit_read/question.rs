@@ -102,7 +102,7 @@ fn state(text: &str) -> Result<String, Problem> {
         .find(|state| state.as_wire() == upper)
         .map(|state| state.as_wire().to_owned())
         .ok_or_else(|| {
-            let known: Vec<&str> = AuditState::ALL.iter().map(|state| state.as_wire()).collect();
+            let known: Vec<&str> = AuditState::ALL.iter().map(AuditState::as_wire).collect();
             Problem::malformed(format!(
                 "The query parameter `state` must be one of {}; it is {:?}.",
                 known.join(", "),

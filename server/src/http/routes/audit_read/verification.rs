@@ -86,7 +86,7 @@ pub async fn audit_verify(
             VerifyError::Fault(fault) => fault.into(),
         })?;
     Ok(Json(verified.map_or_else(nothing_recorded, |verified| {
-        view(verified, &listing)
+        view(&verified, &listing)
     })))
 }
 
@@ -105,7 +105,7 @@ fn nothing_recorded() -> ChainVerification {
     }
 }
 
-fn view(verified: Verified, listing: &Listing) -> ChainVerification {
+fn view(verified: &Verified, listing: &Listing) -> ChainVerification {
     ChainVerification {
         intact: verified.broken.is_none(),
         complete: verified.complete,
@@ -120,7 +120,8 @@ fn view(verified: Verified, listing: &Listing) -> ChainVerification {
         checkpoint: verified.checkpoint.as_ref().map(checkpoint_view),
         next: verified
             .next
-            .map(|(seq, hash)| listing.cursor(&(seq, HEXLOWER.encode(&hash)))),
+            .as_ref()
+            .map(|(seq, hash)| listing.cursor(&(*seq, HEXLOWER.encode(hash)))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Locks, and their release by a person.
 
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -168,6 +170,7 @@ pub async fn lock_force_release(
 fn what_now(freed: &Freed) -> String {
     let for_person = freed.open.iter().filter(|it| it.needs_person).count();
     let repeated = freed.open.len() - for_person;
+    // Writing to a string cannot fail.
     let mut text = "The lock is free.".to_owned();
     if freed.was_live {
         text.push_str(
@@ -175,18 +178,26 @@ fn what_now(freed: &Freed) -> String {
              ended before you start the service.",
         );
     }
-    text.push_str(&match for_person {
-        0 => String::new(),
-        1 => " 1 change had begun and has no recorded end, and waits for a person.".to_owned(),
-        many => format!(" {many} changes had begun and have no recorded end, and wait for a person."),
-    });
-    text.push_str(&match repeated {
-        0 => String::new(),
-        1 => " 1 change had begun and has no recorded end, and is repeated at the next start.".to_owned(),
+    match for_person {
+        0 => {}
+        1 => text.push_str(" 1 change had begun and has no recorded end, and waits for a person."),
         many => {
-            format!(" {many} changes had begun and have no recorded end, and are repeated at the next start.")
+            let _ = write!(
+                text,
+                " {many} changes had begun and have no recorded end, and wait for a person."
+            );
         }
-    });
+    }
+    match repeated {
+        0 => {}
+        1 => text.push_str(" 1 change had begun and has no recorded end, and is repeated at the next start."),
+        many => {
+            let _ = write!(
+                text,
+                " {many} changes had begun and have no recorded end, and are repeated at the next start."
+            );
+        }
+    }
     if freed.open.is_empty() {
         text.push_str(" No change was in progress: the next start goes on where this one stopped.");
     }
