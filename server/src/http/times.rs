@@ -129,7 +129,9 @@ pub fn parse_in_query(text: &str) -> Result<DateTime<Utc>, String> {
     let text = text.trim();
     if let Some((clock, zone)) = text.rsplit_once(' ')
         && clock.contains(':')
-        && zone.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+        && let Some(offset) = zone.split('[').next()
+        && !offset.is_empty()
+        && offset.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
     {
         return parse(&format!("{clock}+{zone}"));
     }
