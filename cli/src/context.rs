@@ -58,6 +58,7 @@ impl Context {
             (profile.project, profile.environment, profile.service)
         });
         Ok(Wanted {
+            organisation: self.global.organisation.clone(),
             project: self.global.project.clone().or(project),
             environment: self.global.environment.clone().or(environment),
             service: self.global.service.clone().or(service),

@@ -11,6 +11,7 @@ use crate::text;
 /// What was named on the command line or by the profile.
 #[derive(Debug, Default)]
 pub struct Wanted {
+    pub organisation: Option<String>,
     pub project: Option<String>,
     pub environment: Option<String>,
     pub service: Option<String>,
@@ -95,7 +96,7 @@ pub fn project<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<&'a Re
             "within reach: {}",
             several
                 .iter()
-                .map(|project| project.name.as_str())
+                .map(|project| format!("{}/{}", project.organisation.name, project.name))
                 .collect::<Vec<_>>()
                 .join(", ")
         ))),
@@ -181,6 +182,7 @@ async fn numbers(
 pub async fn services(admin: &Admin, wanted: &Wanted) -> Result<Vec<Service>, Failure> {
     let identity = admin.identity().await?;
     let mut found = Vec::new();
+    let (mut environment_known, mut service_known) = (false, false);
     for project in projects(&identity, wanted)? {
         let environments = all(
             admin,
@@ -198,11 +200,18 @@ pub async fn services(admin: &Admin, wanted: &Wanted) -> Result<Vec<Service>, Fa
             wanted.service.as_deref(),
         )
         .await?;
+        environment_known |= !environments.is_empty();
+        service_known |= !services.is_empty();
         for environment in &environments {
             found.extend(services.iter().map(|service| pair(environment, service)));
         }
     }
-    Ok(found)
+    // A mistyped name must not look like an environment in which all is well.
+    match (wanted.environment.as_deref(), wanted.service.as_deref()) {
+        (Some(name), _) if !environment_known => Err(not_found(&format!("environment {name}"))),
+        (_, Some(name)) if !service_known => Err(not_found(&format!("service {name}"))),
+        _ => Ok(found),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -240,12 +249,34 @@ fn named<'a>(name: Option<&'a str>, what: &str) -> Result<&'a str, Failure> {
 }
 
 fn projects<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<Vec<&'a ReachableProject>, Failure> {
-    let Some(name) = wanted.project.as_deref() else {
-        return Ok(identity.projects.iter().collect());
+    // `whoami` shows projects as organisation/project, and so it is taken here.
+    let (organisation, project) = match wanted.project.as_deref().map(|name| (name, name.split_once('/'))) {
+        Some((name, Some((organisation, project))))
+            if !identity
+                .projects
+                .iter()
+                .any(|project| is(name, &project.name, project.project_id)) =>
+        {
+            (Some(organisation), Some(project))
+        }
+        Some((name, _)) => (wanted.organisation.as_deref(), Some(name)),
+        None => (wanted.organisation.as_deref(), None),
     };
-    let found: Vec<_> = identity
+    let of_organisation: Vec<_> = identity
         .projects
         .iter()
+        .filter(|reachable| {
+            organisation.is_none_or(|name| is(name, &reachable.organisation.name, reachable.organisation.id))
+        })
+        .collect();
+    if let (Some(organisation), true) = (organisation, of_organisation.is_empty()) {
+        return Err(not_found(&format!("project of an organisation {organisation}")));
+    }
+    let Some(name) = project else {
+        return Ok(of_organisation);
+    };
+    let found: Vec<_> = of_organisation
+        .into_iter()
         .filter(|project| is(name, &project.name, project.project_id))
         .collect();
     if found.is_empty() {
@@ -356,14 +387,17 @@ async fn listed(
 
 fn one<T>(found: Vec<(&ReachableProject, T)>, what: &str) -> Result<T, Failure> {
     let several = found.len() > 1;
-    let mut projects: Vec<&str> = found.iter().map(|(project, _)| project.name.as_str()).collect();
+    let mut projects: Vec<String> = found
+        .iter()
+        .map(|(project, _)| format!("{}/{}", project.organisation.name, project.name))
+        .collect();
     projects.dedup();
     let projects = projects.join(", ");
     match found.into_iter().next() {
         Some((_, found)) if !several => Ok(found),
         Some(_) => Err(
             Failure::usage(format!("there is more than one {what}: in {projects}"))
-                .hint("name the project with --project, or give the numbers that --json shows"),
+                .hint("name the project with --project ORGANISATION/PROJECT, or give the numbers that --json shows"),
         ),
         None => Err(not_found(what)),
     }

@@ -294,6 +294,7 @@ impl Diff {
         let project = reach::project(&identity, &wanted)?;
         let environment = async |name: &str| {
             let wanted = Wanted {
+                organisation: None,
                 project: Some(project.project_id.to_string()),
                 environment: Some(name.to_owned()),
                 service: None,

@@ -19,7 +19,7 @@ pub struct Status {
     /// Say the worst with the exit code too: 3 a person has to decide, 1 failed, 4 changes are pending, 5 somebody holds a lock
     #[arg(long)]
     check: bool,
-    /// Most services to ask about
+    /// Most services to ask about; 0: all. With --check all are asked about
     #[arg(long, default_value_t = 200, value_name = "N")]
     limit: usize,
     /// Also those that never started
@@ -28,8 +28,11 @@ pub struct Status {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct StatusView {
     services: Vec<Explanation>,
+    /// How many more there are, beyond the limit.
+    not_asked: usize,
 }
 
 impl Status {
@@ -37,7 +40,13 @@ impl Status {
         let admin = context.admin()?;
         let mut services = reach::services(&admin, &context.wanted()?).await?;
         let known = services.len();
-        services.truncate(self.limit);
+        // A script is told about all of them or about none.
+        let limit = if self.check || self.limit == 0 {
+            known
+        } else {
+            self.limit
+        };
+        services.truncate(limit);
         let asked = futures_util::stream::iter(services)
             .map(async |service| admin.standing(service.scope).explain().await)
             .buffered(AT_ONCE);
@@ -51,11 +60,11 @@ impl Status {
             explanations.retain(|explanation| explanation.standing != ServiceStanding::NeverStarted);
         }
         let shown = explanations.len();
-        print(context, explanations)?;
-        if known > self.limit {
+        print(context, explanations, known - limit)?;
+        if known > limit {
             context.out.note(&format!(
-                "{} were not asked about: --limit N asks about more, --environment and --service about fewer.",
-                text::counted(known - self.limit, "service")
+                "Not asked about: {}. --limit N asks about more (0: about all), --environment and --service about fewer.",
+                text::counted(known - limit, "service")
             ));
         } else if shown < known {
             context.out.note(&format!(
@@ -88,9 +97,9 @@ fn gravity(standing: ServiceStanding) -> u8 {
     }
 }
 
-fn print(context: &Context, services: Vec<Explanation>) -> Result<(), Failure> {
+fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Result<(), Failure> {
     if context.out.is_json() {
-        return context.out.json(&StatusView { services });
+        return context.out.json(&StatusView { services, not_asked });
     }
     let mut table = Table::new(&[
         "ENVIRONMENT",

@@ -11,7 +11,7 @@ use flamingock::wire::token::{
 
 use crate::args::Paging;
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, DIM, GOOD, WARN};
 use crate::table::{Cell, Table};
 use crate::{moment, paging, prompt, reach, text, time};
@@ -127,6 +127,16 @@ impl List {
 
 impl Create {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
+        // Whoever writes `-s orders` here wants a token for orders, and would get one for the whole project.
+        for (flag, given, variable) in [
+            ("environment", &context.global.environment, "FLAMINGOCK_ENVIRONMENT"),
+            ("service", &context.global.service, "FLAMINGOCK_SERVICE"),
+        ] {
+            if given.is_some() && *given != std::env::var(variable).ok() {
+                return Err(Failure::usage(format!("--{flag} does not restrict a token"))
+                    .hint(format!("--only-{flag} NAME does")));
+            }
+        }
         let identity = admin.identity().await?;
         let (organisation_id, project) = if self.whole_organisation {
             let organisation = reach::organisation(admin, context.global.organisation.as_deref()).await?;
@@ -165,10 +175,11 @@ impl Create {
             return Ok(Exit::Ok);
         }
         context.out.note(&format!(
-            "Token {} ({}, number {}). Keep its value now: nobody can show it again.",
+            "Token {} ({}, number {}; for {}). Keep its value now: nobody can show it again.",
             text::safe(&created.token.name, false),
             created.token.role,
-            created.token.token_id
+            created.token.token_id,
+            reach_of(&created.token)
         ));
         context.out.print(&format!("{}\n", created.value))?;
         Ok(Exit::Ok)
@@ -281,8 +292,8 @@ fn table(tokens: &[TokenView]) -> Table {
 fn reach_of(token: &TokenView) -> String {
     let Some(project) = token.project_id else {
         return match token.organisation_id {
-            Some(_) => "organisation".to_owned(),
-            None => "server".to_owned(),
+            Some(_) => "the organisation".to_owned(),
+            None => "the server".to_owned(),
         };
     };
     let mut reach = format!("project {project}");
