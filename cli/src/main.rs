@@ -10,6 +10,7 @@ mod output;
 mod paging;
 mod pipeline;
 mod profiles;
+mod progress;
 mod prompt;
 mod reach;
 mod sheet;

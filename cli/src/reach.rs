@@ -396,8 +396,9 @@ fn one<T>(found: Vec<(&ReachableProject, T)>, what: &str) -> Result<T, Failure> 
     match found.into_iter().next() {
         Some((_, found)) if !several => Ok(found),
         Some(_) => Err(
-            Failure::usage(format!("there is more than one {what}: in {projects}"))
-                .hint("name the project with --project ORGANISATION/PROJECT, or give the numbers that --json shows"),
+            Failure::usage(format!("there is more than one {what}: in {projects}")).hint(
+                "name the project with --project ORGANISATION/PROJECT, or give the numbers that --json shows",
+            ),
         ),
         None => Err(not_found(what)),
     }

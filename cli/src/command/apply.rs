@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, BOLD, DIM, GOOD, WARN};
 use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
-use crate::{pipeline, targets, text, time};
+use crate::{pipeline, progress, targets, text, time};
 
 /// The token has to be a runner's. Ends with 0 when everything is applied, 1 if a change failed, 3 if a person has to
 /// decide or a policy stops it, 4 if changes are pending (--check), 5 if another runner held the lock all the time, 6
@@ -66,6 +66,7 @@ impl Apply {
             builder = builder.stage(stage);
         }
         let application = builder.build().map_err(pipeline::unbuildable)?;
+        progress::show();
         match application.run().await {
             Ok(report) => {
                 show(context, &report)?;
@@ -105,7 +106,20 @@ fn failure(error: &StartError) -> Failure {
         Some(error) => error.message.clone(),
         None => report.one_line(),
     };
-    Failure::with(exit, message).hint(error.next_steps())
+    // The SDK speaks to whoever builds an application; where that is not what stands in the way here, in our own words.
+    let hint = match error.kind() {
+        StartErrorKind::PendingChanges { .. } => "`flamingock apply` without --check applies them".to_owned(),
+        StartErrorKind::LockUnavailable { holder, .. } => {
+            format!(
+                "wait until {holder} has finished, or raise --wait; `flamingock lock list` shows who holds what"
+            )
+        }
+        StartErrorKind::Server(error) if error.status() == Some(403) => {
+            "`apply` needs a token with the role runner or admin for this environment and service".to_owned()
+        }
+        _ => error.next_steps(),
+    };
+    Failure::with(exit, message).hint(hint)
 }
 
 fn show(context: &Context, report: &Report) -> Result<(), Failure> {
@@ -118,9 +132,9 @@ fn show(context: &Context, report: &Report) -> Result<(), Failure> {
 fn sheet(report: &Report) -> String {
     let mut sheet = Sheet::default();
     let (word, style) = match report.status {
-        RunStatus::Success => ("Applied.", GOOD),
-        RunStatus::NoChanges => ("Up to date.", GOOD),
-        _ => ("Failed.", BAD),
+        RunStatus::Success => ("Applied", GOOD),
+        RunStatus::NoChanges => ("Up to date", GOOD),
+        _ => ("Failed", BAD),
     };
     let took = i64::try_from(report.total_duration_ms).unwrap_or(i64::MAX);
     sheet.title(word, style, &format!("after {}", time::millis(took)));

@@ -44,7 +44,7 @@ impl Status {
         let limit = if self.check || self.limit == 0 {
             known
         } else {
-            self.limit
+            self.limit.min(known)
         };
         services.truncate(limit);
         let asked = futures_util::stream::iter(services)

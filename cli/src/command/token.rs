@@ -129,7 +129,11 @@ impl Create {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
         // Whoever writes `-s orders` here wants a token for orders, and would get one for the whole project.
         for (flag, given, variable) in [
-            ("environment", &context.global.environment, "FLAMINGOCK_ENVIRONMENT"),
+            (
+                "environment",
+                &context.global.environment,
+                "FLAMINGOCK_ENVIRONMENT",
+            ),
             ("service", &context.global.service, "FLAMINGOCK_SERVICE"),
         ] {
             if given.is_some() && *given != std::env::var(variable).ok() {

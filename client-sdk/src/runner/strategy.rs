@@ -31,10 +31,16 @@ pub(super) struct Outcome {
 }
 
 pub(super) async fn execute(job: &Job<'_>) -> Outcome {
-    match job.transactions() {
+    let change = job.change.info.id();
+    tracing::info!(change, "applying");
+    let outcome = match job.transactions() {
         None => outside_transactions(job).await,
         Some(target) => in_transaction(job, target).await,
+    };
+    if matches!(outcome.status, ChangeStatus::Applied) {
+        tracing::info!(change, "applied");
     }
+    outcome
 }
 
 /// `STARTED`, apply, `APPLIED`; or `FAILED` and, where there is a rollback, `ROLLED_BACK` or `ROLLBACK_FAILED`.

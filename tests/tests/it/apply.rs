@@ -196,7 +196,7 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_run_goes_on() {
     world.flags.with(|contents| contents.broken = None);
     let output = world.pipeline.ok(&world.apply(&directory, &[])).await;
     assert!(
-        output.starts_with("Applied.") && output.contains("1 applied now, 2 before"),
+        output.starts_with("Applied ") && output.contains("1 applied now, 2 before"),
         "{output}"
     );
     assert_eq!(world.flags.names(), ["one", "three", "two"]);
