@@ -53,6 +53,8 @@ pub struct Ask<'a> {
     pub render: &'a (dyn Fn(&Plan) -> String + Sync),
     /// Left while the request is parked.
     pub place: Option<&'a Place>,
+    /// Whether the caller may still ask, once it was parked: asked before each further decision.
+    pub is_welcome: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// A plan with what was granted for it.
@@ -79,6 +81,9 @@ pub enum PlanError {
     /// Policies of the environment refuse the start. Nothing was granted, nothing was written.
     #[error("a policy of the environment refuses the start")]
     Stopped(Vec<Finding>),
+    /// While it was parked, the caller lost the right to ask.
+    #[error("the caller may not ask any more")]
+    Unwelcome,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -155,6 +160,9 @@ impl Plans {
             let turned = tokio::time::timeout_at(deadline, parked.turn()).await;
             if let Some(place) = ask.place {
                 place.enter_again().await;
+            }
+            if !(ask.is_welcome)() {
+                return Err(PlanError::Unwelcome);
             }
             if turned.is_ok() {
                 head = self.read_head(ask.scope).await?;

@@ -1,5 +1,6 @@
 //! `POST …/execution`: the plan call.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -133,6 +134,13 @@ pub async fn execution_plan(
         .as_ref()
         .and_then(|facts| serde_json::to_string(facts).ok());
     let render = |plan: &Plan| serde_json::to_string(&wire::recorded_plan(plan)).unwrap_or_default();
+    let unwelcome = Mutex::new(None);
+    let is_welcome = || {
+        let refusal = runner.refuse_unwelcome(&api, &headers).err();
+        let is_welcome = refusal.is_none();
+        *unwelcome.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        is_welcome
+    };
     let ask = Ask {
         scope,
         credential_id: runner.session.credential_id,
@@ -145,6 +153,7 @@ pub async fn execution_plan(
         runner_facts: runner_facts.as_deref(),
         render: &render,
         place: place.as_ref().map(|Extension(place)| place),
+        is_welcome: &is_welcome,
     };
     let planned = api
         .app
@@ -153,6 +162,15 @@ pub async fn execution_plan(
         .await
         .map_err(|error| match error {
             PlanError::Stopped(findings) => rulings::stopped(&findings),
+            PlanError::Unwelcome => {
+                let refusal = unwelcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+                refusal.unwrap_or_else(|| {
+                    Problem::new(
+                        ErrorCode::CredentialRevoked,
+                        "The right to ask was withdrawn during the wait.",
+                    )
+                })
+            }
             PlanError::Fault(fault) => fault.into(),
         })?;
     refuse_silent_abort(&planned, &pipeline)?;
