@@ -161,7 +161,7 @@ pub async fn execution_plan(
         .plan(&ask, head)
         .await
         .map_err(|error| match error {
-            PlanError::Stopped(findings) => rulings::stopped(&findings),
+            PlanError::Stopped(findings) => rulings::stopped(&findings, pipeline.is_start_of_run()),
             PlanError::Unwelcome => {
                 let refusal = unwelcome.lock().unwrap_or_else(PoisonError::into_inner).take();
                 refusal.unwrap_or_else(|| {
@@ -179,8 +179,11 @@ pub async fn execution_plan(
         cause: Some(std::sync::Arc::new(error)),
         ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
     })?);
-    // A warning is not kept: a person may accept what it warns of, which moves no head.
-    let is_plain = !pipeline.has_marks() && !planned.depends_on_run && planned.warnings.is_empty();
+    // A warning is not kept, nor what passed for want of a recorded checksum: a person may accept one, which moves no head.
+    let is_plain = !pipeline.has_marks()
+        && !planned.depends_on_run
+        && !planned.leans_on_absence
+        && planned.warnings.is_empty();
     if response.action == PlanAction::Continue && is_plain {
         let holds_at = Kept {
             scope,
