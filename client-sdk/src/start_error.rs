@@ -47,7 +47,7 @@ pub enum StartErrorKind {
         reason: CancelReason,
     },
     /// A policy of the environment refuses the start: a freeze, a missing approval, a change out of order or edited after
-    /// it was applied. Nothing was begun.
+    /// it was applied. Nothing more was begun; what the run applied before it, in earlier blocks, stays applied.
     StoppedByPolicy {
         /// Which policy: one of the codes `R_POLICY_…`.
         code: ErrorCode,

@@ -16,7 +16,7 @@ mod wire;
 pub use judge::judge;
 pub use latest::{FoldEntry, fold};
 pub use resolve::{
-    Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_issue, repeats, resolve,
+    Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_acted_on, is_issue, repeats, resolve,
     resolve_marked,
 };
 pub use turn::{IssueTurn, Turn, is_issue_without_runner, issue_turn};

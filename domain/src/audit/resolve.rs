@@ -1,6 +1,6 @@
 //! What becomes of a person's decision on a change.
 
-use super::{AuditState, ChangeState};
+use super::{AuditState, ChangeState, Source};
 use crate::ids::{RunnerId, Seq};
 use crate::lock::Lock;
 use crate::plan::{Action, base_action};
@@ -69,6 +69,22 @@ pub fn in_progress(
     unfinished
         && lease
             .is_some_and(|lease| now < lease.expires_at && its_runner.is_some_and(|it| *it == lease.owner))
+}
+
+/// Whether a run under a live lease was planned on a person's decision, and may be acting on it this moment: it applies anew
+/// what was found rolled back, or goes on from what was found applied.
+///
+/// `planned_at`: the audit's head when the lock's holder was granted its work.
+pub fn is_acted_on(
+    latest: &ChangeState,
+    lock: Option<&Lock>,
+    planned_at: Option<Seq>,
+    now: Timestamp,
+) -> bool {
+    let lease = lock.and_then(|lock| lock.lease.as_ref());
+    latest.source == Source::Person
+        && lease.is_some_and(|lease| now < lease.expires_at)
+        && planned_at.is_some_and(|planned_at| planned_at >= latest.seq)
 }
 
 /// Decides a resolution where no contradicting mark is known. Gives the state to record.

@@ -178,6 +178,24 @@ pub fn contradicts<'a>(submitted: &Checksum, accepted: &'a [Checksum]) -> Option
     comparable.next_back()
 }
 
+/// Whether a submitted checksum of an applied change passed without being known: the comparison would come out differently
+/// once one is recorded, which moves neither the audit's head nor the policy.
+pub fn leans_on_absence(input: &PolicyInput<'_>) -> bool {
+    if input.policy.checksum_mismatch == Mode::Allow {
+        return false;
+    }
+    let skipped = ids(input.plan, |action| action == Action::Skip);
+    input.pipeline.changes().any(|change| {
+        change.checksum.as_ref().is_some_and(|submitted| {
+            let is_known = input
+                .accepted
+                .get(&change.id)
+                .is_some_and(|accepted| accepted.contains(submitted));
+            !is_known && skipped.contains(&change.id)
+        })
+    })
+}
+
 fn find_mismatches(input: &PolicyInput<'_>, found: &mut Vec<Finding>) {
     if input.accepted.is_empty() {
         return;

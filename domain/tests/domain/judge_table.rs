@@ -2,8 +2,8 @@
 
 use flamingock_domain::audit::{
     AuditState, ChangeState, FoldEntry, Judgement, RecoveryStrategy, Report, ReportedExecution, Resolution,
-    ResolveRefusal, Source, StartRefusal, States, TxStrategy, contradicts_mark, fold, in_progress, is_issue,
-    judge, resolve, resolve_marked,
+    ResolveRefusal, Source, StartRefusal, States, TxStrategy, contradicts_mark, fold, in_progress,
+    is_acted_on, is_issue, judge, resolve, resolve_marked,
 };
 use flamingock_domain::ids::{ExecutionId, Seq};
 use flamingock_domain::lock::Lock;
@@ -417,6 +417,27 @@ fn a_change_is_in_progress_while_its_runner_holds_a_live_lease() {
         "the last word of its runner"
     );
     assert!(!in_progress(&started, mine, None, at(0)));
+}
+
+#[test]
+fn a_decision_is_acted_on_while_a_run_that_was_planned_on_it_holds_a_live_lease() {
+    let lock = held_by("me", 4, at(60));
+    let decided = ChangeState {
+        source: Source::Person,
+        ..state_of(7, AuditState::MarkedRolledBack)
+    };
+    let acted_on = |planned_at, now| is_acted_on(&decided, Some(&lock), planned_at, at(now));
+    assert!(acted_on(Some(7), 59));
+    assert!(acted_on(Some(9), 59));
+    assert!(!acted_on(Some(6), 59), "it was planned before the decision");
+    assert!(!acted_on(Some(7), 60), "the lease is over");
+    assert!(!acted_on(None, 59), "the lock was taken without a plan");
+    assert!(!is_acted_on(&decided, None, Some(7), at(59)));
+    let reported = state_of(7, AuditState::RollbackFailed);
+    assert!(
+        !is_acted_on(&reported, Some(&lock), Some(7), at(59)),
+        "nobody decided"
+    );
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn refused(situation: &Situation, basis: &HashMap<Seq, Entry>, decisions: &[Deci
             let judged = rules::resolve_marked(
                 latest,
                 decision.expected,
-                latest.is_some_and(|latest| situation.in_progress(latest)),
+                latest.is_some_and(|latest| situation.is_in_hand(&decision.change, latest)),
                 latest.is_some_and(|latest| situation.contradicted(&decision.change, latest)),
                 decision.resolution,
             );

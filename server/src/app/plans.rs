@@ -53,6 +53,8 @@ pub struct Ask<'a> {
     pub render: &'a (dyn Fn(&Plan) -> String + Sync),
     /// Left while the request is parked.
     pub place: Option<&'a Place>,
+    /// Whether the caller may still ask, once it was parked: asked before each further decision.
+    pub is_welcome: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// A plan with what was granted for it.
@@ -69,6 +71,8 @@ pub struct Planned {
     pub depends_on_run: bool,
     /// What the environment's policies warn of.
     pub warnings: Vec<Finding>,
+    /// A checksum that is recorded later may call for another answer at the same head, by the same policy.
+    pub leans_on_absence: bool,
     /// Names the policy that a kept answer leans on, as [`Head::policy_key`] does.
     pub policy_key: i64,
 }
@@ -79,6 +83,9 @@ pub enum PlanError {
     /// Policies of the environment refuse the start. Nothing was granted, nothing was written.
     #[error("a policy of the environment refuses the start")]
     Stopped(Vec<Finding>),
+    /// While it was parked, the caller lost the right to ask.
+    #[error("the caller may not ask any more")]
+    Unwelcome,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -156,6 +163,9 @@ impl Plans {
             if let Some(place) = ask.place {
                 place.enter_again().await;
             }
+            if !(ask.is_welcome)() {
+                return Err(PlanError::Unwelcome);
+            }
             if turned.is_ok() {
                 head = self.read_head(ask.scope).await?;
             }
@@ -184,7 +194,7 @@ impl Plans {
                 PlanAction::Continue | PlanAction::Abort => ask.pipeline.has_marks(),
             };
             if !writes {
-                let warnings = self.judge_look(ask, &head, &plan).await?;
+                let ruling = self.judge_look(ask, &head, &plan).await?;
                 self.count(&plan, "look");
                 let lock = matches!(plan.action, PlanAction::Await { .. })
                     .then(|| head.lock.clone())
@@ -195,7 +205,8 @@ impl Plans {
                     lock,
                     position: fold.position,
                     depends_on_run: !of_run.is_empty(),
-                    warnings,
+                    warnings: ruling.findings,
+                    leans_on_absence: ruling.leans_on_absence,
                     policy_key: head.policy_key(),
                 });
             }
@@ -209,7 +220,10 @@ impl Plans {
                 continue;
             }
             let planned = retry::until_done("plan", || self.decide_locked(ask)).await;
-            gate.turns.fetch_add(1, Ordering::Release);
+            // After a stop there is nothing new to see: each of those that wait has its turn, and need not look again.
+            if !matches!(planned, Ok(Err(_))) {
+                gate.turns.fetch_add(1, Ordering::Release);
+            }
             drop(guard);
             let planned = match planned? {
                 Ok(planned) => planned,
@@ -232,11 +246,11 @@ impl Plans {
 
     /// What the policies say to a plan that was made without the lock. Only `CONTINUE` leaves like that: all else is
     /// judged under the lock, or when its turn comes.
-    async fn judge_look(&self, ask: &Ask<'_>, head: &Head, plan: &Plan) -> Result<Vec<Finding>, PlanError> {
+    async fn judge_look(&self, ask: &Ask<'_>, head: &Head, plan: &Plan) -> Result<Ruling, PlanError> {
         let is_judged = matches!(plan.action, PlanAction::Continue)
             && rulings::concerns_applied(head.policy, ask.pipeline);
         if !is_judged {
-            return Ok(Vec::new());
+            return Ok(Ruling::default());
         }
         let question = Question {
             scope: ask.scope,
@@ -248,13 +262,13 @@ impl Plans {
             now: head.now,
         };
         let mut conn = self.pool.acquire().await.map_err(Fault::from)?;
-        let findings = rulings::judge_by(&mut conn, &question, head.policy, &[]).await?;
+        let ruling = rulings::judge_by(&mut conn, &question, head.policy, &[]).await?;
         drop(conn);
-        rulings::tell(&self.metrics, ask, &findings);
-        if policy::stops(&findings) {
-            return Err(PlanError::Stopped(findings));
+        rulings::tell(&self.metrics, ask, &ruling.findings);
+        if policy::stops(&ruling.findings) {
+            return Err(PlanError::Stopped(ruling.findings));
         }
-        Ok(findings)
+        Ok(ruling)
     }
 
     /// What this runner was granted in its run: read only where it can matter, which is where the log holds something other
@@ -347,6 +361,14 @@ impl Plans {
             "the planner contradicts its own laws"
         );
 
+        let planned_at = stream.head_seq;
+        // Marks that another runner's lock kept out of the plan may be its work of this very second: they come again.
+        // Before the ruling: what they prove was applied with the checksums of its execution, and is held to them.
+        if has_marks && lock::standing(&input.claim) != Standing::Other {
+            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now)
+                .await?;
+        }
+
         let ruling = match plan.action {
             PlanAction::Execute { .. } | PlanAction::Continue => {
                 let question = Question {
@@ -363,16 +385,10 @@ impl Plans {
             PlanAction::Await { .. } | PlanAction::Abort => Ruling::default(),
         };
         if policy::stops(&ruling.findings) {
-            // Marks stay unaccounted for, too: the runner keeps them and sends them again.
+            // What marks prove is undone with the transaction: the runner keeps them and sends them again.
             return Ok(Err(ruling.findings));
         }
 
-        let planned_at = stream.head_seq;
-        // Marks that another runner's lock kept out of the plan may be its work of this very second: they come again.
-        if has_marks && lock::standing(&input.claim) != Standing::Other {
-            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now)
-                .await?;
-        }
         if matches!(plan.action, PlanAction::Execute { .. }) {
             let without: Vec<&str> = ids_of(ask.pipeline, |mark| mark != Mark::Applied);
             states::delete_mark_reports(&mut tx, stream.id, &without).await?;
@@ -437,6 +453,7 @@ impl Plans {
                     position: stream.position(),
                     depends_on_run: !executions_of_run.is_empty(),
                     warnings: ruling.findings,
+                    leans_on_absence: ruling.leans_on_absence,
                     policy_key: ruling.policy_key,
                     plan,
                 }
@@ -447,6 +464,7 @@ impl Plans {
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
                 warnings: ruling.findings,
+                leans_on_absence: ruling.leans_on_absence,
                 policy_key: ruling.policy_key,
                 plan,
             },
@@ -456,6 +474,7 @@ impl Plans {
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
                 warnings: ruling.findings,
+                leans_on_absence: ruling.leans_on_absence,
                 policy_key: ruling.policy_key,
                 plan,
             },

@@ -132,7 +132,9 @@ impl Previews {
         let Some((row, freezes)) = policies::load_rules(&mut conn, scope).await? else {
             return Ok(None);
         };
-        let findings = rulings::judge_by(&mut conn, &question, row.policy, &freezes).await?;
+        let findings = rulings::judge_by(&mut conn, &question, row.policy, &freezes)
+            .await?
+            .findings;
         let is_stopped = policy::stops(&findings);
         Ok(Some(Previewed {
             verdict: plan::preview(&plan, is_stopped, is_held),

@@ -35,6 +35,8 @@ pub(super) struct Question<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Ruling {
     pub findings: Vec<Finding>,
+    /// A checksum that is recorded later may make it another, so an answer that leans on it is not kept.
+    pub leans_on_absence: bool,
     pub policy_key: i64,
 }
 
@@ -45,8 +47,8 @@ pub(super) async fn judge(conn: &mut PgConnection, question: &Question<'_>) -> R
         return Ok(Ruling::default());
     };
     Ok(Ruling {
-        findings: judge_by(conn, question, row.policy, &freezes).await?,
         policy_key: row.policy.key(row.revision),
+        ..judge_by(conn, question, row.policy, &freezes).await?
     })
 }
 
@@ -55,13 +57,13 @@ pub(super) fn concerns_applied(policy: Policy, pipeline: &Pipeline) -> bool {
     policy.checksum_mismatch != Mode::Allow && pipeline.changes().any(|change| change.checksum.is_some())
 }
 
-/// Judges by a policy that was read already, with the reads that it needs and no others.
+/// Judges by a policy that was read already, with the reads that it needs and no others. Its key is the caller's to know.
 pub(super) async fn judge_by(
     conn: &mut PgConnection,
     question: &Question<'_>,
     policy: Policy,
     freezes: &[Freeze],
-) -> Result<Vec<Finding>, Fault> {
+) -> Result<Ruling, Fault> {
     let accepted = match question.stream_id {
         Some(stream_id) if concerns_applied(policy, question.pipeline) => {
             checksums::load_accepted(conn, stream_id).await?
@@ -80,7 +82,7 @@ pub(super) async fn judge_by(
         }
         _ => Vec::new(),
     };
-    Ok(policy::judge(&PolicyInput {
+    let input = PolicyInput {
         policy,
         pipeline: question.pipeline,
         plan: question.plan,
@@ -90,7 +92,12 @@ pub(super) async fn judge_by(
         credential: question.credential,
         run_under_way: question.run_under_way,
         now: question.now,
-    }))
+    };
+    Ok(Ruling {
+        findings: policy::judge(&input),
+        leans_on_absence: policy::leans_on_absence(&input),
+        policy_key: 0,
+    })
 }
 
 /// The checksums of what is to be applied, as an execution's row keeps them; `None` where the runner sends none.

@@ -17,6 +17,8 @@ pub(super) struct Situation {
     pub lock: Option<LockRow>,
     /// Whose execution wrote what is unfinished; read only while somebody holds the lock.
     pub runners: HashMap<ExecutionId, RunnerId>,
+    /// Head at which the lock's holder was granted its work.
+    pub planned_at: Option<Seq>,
     pub now: Timestamp,
 }
 
@@ -32,15 +34,22 @@ impl Situation {
             locks::lock_rows(conn, &[(scope.environment_id, key.as_str())], Hold::Look).await?;
         let lock = rows.into_iter().next().map(|(_, row)| row);
         let is_held = lock.as_ref().is_some_and(|row| row.lock.lease.is_some());
-        let unfinished: Vec<i64> = states
+        let granted = lock.as_ref().filter(|_| is_held).and_then(|row| row.execution);
+        let asked: Vec<i64> = states
             .values()
             .filter(|latest| is_held && matches!(latest.state, AuditState::Started | AuditState::Failed))
-            .filter_map(|latest| latest.execution.map(|id| id.0))
+            .filter_map(|latest| latest.execution)
+            .chain(granted)
+            .map(|id| id.0)
             .collect();
-        let runners = executions::load_facts(conn, &unfinished)
-            .await?
+        let mut known = executions::load_facts(conn, &asked).await?;
+        known.retain(|execution| execution.stream_id == stream_id);
+        let planned_at = known
+            .iter()
+            .find(|execution| Some(execution.id) == granted)
+            .map(|execution| execution.planned_at);
+        let runners = known
             .into_iter()
-            .filter(|execution| execution.stream_id == stream_id)
             .map(|execution| (execution.id, execution.runner))
             .collect();
         Ok(Self {
@@ -48,6 +57,7 @@ impl Situation {
             marks,
             lock,
             runners,
+            planned_at,
             now: clock.now,
         })
     }
@@ -60,6 +70,15 @@ impl Situation {
             self.lock.as_ref().map(|row| &row.lock),
             self.now,
         )
+    }
+
+    /// Whether a decision about this change would come in the way of a run: it is at work on it, or was planned on a person's
+    /// decision about it. A run plans nothing on a decision that a mark contradicts.
+    pub fn is_in_hand(&self, change: &ChangeId, latest: &ChangeState) -> bool {
+        let lock = self.lock.as_ref().map(|row| &row.lock);
+        self.in_progress(latest)
+            || (rules::is_acted_on(latest, lock, self.planned_at, self.now)
+                && !self.contradicted(change, latest))
     }
 
     pub fn contradicted(&self, change: &ChangeId, latest: &ChangeState) -> bool {

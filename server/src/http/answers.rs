@@ -1,8 +1,9 @@
 //! Answers that need no planning: the same question at the same head has the same answer.
 //!
 //! `CONTINUE` without marks depends on nothing but the pipeline, the audit up to its head, and the policy that has a say in
-//! it, so its bytes are kept under (scope, head's position, policy, question): one cannot be stale, it is only never asked
-//! for again once the head has moved or the policy was changed. The question is either a body, byte for byte, or a
+//! it, so its bytes are kept under (scope, head's position, policy, question), and never asked for again once the head has
+//! moved or the policy was changed. What depends on more than that must not be kept: marks, warnings, a checksum that
+//! passed because none is recorded. The question is either a body, byte for byte, or a
 //! pipeline's digest.
 
 use std::sync::Arc;

@@ -59,6 +59,17 @@ impl Runner {
         }
     }
 
+    /// Whether whoever was let in would be let in now: while a call waits, its credential may be revoked, its session end,
+    /// its place be archived. From memory.
+    pub fn refuse_unwelcome(&self, api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
+        let now = Self {
+            session: api.auth.verify_again(bearer(headers)?).map_err(refused)?,
+            id: self.id.clone(),
+        };
+        now.refuse_expired()?;
+        now.refuse_archived(api)
+    }
+
     /// A session that ran out during a long run may still report, extend and release while its runner holds the lock:
     /// the Java client cannot renew it, and undoes a change whose result is refused (W §4.1).
     pub async fn refuse_expired_unless_holder(&self, api: &Api) -> Result<(), Problem> {
@@ -432,20 +443,27 @@ fn insufficient(role: Role, needed: &str) -> Problem {
 }
 
 async fn verify(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
-    let bearer = headers
+    api.auth.verify(bearer(headers)?).await.map_err(refused)
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
-        .filter(|token| !token.is_empty());
-    let Some(bearer) = bearer else {
-        return Err(Problem::new(
-            ErrorCode::BearerMissing,
-            "The Authorization header must be `Bearer` and a token.",
-        ));
-    };
-    api.auth.verify(bearer).await.map_err(|error| match error {
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| {
+            Problem::new(
+                ErrorCode::BearerMissing,
+                "The Authorization header must be `Bearer` and a token.",
+            )
+        })
+}
+
+fn refused(error: BearerError) -> Problem {
+    match error {
         BearerError::Malformed | BearerError::BadSignature => Problem::new(
             ErrorCode::BearerMissing,
             "The bearer token is not one that this server issued. Exchange an API token for a session, or check that \
@@ -455,11 +473,12 @@ async fn verify(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
             ErrorCode::CredentialRevoked,
             "The credential behind this token was revoked. Ask an administrator for a new one.",
         ),
-        BearerError::TokenRefused => {
-            Problem::new(ErrorCode::ApiTokenRefused, "The API token is not accepted: it is unknown, expired or revoked.")
-        }
+        BearerError::TokenRefused => Problem::new(
+            ErrorCode::ApiTokenRefused,
+            "The API token is not accepted: it is unknown, expired or revoked.",
+        ),
         BearerError::Unavailable(fault) => fault.into(),
-    })
+    }
 }
 
 /// Path parameters; what does not fit is a problem like any other.

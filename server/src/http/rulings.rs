@@ -90,7 +90,7 @@ const SHOWN: usize = 5;
 const DETAILS_MAX: usize = 1_000;
 
 /// The refusal. What a person must act on comes first; a freeze, which ends by itself, last.
-pub fn stopped(findings: &[Finding]) -> Problem {
+pub fn stopped(findings: &[Finding], is_start_of_run: bool) -> Problem {
     let of = |wanted: fn(&Found) -> bool| {
         findings
             .iter()
@@ -125,7 +125,13 @@ pub fn stopped(findings: &[Finding]) -> Problem {
         .iter()
         .find(|(_, found, _)| !found.is_empty())
         .map_or(ErrorCode::Frozen, |(code, ..)| *code);
-    let mut message = "Nothing was started: the policies of this environment refuse it.".to_owned();
+    // In the middle of a run, earlier blocks may have been carried out.
+    let what = if is_start_of_run {
+        "Nothing"
+    } else {
+        "Nothing more"
+    };
+    let mut message = format!("{what} was started: the policies of this environment refuse it.");
     let mut details = Vec::new();
     for (_, found, what_to_do) in &groups {
         if found.is_empty() {

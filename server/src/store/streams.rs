@@ -158,7 +158,7 @@ pub async fn insert_absent(conn: &mut PgConnection, scopes: &[Scope]) -> Result<
 }
 
 /// Locks the streams that exist, in an order that all transactions share, so that two of them cannot wait for each
-/// other in a circle.
+/// other in a circle. No key of theirs ever changes, so rows that refer to them are written meanwhile.
 pub async fn lock_existing(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec<Stream>, StoreError> {
     let environments: Vec<i64> = scopes.iter().map(|scope| scope.environment_id).collect();
     let services: Vec<i64> = scopes.iter().map(|scope| scope.service_id).collect();
@@ -167,7 +167,7 @@ pub async fn lock_existing(conn: &mut PgConnection, scopes: &[Scope]) -> Result<
            FROM audit_streams s JOIN environments e ON e.id = s.environment_id
           WHERE (s.environment_id, s.service_id) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))
           ORDER BY s.id
-            FOR UPDATE OF s",
+            FOR NO KEY UPDATE OF s",
     )
     .bind(environments)
     .bind(services)

@@ -363,6 +363,24 @@ async fn invariant_10_a_decision_is_undone_by_a_further_one_until_a_run_has_acte
             .read();
         seq = recorded.recorded[0].seq;
     }
+    runner.granted(&Pipeline::of("schema", &["a"])).await;
+    // Granted: it may be running, although it has not said so yet.
+    operator
+        .resolve(&runner, &[("a", Applied, seq)])
+        .await
+        .expect_problem(409, "R_ISSUE_02");
+    runner.release().await.expect(200);
+    let redecided: ResolutionResponse = operator
+        .resolve(&runner, &[("a", Applied, seq)])
+        .await
+        .expect(201)
+        .read();
+    let redecided: ResolutionResponse = operator
+        .resolve(&runner, &[("a", RolledBack, redecided.recorded[0].seq)])
+        .await
+        .expect(201)
+        .read();
+    seq = redecided.recorded[0].seq;
     let execution = runner
         .granted(&Pipeline::of("schema", &["a"]))
         .await

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use flamingock_api_types::execution::{PlanAction, PlanResponse};
 use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer, eventually};
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 /// Longer than any test takes: whoever is answered earlier was woken.
@@ -107,6 +108,78 @@ async fn a_parked_request_takes_over_when_the_holder_dies() {
     let request = park(&runner);
     let plan: PlanResponse = request.await.expect("it is answered").expect(201).read();
     assert_eq!(plan.action, PlanAction::Execute);
+}
+
+#[tokio::test]
+async fn a_parked_request_is_granted_nothing_once_its_credential_is_revoked_or_its_place_archived() {
+    let server = TestServer::start().await;
+    let root = server.root();
+    for archived in [false, true] {
+        let holder = server.runner(if archived { "ledger" } else { "billing" }).await;
+        holder.acquired(60_000).await;
+        let mut body = json!({"name": format!("ci-{archived}"), "role": "runner"});
+        body["projectId"] = json!(
+            server
+                .database
+                .number(&format!(
+                    "SELECT project_id FROM services WHERE id = {}",
+                    holder.service_id
+                ))
+                .await
+        );
+        let organisation = server
+            .database
+            .number(&format!(
+                "SELECT organisation_id FROM projects WHERE id = {}",
+                body["projectId"]
+            ))
+            .await;
+        let made = root
+            .post(&format!("/api/v1/admin/organisation/{organisation}/token"), &body)
+            .await
+            .expect(201)
+            .json();
+        let value = made["value"].as_str().expect("a value");
+        let runner = Runner::open(
+            &server.address,
+            value,
+            "production",
+            if archived { "ledger" } else { "billing" },
+        )
+        .await;
+        let request = park(&runner);
+        parked(&server, 1).await;
+        let (status, code) = if archived {
+            root.patch(
+                &format!("/api/v1/admin/service/{}", holder.service_id),
+                &json!({"archived": true}),
+            )
+            .await
+            .expect(200);
+            (409, "R_TENANT_06")
+        } else {
+            root.post(
+                &format!("/api/v1/admin/token/{}/revocation", made["token"]["tokenId"]),
+                &json!({"reason": "stolen"}),
+            )
+            .await
+            .expect(200);
+            (401, "R_AUTH_06")
+        };
+        // In effect, and the parked one has not been woken by it.
+        eventually("others are refused", async || {
+            let answer = runner.ask("elapsedMillis=0", &pipeline().body()).await;
+            (answer.status == status).then_some(())
+        })
+        .await;
+        assert!(!request.is_finished());
+        holder.release().await.expect(200);
+        request
+            .await
+            .expect("it is answered")
+            .expect_problem(status, code);
+        assert_eq!(server.database.number("SELECT count(*) FROM executions").await, 0);
+    }
 }
 
 #[tokio::test]

@@ -258,7 +258,8 @@ fn why(refused: &Refused) -> String {
     });
     match (refused.refusal, latest) {
         (ResolveRefusal::InProgress, _) => {
-            "its runner holds a live lease and is working on it. Wait until the lease has run out".to_owned()
+            "a runner holds a live lease and is working on it, or was granted its work on what was decided of it. Wait until it has \
+             finished or the lease has run out".to_owned()
         }
         (ResolveRefusal::Outdated { .. }, Some(latest)) => {
             format!("its latest is {latest}, and not the one that you decided about. Look again")

@@ -1,5 +1,6 @@
 //! `POST …/execution`: the plan call.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -133,6 +134,13 @@ pub async fn execution_plan(
         .as_ref()
         .and_then(|facts| serde_json::to_string(facts).ok());
     let render = |plan: &Plan| serde_json::to_string(&wire::recorded_plan(plan)).unwrap_or_default();
+    let unwelcome = Mutex::new(None);
+    let is_welcome = || {
+        let refusal = runner.refuse_unwelcome(&api, &headers).err();
+        let is_welcome = refusal.is_none();
+        *unwelcome.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        is_welcome
+    };
     let ask = Ask {
         scope,
         credential_id: runner.session.credential_id,
@@ -145,6 +153,7 @@ pub async fn execution_plan(
         runner_facts: runner_facts.as_deref(),
         render: &render,
         place: place.as_ref().map(|Extension(place)| place),
+        is_welcome: &is_welcome,
     };
     let planned = api
         .app
@@ -152,7 +161,16 @@ pub async fn execution_plan(
         .plan(&ask, head)
         .await
         .map_err(|error| match error {
-            PlanError::Stopped(findings) => rulings::stopped(&findings),
+            PlanError::Stopped(findings) => rulings::stopped(&findings, pipeline.is_start_of_run()),
+            PlanError::Unwelcome => {
+                let refusal = unwelcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+                refusal.unwrap_or_else(|| {
+                    Problem::new(
+                        ErrorCode::CredentialRevoked,
+                        "The right to ask was withdrawn during the wait.",
+                    )
+                })
+            }
             PlanError::Fault(fault) => fault.into(),
         })?;
     refuse_silent_abort(&planned, &pipeline)?;
@@ -161,8 +179,11 @@ pub async fn execution_plan(
         cause: Some(std::sync::Arc::new(error)),
         ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
     })?);
-    // A warning is not kept: a person may accept what it warns of, which moves no head.
-    let is_plain = !pipeline.has_marks() && !planned.depends_on_run && planned.warnings.is_empty();
+    // A warning is not kept, nor what passed for want of a recorded checksum: a person may accept one, which moves no head.
+    let is_plain = !pipeline.has_marks()
+        && !planned.depends_on_run
+        && !planned.leans_on_absence
+        && planned.warnings.is_empty();
     if response.action == PlanAction::Continue && is_plain {
         let holds_at = Kept {
             scope,

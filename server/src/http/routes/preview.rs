@@ -230,7 +230,7 @@ fn message(previewed: &Previewed, counts: PreviewCounts) -> String {
             "{} must be decided by a person first: the stage that holds it does not run. Look at the service's issues.",
             changes(counts.needs_person)
         ),
-        Preview::StoppedByPolicy => rulings::stopped(&previewed.findings).message.into_owned(),
+        Preview::StoppedByPolicy => rulings::stopped(&previewed.findings, true).message.into_owned(),
         Preview::Held => {
             let owner = previewed
                 .held_by

@@ -245,7 +245,10 @@ async fn approvals_and_starts_at_once_grant_exactly_once_and_record_every_word()
     for answer in &answers {
         assert!(matches!(answer.status, 201 | 409), "{}", answer.describe());
     }
-    assert!(granted <= 1, "{granted}");
+    // Every start may have come before the first approval.
+    if granted == 0 {
+        runner.granted(&pipeline).await;
+    }
     assert_eq!(
         server
             .database
@@ -253,10 +256,7 @@ async fn approvals_and_starts_at_once_grant_exactly_once_and_record_every_word()
             .await,
         10
     );
-    assert_eq!(
-        server.database.number("SELECT count(*) FROM executions").await,
-        i64::try_from(granted).expect("few")
-    );
+    assert_eq!(server.database.number("SELECT count(*) FROM executions").await, 1);
 }
 
 #[tokio::test]

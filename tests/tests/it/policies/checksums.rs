@@ -2,7 +2,7 @@
 
 use flamingock_api_types::audit::AuditState;
 use flamingock_api_types::digest;
-use flamingock_api_types::execution::PlanAction;
+use flamingock_api_types::execution::{MarkStatus, PlanAction};
 use flamingock_api_types::issue::ResolutionKind;
 use flamingock_api_types::policy::{ChecksumPage, ChecksumSource, PolicyKind};
 use flamingock_api_types::preview::PreviewVerdict;
@@ -298,4 +298,75 @@ async fn accepting_is_an_operators_within_the_tenant() {
             .await,
         1
     );
+}
+
+#[tokio::test]
+async fn what_passed_for_want_of_a_recorded_checksum_is_not_answered_from_memory_once_one_is_recorded() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    for mode in ["WARN", "REFUSE"] {
+        let runner = server.runner(mode).await;
+        runner.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
+        policy(&server, &runner, mode).await;
+        let by_digest = json!({"clientSubmission": {"digest": digest::of_blocks(&with(TWO).blocks)}});
+        for _ in 0..2 {
+            let plan = runner.plan(&with(TWO)).await;
+            assert_eq!(plan.action, PlanAction::Continue);
+            runner
+                .ask("elapsedMillis=0", &by_digest)
+                .await
+                .expect_problem(409, "R_PLAN_01");
+        }
+        accept(&operator, &runner, ONE).await.expect(201);
+        if mode == "REFUSE" {
+            message(
+                &runner.ask("elapsedMillis=0", &with(TWO).body()).await,
+                "R_POLICY_03",
+            );
+        } else {
+            let found = runner.plan(&with(TWO)).await.reasons.expect("reasons").policy;
+            assert_eq!(found[0].policy, PolicyKind::ChecksumMismatch);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_mark_proves_is_held_to_the_checksum_that_it_was_applied_with() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let runner = server.runner("billing").await;
+    policy(&server, &runner, "REFUSE").await;
+    let execution = runner
+        .granted(&with(ONE))
+        .await
+        .execution_id
+        .expect("an execution");
+    let marked = json!({"txStrategy": "TX_SEPARATE_WITH_MARKER"});
+    runner
+        .report_with(execution, "a", AuditState::Started, &marked)
+        .await
+        .expect(201);
+    // It was applied, and its runner died before it could say so.
+    runner.release().await.expect(200);
+    let edited = with(TWO).mark("a", MarkStatus::Applied);
+    for _ in 0..2 {
+        message(
+            &runner.ask("elapsedMillis=0", &edited.body()).await,
+            "R_POLICY_03",
+        );
+    }
+    let longer = Pipeline::of("schema", &["a", "b"]).checksum("a", TWO);
+    let longer = longer.mark("a", MarkStatus::Applied).body();
+    message(&runner.ask("elapsedMillis=0", &longer).await, "R_POLICY_03");
+    assert_eq!(
+        operator.states(&runner, "a").await,
+        ["STARTED"],
+        "the stop wrote nothing"
+    );
+    assert_eq!(server.database.number("SELECT count(*) FROM executions").await, 1);
+
+    let plan = runner.plan(&with(ONE).mark("a", MarkStatus::Applied)).await;
+    assert_eq!(plan.action, PlanAction::Continue);
+    assert_eq!(operator.states(&runner, "a").await, ["STARTED", "APPLIED"]);
+    assert_eq!(recorded(&operator, &runner).await.len(), 1);
 }
