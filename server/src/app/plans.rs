@@ -216,6 +216,7 @@ impl Plans {
                 Err(findings) => {
                     rulings::tell(&self.metrics, ask, &findings);
                     rulings::note_requests(&self.pool, ask, &findings).await;
+                    rulings::note_stop(&self.pool, ask, &findings).await;
                     return Err(PlanError::Stopped(findings));
                 }
             };
@@ -252,6 +253,7 @@ impl Plans {
         drop(conn);
         rulings::tell(&self.metrics, ask, &findings);
         if policy::stops(&findings) {
+            rulings::note_stop(&self.pool, ask, &findings).await;
             return Err(PlanError::Stopped(findings));
         }
         Ok(findings)
