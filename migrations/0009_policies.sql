@@ -76,6 +76,23 @@ CREATE TABLE approval_requests (
     CONSTRAINT approval_requests_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES audit_streams (id)
 );
 
+-- The latest start of each service that a policy refused for its content or its order: so that people see what stands in
+-- the way. No decision leans on it.
+CREATE TABLE policy_stops (
+    stream_id        bigint      NOT NULL,
+    policy           text        NOT NULL,
+    -- The policies that judged: under others the start may be another.
+    policy_revision  bigint      NOT NULL,
+    -- The first of them.
+    change_ids       text[]      NOT NULL,
+    changes          bigint      NOT NULL,
+    runner_id        text        NOT NULL,
+    asked_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT policy_stops_pkey PRIMARY KEY (stream_id, policy),
+    CONSTRAINT policy_stops_stream_id_fkey FOREIGN KEY (stream_id) REFERENCES audit_streams (id),
+    CONSTRAINT policy_stops_policy_check CHECK (policy IN ('CHECKSUM_MISMATCH', 'OUT_OF_ORDER'))
+);
+
 -- Checksums that are accepted for applied changes. Beside the audit, not in it: a field of an entry is hashed. A row
 -- counts as long as `seq` is the change's latest entry: what is applied anew begins anew.
 CREATE TABLE change_checksums (

@@ -106,6 +106,10 @@ pub enum StopKind {
     Freeze,
     /// A change stopped a start because nobody has approved it.
     Approval,
+    /// The latest start was refused because an applied change came with another checksum.
+    ChecksumMismatch,
+    /// The latest start was refused because of a change that has not run and stands before an applied one.
+    OutOfOrder,
     #[serde(other)]
     Unknown,
 }

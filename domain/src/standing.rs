@@ -24,8 +24,8 @@ pub struct Situation {
     /// Other changes that the next start takes up: rolled back by a person's word, interrupted and repeatable, offered and
     /// not reached.
     pub open: usize,
-    /// Changes that stopped a start for want of approval, and still want it.
-    pub unapproved: usize,
+    /// What policies refused and still refuse: changes that want approval, starts for their content or their order.
+    pub refused: usize,
     /// No work is granted at the moment.
     pub is_frozen: bool,
     /// Anything was ever recorded or granted.
@@ -53,7 +53,7 @@ pub fn standing(it: &Situation) -> Standing {
         Holder::Live => Standing::Running,
         _ if it.issues > 0 => Standing::NeedsPerson,
         // What is frozen and has nothing to do starts all the same.
-        _ if it.unapproved > 0 || (it.is_frozen && it.failed + it.open > 0) => Standing::StoppedByPolicy,
+        _ if it.refused > 0 || (it.is_frozen && it.failed + it.open > 0) => Standing::StoppedByPolicy,
         // A lock that was left behind by a runner that had done everything is nobody's trouble.
         Holder::Silent if it.failed + it.open > 0 => Standing::HolderSilent,
         _ if it.failed > 0 => Standing::Failed,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::support::rows;
 
 const STANDINGS: &str = "
-| holder | awaited | issues | failed | open | unapproved | frozen | history | standing        |
+| holder | awaited | issues | failed | open | refused    | frozen | history | standing        |
 | ------ | ------- | ------ | ------ | ---- | ---------- | ------ | ------- | --------------- |
 | none   | no      | 0      | 0      | 0    | 0          | no     | no      | NeverStarted    |
 | none   | no      | 0      | 0      | 0    | 0          | no     | yes     | UpToDate        |
@@ -50,7 +50,7 @@ fn every_row_of_the_standing_table_holds() {
             issues,
             failed,
             open,
-            unapproved,
+            refused,
             frozen,
             history,
             expected,
@@ -69,7 +69,7 @@ fn every_row_of_the_standing_table_holds() {
             issues: count(issues),
             failed: count(failed),
             open: count(open),
-            unapproved: count(unapproved),
+            refused: count(refused),
             is_frozen: frozen == "yes",
             has_history: history == "yes",
         };
@@ -82,12 +82,12 @@ proptest! {
     fn nobody_is_told_that_all_is_well_while_something_is_open(
         holder in prop::sample::select(vec![Holder::None, Holder::Live, Holder::Silent]),
         (is_awaited, is_frozen, has_history) in any::<(bool, bool, bool)>(),
-        (issues, failed, open, unapproved) in (0_usize..3, 0_usize..3, 0_usize..3, 0_usize..3),
+        (issues, failed, open, refused) in (0_usize..3, 0_usize..3, 0_usize..3, 0_usize..3),
     ) {
-        let situation = Situation { holder, is_awaited, issues, failed, open, unapproved, is_frozen, has_history };
+        let situation = Situation { holder, is_awaited, issues, failed, open, refused, is_frozen, has_history };
         let standing = standing(&situation);
         let is_well = matches!(standing, Standing::UpToDate | Standing::NeverStarted);
-        prop_assert_eq!(is_well, holder != Holder::Live && issues + failed + open + unapproved == 0);
+        prop_assert_eq!(is_well, holder != Holder::Live && issues + failed + open + refused == 0);
         // Nobody is called to a change that a living runner is at.
         if holder == Holder::Live {
             prop_assert!(matches!(standing, Standing::Running | Standing::Waiting));

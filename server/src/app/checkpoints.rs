@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use flamingock_audit_chain::{Checkpoint, SignedCheckpoint, Signer};
 use flamingock_domain::ids::Seq;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::Instant;
 
 use super::fault::Fault;
@@ -22,15 +22,17 @@ pub use crate::store::checkpoints::CheckpointKey;
 const STREAMS_PER_TURN: i64 = 20;
 
 /// Entries of one stream that are recomputed before it is signed; the rest is the next turn's.
-const STRETCH: i64 = 5_000;
+const STRETCH: i64 = 500;
 
 /// How long one round may go on when there is much to sign, as after an import.
 const ROUND_MAX: Duration = Duration::from_secs(30);
 
 /// What became of a stream that had moved; the labels of the metric.
-pub const RESULTS: &[&str] = &[SIGNED, REFUSED];
+pub const RESULTS: &[&str] = &[SIGNED, REFUSED, FAILED];
 const SIGNED: &str = "signed";
 const REFUSED: &str = "refused";
+/// It could not be looked at; the others are signed all the same.
+const FAILED: &str = "failed";
 
 /// Where the private key is.
 #[derive(Clone)]
@@ -132,9 +134,26 @@ impl Checkpoints {
         let mut incomplete = false;
         let mut results = Vec::with_capacity(moved.len());
         for moved in &moved {
-            let reach = self.sign_one(&mut tx, &signer, moved).await?;
-            incomplete |= reach == Some(Reach::Stretch);
-            results.push(if reach.is_some() { SIGNED } else { REFUSED });
+            // A savepoint for each: what is wrong with one stream must not keep those behind it from their checkpoints.
+            let mut point = tx.begin().await.map_err(StoreError::from)?;
+            match self.sign_one(&mut point, &signer, moved).await {
+                Ok(reach) => {
+                    point.commit().await.map_err(StoreError::from)?;
+                    incomplete |= reach == Some(Reach::Stretch);
+                    results.push(if reach.is_some() { SIGNED } else { REFUSED });
+                }
+                Err(error) => {
+                    // Fails where the connection is lost: then nothing of this turn happened, and the round ends.
+                    point.rollback().await.map_err(StoreError::from)?;
+                    tracing::error!(
+                        environment.id = moved.scope.environment_id,
+                        service.id = moved.scope.service_id,
+                        error = &error as &dyn std::error::Error,
+                        "an audit stream could not be signed; it is tried again in the next round"
+                    );
+                    results.push(FAILED);
+                }
+            }
         }
         tx.commit().await?;
         for result in results {

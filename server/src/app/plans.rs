@@ -230,6 +230,7 @@ impl Plans {
                 Err(findings) => {
                     rulings::tell(&self.metrics, ask, &findings);
                     rulings::note_requests(&self.pool, ask, &findings).await;
+                    rulings::note_stop(&self.pool, ask, &findings).await;
                     return Err(PlanError::Stopped(findings));
                 }
             };
@@ -266,6 +267,7 @@ impl Plans {
         drop(conn);
         rulings::tell(&self.metrics, ask, &ruling.findings);
         if policy::stops(&ruling.findings) {
+            rulings::note_stop(&self.pool, ask, &ruling.findings).await;
             return Err(PlanError::Stopped(ruling.findings));
         }
         Ok(ruling)

@@ -15,6 +15,7 @@ use super::plans::Ask;
 use crate::metrics::Metrics;
 use crate::store::approvals::{self, Asked};
 use crate::store::checksums::{self, Applied};
+use crate::store::policy_stops::{self, Refusing};
 use crate::store::{self, Scope, StoreError, policies, streams};
 
 /// A plan to be judged.
@@ -218,6 +219,44 @@ async fn write_requests(
         approvals::upsert_requests(&mut tx, stream.id, runner.as_str(), asked).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Changes of a refused start that are noted by name; the rest is counted.
+const NAMED_MAX: usize = 20;
+
+/// Notes a start that was refused for its content or its order, so that people see why. The refusal stands whether or not
+/// this can be written.
+pub(super) async fn note_stop(pool: &PgPool, ask: &Ask<'_>, findings: &[Finding]) {
+    for policy in [Refusing::ChecksumMismatch, Refusing::OutOfOrder] {
+        let changes: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding.stops)
+            .filter_map(|finding| match (&finding.what, policy) {
+                (Found::ChecksumMismatch { change, .. }, Refusing::ChecksumMismatch)
+                | (Found::OutOfOrder { change, .. }, Refusing::OutOfOrder) => Some(change.as_str()),
+                _ => None,
+            })
+            .collect();
+        if changes.is_empty() {
+            continue;
+        }
+        let noted = async {
+            let mut conn = pool.acquire().await?;
+            let named = &changes[..changes.len().min(NAMED_MAX)];
+            policy_stops::upsert(
+                &mut conn,
+                ask.scope,
+                policy,
+                ask.runner.as_str(),
+                named,
+                changes.len(),
+            )
+            .await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(error = ?error, "a refused start could not be noted");
+        }
+    }
 }
 
 /// Counts and logs what was found: once for each policy, however many changes it concerns.

@@ -35,6 +35,7 @@ const GRANTS: &[(&str, &str)] = &[
     // Appended to, and nothing else.
     ("change_approvals", "SELECT, INSERT"),
     ("approval_requests", "SELECT, INSERT, UPDATE"),
+    ("policy_stops", "SELECT, INSERT, UPDATE"),
     // Appended to, and nothing else.
     ("change_checksums", "SELECT, INSERT"),
     // Written by triggers in the name of whoever names something; a former name may be given up.

@@ -13,7 +13,7 @@ use super::reasons;
 use crate::app::Scope;
 use crate::app::freezes::FreezeRow;
 use crate::app::operations::{
-    Activity, Explained, Holder, Operations, Outcome, Recorded, Seen, Stop, StopKind,
+    Activity, Explained, Holder, Operations, Outcome, Recorded, Refusing, Seen, Stop, StopKind, StopRow,
 };
 
 /// Names in a sentence; the rest is counted.
@@ -62,6 +62,7 @@ pub fn view(operations: &Operations, scope: Scope, explained: &Explained) -> Exp
         seq: None,
         since: Some(request.first_asked_at),
     }));
+    stops.extend(explained.refused.iter().map(refused_view));
     Explanation {
         environment_id: scope.environment_id,
         environment_name: environment.clone(),
@@ -163,6 +164,42 @@ fn freeze_view(freeze: &FreezeRow) -> StopView {
     }
 }
 
+fn refused_view(stop: &StopRow) -> StopView {
+    let (kind, what_to_do) = match stop.policy {
+        Refusing::ChecksumMismatch => (
+            Kind::ChecksumMismatch,
+            "Put its content back and write a new change for what is new, or accept the new checksum.",
+        ),
+        Refusing::OutOfOrder => (Kind::OutOfOrder, "Put it behind what is applied, or approve it."),
+    };
+    StopView {
+        kind,
+        message: format!("A start was refused: {}. {what_to_do}", refusal(stop)),
+        change_id: stop.change_ids.first().cloned(),
+        state: None,
+        seq: None,
+        since: Some(stop.asked_at),
+    }
+}
+
+/// "change a and 2 more were …, last at …".
+fn refusal(stop: &StopRow) -> String {
+    let first = stop.change_ids.first().map_or("", String::as_str);
+    let others = match stop.changes - 1 {
+        1.. => format!(" (and {} more)", stop.changes - 1),
+        _ => String::new(),
+    };
+    let what = match stop.policy {
+        Refusing::ChecksumMismatch => "is applied and was submitted with another checksum",
+        Refusing::OutOfOrder => "has not run and stands before an applied one",
+    };
+    format!(
+        "change {first}{others} {what}, last by {} at {}",
+        stop.runner_id,
+        time(stop.asked_at)
+    )
+}
+
 fn until(end: Option<DateTime<Utc>>) -> String {
     end.map_or_else(
         || "until a person ends it".to_owned(),
@@ -186,10 +223,9 @@ fn held_back(explained: &Explained) -> Option<String> {
         };
         format!("change {}{others} must be approved first", first.change_id)
     });
-    match (frozen, unapproved) {
-        (Some(frozen), Some(unapproved)) => Some(format!("{frozen}, and {unapproved}")),
-        (frozen, unapproved) => frozen.or(unapproved),
-    }
+    let refused = explained.refused.first().map(refusal);
+    let held: Vec<String> = [refused, frozen, unapproved].into_iter().flatten().collect();
+    (!held.is_empty()).then(|| held.join(", and "))
 }
 
 fn message(explained: &Explained, subject: &Subject<'_>, holder: Option<&HolderView>) -> String {
@@ -375,6 +411,15 @@ fn remedies(explained: &Explained, subject: &Subject<'_>, holder: Option<&Holder
                     .take(REMEDIED_MAX)
                     .map(|freeze| subject.end_freeze(freeze.id)),
             );
+            remedies.extend(explained.refused.iter().map(|stop| match stop.policy {
+                Refusing::ChecksumMismatch => advice(
+                    "Put the changed content back and write a new change for what is new, or have an operator accept \
+                     the new checksum.",
+                ),
+                Refusing::OutOfOrder => advice(
+                    "Put the change behind what is applied, or have an operator approve it.",
+                ),
+            }));
             remedies.push(advice(
                 "Then start the service again. A freeze window ends by itself at its time.",
             ));

@@ -11,6 +11,19 @@ use sqlx::{PgConnection, Row};
 use super::streams::{Stream, hash_of, instant};
 use super::{Scope, StoreError};
 
+/// What [`entry_of_row`] reads of `a`, by name: a running server's prepared statements must survive a column that a
+/// migration adds.
+macro_rules! entry_columns {
+    () => {
+        "a.stream_id, a.seq, a.environment_id, a.service_id, a.source, a.execution_ref, a.change_id, a.stage_id, a.author,
+         a.applied_at_ms, a.state, a.class_name, a.method_name, a.metadata, a.execution_millis, a.execution_hostname,
+         a.error_trace, a.change_type, a.tx_strategy, a.target_system_id, a.change_order, a.recovery_strategy,
+         a.transaction_flag, a.system_change, a.runner_id, a.fence, a.late, a.actor, a.note, a.received_at, a.prev_hash,
+         a.hash"
+    };
+}
+pub(super) use entry_columns;
+
 /// What a writer says; the rest of an entry (sequence, time, hashes) is the stream's.
 #[derive(Clone, Debug, Default)]
 pub struct Fact {
@@ -241,14 +254,22 @@ pub async fn list(
     change_id: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Entry>, StoreError> {
-    const BY_CHANGE: &str = "SELECT a.* FROM audit_entries a
+    const BY_CHANGE: &str = concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM audit_entries a
           WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
             AND a.seq > $3 AND a.change_id = $5
-          ORDER BY a.seq LIMIT $4";
-    const ALL: &str = "SELECT a.* FROM audit_entries a
+          ORDER BY a.seq LIMIT $4"
+    );
+    const ALL: &str = concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM audit_entries a
           WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
             AND a.seq > $3
-          ORDER BY a.seq LIMIT $4";
+          ORDER BY a.seq LIMIT $4"
+    );
     let query = sqlx::query(if change_id.is_some() { BY_CHANGE } else { ALL })
         .bind(scope.environment_id)
         .bind(scope.service_id)
@@ -267,14 +288,19 @@ pub async fn load_at(
     stream_id: i64,
     seqs: &[i64],
 ) -> Result<Vec<Entry>, StoreError> {
-    sqlx::query("SELECT a.* FROM audit_entries a WHERE a.stream_id = $1 AND a.seq = ANY($2) ORDER BY a.seq")
-        .bind(stream_id)
-        .bind(seqs)
-        .fetch_all(conn)
-        .await?
-        .iter()
-        .map(entry_of_row)
-        .collect()
+    sqlx::query(concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM audit_entries a
+          WHERE a.stream_id = $1 AND a.seq = ANY($2) ORDER BY a.seq"
+    ))
+    .bind(stream_id)
+    .bind(seqs)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(entry_of_row)
+    .collect()
 }
 
 /// Position of the entry of a change that counted before another.
@@ -302,14 +328,16 @@ pub async fn list_late(
     changes: &[&str],
     per_change: i64,
 ) -> Result<Vec<Entry>, StoreError> {
-    sqlx::query(
-        "SELECT a.* FROM unnest($2::text[]) AS q (change_id)
+    sqlx::query(concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM unnest($2::text[]) AS q (change_id)
           CROSS JOIN LATERAL (
                 SELECT * FROM audit_entries e
                  WHERE e.stream_id = $1 AND e.change_id = q.change_id AND e.late
                  ORDER BY e.seq DESC LIMIT $3) AS a
-          ORDER BY a.change_id, a.seq",
-    )
+          ORDER BY a.change_id, a.seq"
+    ))
     .bind(stream_id)
     .bind(changes)
     .bind(per_change)

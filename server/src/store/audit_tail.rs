@@ -145,6 +145,9 @@ pub struct EndOfRun<'a> {
 /// Most changes of a run that are told when it ends; all of them are in the list of issues.
 const LEFT_MAX: i64 = 1_000;
 
+/// Entries before the end of a run that are searched: a run without a known beginning does not read a whole history.
+const RUN_MAX: i64 = 20_000;
+
 /// Changes that the runs left `STARTED` or `FAILED`, by id. Each with its run's place in `runs`.
 pub async fn list_left(
     conn: &mut PgConnection,
@@ -166,7 +169,8 @@ pub async fn list_left(
                                   ORDER BY g.number DESC LIMIT 1), 0) AS seq) AS run
           CROSS JOIN LATERAL (
                 SELECT DISTINCT ON (e.change_id) e.* FROM audit_entries e
-                 WHERE e.stream_id = q.stream_id AND e.seq > run.seq AND e.seq <= q.audit_seq AND NOT e.late
+                 WHERE e.stream_id = q.stream_id AND e.seq > greatest(run.seq, q.audit_seq - $8)
+                   AND e.seq <= q.audit_seq AND NOT e.late
                  ORDER BY e.change_id, e.seq DESC) AS a
           WHERE a.state IN ('STARTED', 'FAILED', 'EXECUTION_FAILED') AND a.runner_id = q.runner_id
           ORDER BY q.place, a.change_id LIMIT $7",
@@ -178,6 +182,7 @@ pub async fn list_left(
     .bind(runs.iter().map(|run| run.runner_id).collect::<Vec<_>>())
     .bind(runs.iter().map(|run| run.audit_seq).collect::<Vec<_>>())
     .bind(LEFT_MAX)
+    .bind(RUN_MAX)
     .fetch_all(conn)
     .await?;
     placed(&rows)

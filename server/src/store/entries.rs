@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row};
 
-use super::audit::{Entry, entry_of_row};
+use super::audit::{Entry, entry_columns, entry_of_row};
 use super::{Scope, StoreError};
 
 /// How far the database's clock may go back without hiding entries from a search by time. Times are looked for by
@@ -126,7 +126,9 @@ macro_rules! matching {
 macro_rules! in_stretches {
     ($direction:literal, $edge:literal, $within:literal) => {
         concat!(
-            "SELECT w.edge, w.looked_at, a.*
+            "SELECT w.edge, w.looked_at, ",
+            entry_columns!(),
+            "
                FROM (SELECT ",
             $edge,
             "(c.seq) AS edge, count(*) AS looked_at
@@ -159,7 +161,7 @@ macro_rules! of_candidates {
             "WITH c AS MATERIALIZED (
                   SELECT x.seq FROM (", $candidates, ") x ORDER BY x.seq ", $direction, " LIMIT $4),
                   w AS (SELECT ", $edge, "(c.seq) AS edge, count(*) AS looked_at FROM c)
-             SELECT w.edge, w.looked_at, a.*
+             SELECT w.edge, w.looked_at, ", entry_columns!(), "
                FROM w
                LEFT JOIN LATERAL (
                      SELECT a.* FROM c CROSS JOIN LATERAL (
@@ -310,7 +312,7 @@ pub async fn list_snapshot(
             concat!(
                 "WITH c AS MATERIALIZED (", $changes, " ORDER BY change_id LIMIT $4),
                       w AS (SELECT max(c.change_id) AS edge, count(*) AS looked_at FROM c)
-                 SELECT w.edge, w.looked_at, a.*
+                 SELECT w.edge, w.looked_at, ", entry_columns!(), "
                    FROM w
                    LEFT JOIN LATERAL (
                          SELECT a.* FROM c CROSS JOIN LATERAL (

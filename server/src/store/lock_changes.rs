@@ -51,7 +51,8 @@ pub async fn list(
         return Ok(Vec::new());
     }
     let rows = sqlx::query(
-        "SELECT q.place, c.*
+        "SELECT q.place, c.environment_id, c.key, c.number, c.kind, c.changed_at, c.fence, c.owner, c.previous_owner,
+                c.execution_id, c.ended_execution_id, c.audit_seq
            FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
                 WITH ORDINALITY AS q (environment_id, key, after, up_to, place)
           CROSS JOIN LATERAL (

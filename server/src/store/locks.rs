@@ -108,14 +108,18 @@ pub async fn lock_rows(
             "WITH held AS MATERIALIZED (
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[])))
-             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN held ON true"
+             SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
+                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+               FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN held ON true"
         }
         Hold::Update => {
             "WITH held AS MATERIALIZED (
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR UPDATE)
-             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT count(*) FROM held) AS n (n)
+             SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
+                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+               FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
         }
@@ -124,7 +128,9 @@ pub async fn lock_rows(
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR SHARE)
-             SELECT held.*, clock.now, statement_timestamp() AS asked FROM (SELECT count(*) FROM held) AS n (n)
+             SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
+                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+               FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
         }

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod lock_changes;
 pub mod locks;
 pub mod policies;
+pub mod policy_stops;
 pub mod refusals;
 pub mod runs;
 pub mod sightings;

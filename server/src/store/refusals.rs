@@ -58,7 +58,8 @@ pub async fn list_of_change(
     limit: i64,
 ) -> Result<Vec<Refusal>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.* FROM refused_starts r WHERE r.stream_id = $1 AND r.change_id = $2 ORDER BY r.id DESC LIMIT $3",
+        "SELECT r.change_id, r.execution_ref, r.runner_id, r.reason, r.fence, r.lock_owner, r.lock_fence, r.refused_at
+           FROM refused_starts r WHERE r.stream_id = $1 AND r.change_id = $2 ORDER BY r.id DESC LIMIT $3",
     )
     .bind(stream_id)
     .bind(change_id)
@@ -77,7 +78,8 @@ pub async fn list_of_execution(
     limit: i64,
 ) -> Result<Vec<Refusal>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.* FROM unnest($2::text[]) AS q (change_id)
+        "SELECT r.change_id, r.execution_ref, r.runner_id, r.reason, r.fence, r.lock_owner, r.lock_fence, r.refused_at
+           FROM unnest($2::text[]) AS q (change_id)
           CROSS JOIN LATERAL (
                 SELECT * FROM refused_starts r
                  WHERE r.stream_id = $1 AND r.change_id = q.change_id AND r.execution_ref = $3 LIMIT $4) AS r

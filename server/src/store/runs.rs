@@ -6,7 +6,7 @@ use flamingock_domain::ids::Fence;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::audit::{Entry, entry_of_row};
+use super::audit::{Entry, entry_columns, entry_of_row};
 use super::executions::End;
 use super::{Scope, StoreError};
 
@@ -109,7 +109,9 @@ pub async fn load(
     id: i64,
 ) -> Result<Option<(Run, String)>, StoreError> {
     let row = sqlx::query(
-        "SELECT x.* FROM executions x
+        "SELECT x.id, x.runner_id, x.credential_id, x.fence, x.starts_run, x.started_at, x.ended_at, x.ended_by,
+                x.runner_facts, x.plan, x.submission
+           FROM executions x
           WHERE x.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
             AND x.id = $3",
     )
@@ -186,14 +188,16 @@ pub async fn list_entries(
     changes: &[&str],
     limit: i64,
 ) -> Result<Vec<Entry>, StoreError> {
-    sqlx::query(
-        "SELECT a.* FROM unnest($3::text[]) AS q (change_id)
+    sqlx::query(concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM unnest($3::text[]) AS q (change_id)
           CROSS JOIN LATERAL (
                 SELECT * FROM audit_entries e
                  WHERE e.stream_id = $1 AND e.change_id = q.change_id AND e.execution_ref = $2
                  ORDER BY e.seq LIMIT $4) AS a
-          ORDER BY a.seq LIMIT $4",
-    )
+          ORDER BY a.seq LIMIT $4"
+    ))
     .bind(stream_id)
     .bind(execution_ref)
     .bind(changes)
@@ -212,9 +216,12 @@ pub async fn list_newest_of_change(
     change_id: &str,
     limit: i64,
 ) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = sqlx::query(
-        "SELECT a.* FROM audit_entries a WHERE a.stream_id = $1 AND a.change_id = $2 ORDER BY a.seq DESC LIMIT $3",
-    )
+    let mut entries = sqlx::query(concat!(
+        "SELECT ",
+        entry_columns!(),
+        " FROM audit_entries a
+          WHERE a.stream_id = $1 AND a.change_id = $2 ORDER BY a.seq DESC LIMIT $3"
+    ))
     .bind(stream_id)
     .bind(change_id)
     .bind(limit)

@@ -287,6 +287,38 @@ async fn invariant_8_a_broken_chain_gets_no_checkpoint_and_others_do() {
 }
 
 #[tokio::test]
+async fn a_stream_that_cannot_be_signed_keeps_none_of_the_others_from_it() {
+    let server = TestServer::with(NEVER).await;
+    let first = with_history(&server).await;
+    let other = server.runner("ledger").await;
+    other.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
+    server
+        .database
+        .execute(&format!(
+            "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF EXISTS (SELECT FROM audit_streams WHERE id = NEW.stream_id AND service_id = {}) THEN
+                     RAISE EXCEPTION 'not this one';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER fails BEFORE INSERT ON checkpoints FOR EACH ROW EXECUTE FUNCTION fails()",
+            first.service_id
+        ))
+        .await;
+    let signing = TestServer::on(server.database.clone(), OFTEN).await;
+    signed_up_to(&signing, &other.at(&signing.address), 2).await;
+    assert!(checkpoints(&signing, &first).await.is_empty());
+    let failed = "flamingock_checkpoints_total{result=\"failed\"}";
+    eventually("the failure is counted", async || {
+        (signing.metric(failed).await > 0.0).then_some(())
+    })
+    .await;
+    server.database.execute("DROP TRIGGER fails ON checkpoints").await;
+    signed_up_to(&signing, &first, 6).await;
+}
+
+#[tokio::test]
 async fn a_long_chain_is_verified_and_signed_stretch_by_stretch() {
     let server = TestServer::with(NEVER).await;
     let runner = with_history(&server).await;
@@ -315,11 +347,8 @@ async fn a_long_chain_is_verified_and_signed_stretch_by_stretch() {
         .iter()
         .map(|it| it.seq)
         .collect();
-    assert_eq!(
-        seqs,
-        [12_000, 10_000, 5_000],
-        "each stretch is signed when it was found whole"
-    );
+    let stretches: Vec<i64> = (1..=24).rev().map(|n| n * 500).collect();
+    assert_eq!(seqs, stretches, "each stretch is signed when it was found whole");
     tamper(
         &server,
         "UPDATE audit_entries SET author = 'somebody else' WHERE seq = 11000",

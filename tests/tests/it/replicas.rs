@@ -8,8 +8,8 @@ use flamingock::{Flamingock, PostgresTarget, Stage};
 use flamingock_api_types::audit::AuditState;
 use flamingock_api_types::execution::PlanAction;
 use flamingock_tests::{
-    Call, Database, Effect, Effects, HttpProxy, Kind, Outcome, Pipeline, TestServer, Tokens, eventually,
-    new_token, report_body, tokens,
+    Call, Database, Effect, Effects, HttpProxy, Kind, Outcome, Person, Pipeline, TestServer, Tokens,
+    eventually, new_token, report_body, tokens,
 };
 use futures_util::future::join_all;
 use tokio::sync::Barrier;
@@ -233,4 +233,62 @@ async fn a_credential_that_is_replaced_at_one_replica_is_cut_off_at_the_other_wi
             .await
             .expect(200);
     }
+}
+
+/// An upgrade's migration runs while the replicas before it still serve: their prepared statements must go on.
+#[tokio::test]
+async fn a_column_that_a_migration_adds_to_any_table_disturbs_no_running_server() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let viewer = server.person(&tokens().viewer);
+    let scope = Person::scope(&runner);
+    let mut changes = vec!["a".to_owned()];
+    for round in 0..2 {
+        changes.push(format!("of round {round}"));
+        let names: Vec<&str> = changes.iter().map(String::as_str).collect();
+        // Twice, so that statements are prepared on whichever connection serves them.
+        for _ in 0..2 {
+            runner.bring_up_to_date(&Pipeline::of("schema", &names)).await;
+            runner.acquired(30_000).await;
+            runner.extended().await;
+            runner.release().await.expect(200);
+            for path in [
+                "audit?limit=5",
+                "audit?changeId=a",
+                "audit/export",
+                "audit/verification",
+                "issue",
+                "issue/detail?changeId=a",
+                "execution",
+                "runner",
+                "explanation",
+                "approval",
+                "checksum",
+            ] {
+                let answer = viewer.get(&format!("{scope}/{path}")).await;
+                assert!(
+                    answer.status < 500,
+                    "round {round}, {path}: {}",
+                    answer.describe()
+                );
+            }
+        }
+        server
+            .database
+            .execute(&format!(
+                "DO $$ DECLARE t regclass; BEGIN
+                     FOR t IN SELECT c.oid::regclass FROM pg_class c
+                               WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                                 AND NOT c.relispartition AND c.relname <> '_sqlx_migrations' LOOP
+                         EXECUTE format('ALTER TABLE %s ADD COLUMN of_a_later_release_{round} text', t);
+                     END LOOP;
+                 END $$"
+            ))
+            .await;
+    }
+    let names: Vec<&str> = changes.iter().map(String::as_str).collect();
+    assert_eq!(
+        runner.plan(&Pipeline::of("schema", &names)).await.action,
+        PlanAction::Continue
+    );
 }

@@ -70,6 +70,8 @@ struct Channel {
     batches: broadcast::Sender<Arc<Batch>>,
     /// Row of the log up to which batches were sent; `None` before the first look.
     sent: Option<i64>,
+    /// The latest attempt to send failed: that is told once.
+    failing: bool,
 }
 
 /// What some rows of the log tell.
@@ -186,6 +188,7 @@ impl Inner {
             listeners: 0,
             batches: broadcast::Sender::new(BUFFERED),
             sent: None,
+            failing: false,
         });
         channel.listeners += 1;
         self.gauge.inc();
@@ -226,11 +229,29 @@ impl Inner {
                 *channel.sent.get_or_insert(head.id)
             };
             if sent < head.id {
-                self.send(*organisation, sent).await?;
+                let result = self.send(*organisation, sent).await;
+                self.note(*organisation, result.err());
             }
         }
         self.forget(&organisations).await?;
         Ok(heads)
+    }
+
+    /// What cannot be read for one organisation keeps nothing from the others; it is tried again with the next look.
+    fn note(&self, organisation_id: i64, failed: Option<Fault>) {
+        let mut channels = self.channels();
+        let Some(channel) = channels.get_mut(&organisation_id) else {
+            return;
+        };
+        let was_failing = std::mem::replace(&mut channel.failing, failed.is_some());
+        drop(channels);
+        if let Some(fault) = failed.filter(|_| !was_failing) {
+            tracing::error!(
+                organisation.id = organisation_id,
+                error = &fault as &dyn std::error::Error,
+                "live events: those of one organisation could not be read; they are tried again until it works"
+            );
+        }
     }
 
     /// Sends everything after a row of the log.
@@ -302,8 +323,16 @@ impl Inner {
         // A row that is told in part comes again.
         let from = if at.within.is_some() { at.id } else { at.id + 1 };
         let rows = events::list_log(&mut conn, organisation_id, from, PAGE).await?;
-        if rows.is_empty() {
+        let Some(first) = rows.first() else {
             return Ok(None);
+        };
+        // Rows were forgotten while somebody paged through them: to go on would leave them out without a word. Who
+        // comes back from here hears that the position is not kept.
+        if first.id != from {
+            return Err(Fault::from(StoreError::Corrupt {
+                table: "event_log",
+                detail: format!("row {from} of organisation {organisation_id} is kept no longer"),
+            }));
         }
         let page = telling::tell(&mut conn, &rows, at.within, PAGE).await?;
         if page.end == at {

@@ -16,6 +16,7 @@ use crate::app::fault::Fault;
 use crate::app::situation::Situation;
 use crate::store::approvals::{self, RequestRow};
 use crate::store::freezes::{self, FreezeRow};
+use crate::store::policy_stops::{self, StopRow};
 use crate::store::{Scope, audit, policies, streams, tenancy};
 
 /// How a service stands, and all that this follows from.
@@ -35,6 +36,8 @@ pub struct Explained {
     pub freezes: Vec<FreezeRow>,
     /// What stopped a start for want of approval, longest waiting first.
     pub unapproved: Vec<RequestRow>,
+    /// Starts that were refused for their content or their order, latest first.
+    pub refused: Vec<StopRow>,
     /// Changes that the next start takes up by itself, those that failed not among them.
     pub open: usize,
     pub latest: Option<Recorded>,
@@ -106,6 +109,7 @@ impl Operations {
         } else {
             Vec::new()
         };
+        let refused = policy_stops::list(&mut conn, scope).await?;
         let not_reached = match (&latest, states) {
             (Some((_, offer)), Some(states)) => not_reached(offer, states),
             _ => 0,
@@ -139,7 +143,7 @@ impl Operations {
             issues: issues.len(),
             failed: failed.len(),
             open: open + not_reached,
-            unapproved: unapproved.len(),
+            refused: unapproved.len() + refused.iter().filter(|it| it.is_recent).count(),
             is_frozen: !freezes.is_empty(),
             has_history: latest.is_some() || states.is_some_and(|states| !states.is_empty()),
         });
@@ -176,7 +180,9 @@ impl Operations {
             since: match standing {
                 Standing::StoppedByPolicy => {
                     let frozen = freezes.iter().map(|it| it.starts_at);
-                    frozen.chain(unapproved.iter().map(|it| it.first_asked_at)).min()
+                    let refused = refused.iter().map(|it| it.asked_at);
+                    let unapproved = unapproved.iter().map(|it| it.first_asked_at);
+                    frozen.chain(unapproved).chain(refused).min()
                 }
                 _ => since(standing, holder.as_ref(), &waiting, &stops, latest.as_ref()),
             },
@@ -187,6 +193,7 @@ impl Operations {
             stops_are_cut,
             freezes,
             unapproved,
+            refused,
             open: open + not_reached,
             latest,
         })

@@ -21,6 +21,7 @@ pub use runners::{Activity, RunnerFacts, Seen};
 pub use super::situation::OpenChange;
 pub use crate::store::executions::End;
 pub use crate::store::locks::LockFacts;
+pub use crate::store::policy_stops::{Refusing, StopRow};
 pub use crate::store::refusals::Refusal;
 pub use crate::store::runs::Run;
 

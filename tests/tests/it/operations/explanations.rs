@@ -304,6 +304,70 @@ async fn what_a_policy_holds_back_is_told_with_what_lifts_it() {
 }
 
 #[tokio::test]
+async fn a_start_that_was_refused_for_its_content_or_its_order_is_told_until_something_lifts_it() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let admin = server.person(&tokens().admin);
+    let runner = server.runner("billing").await;
+    let is = |checksum: &str| flamingock_tests::Pipeline::of("schema", &["b"]).checksum("b", checksum);
+    let (one, two) = (is("sha256-v1:1111"), is("sha256-v1:2222"));
+    runner.bring_up_to_date(&one).await;
+    let path = format!("/api/v1/admin/environment/{}/policy", runner.environment_id);
+    let set = async |checksum_mismatch: &str, out_of_order: &str| {
+        let put = Call::new("PUT", path.as_str()).bearer(&admin.token).json(&json!({
+            "checksumMismatch": checksum_mismatch, "outOfOrder": out_of_order, "trustAbsentMarks": false,
+            "approvalRequired": false, "reason": "no surprises"
+        }));
+        put.send(&server.address).await.expect(200);
+    };
+    let told = async || {
+        let explained = explanation(&operator, &runner).await;
+        let kinds: Vec<StopKind> = explained.stops.iter().map(|stop| stop.kind).collect();
+        (explained.standing, kinds)
+    };
+    let well = (ServiceStanding::UpToDate, Vec::new());
+    let refused = |kind| (ServiceStanding::StoppedByPolicy, vec![kind]);
+
+    set("REFUSE", "REFUSE").await;
+    assert_eq!(told().await, well);
+    let start =
+        async |pipeline: &flamingock_tests::Pipeline| runner.ask("elapsedMillis=0", &pipeline.body()).await;
+    // Twice: what is known of the first one is written over.
+    start(&two).await.expect_problem(409, "R_POLICY_03");
+    start(&two).await.expect_problem(409, "R_POLICY_03");
+    assert_eq!(told().await, refused(StopKind::ChecksumMismatch));
+    let explained = explanation(&operator, &runner).await;
+    assert_eq!(explained.stops[0].change_id.as_deref(), Some("b"));
+    assert_eq!(explained.since, explained.stops[0].since);
+    assert!(
+        explained.message.contains("another checksum"),
+        "{}",
+        explained.message
+    );
+    assert!(!explained.remedies.is_empty());
+    // What a person accepts lifts it.
+    let accepted = json!({"changeId": "b", "checksum": "sha256-v1:2222", "reason": "a comment"});
+    operator
+        .post(&format!("{}/checksum", Person::scope(&runner)), &accepted)
+        .await
+        .expect(201);
+    assert_eq!(told().await, well);
+
+    let early = flamingock_tests::Pipeline::of("schema", &["a", "b"]);
+    start(&early).await.expect_problem(409, "R_POLICY_04");
+    assert_eq!(told().await, refused(StopKind::OutOfOrder));
+    // As do other policies, and then a granted start.
+    set("REFUSE", "ALLOW").await;
+    assert_eq!(told().await, well);
+    set("REFUSE", "REFUSE").await;
+    start(&early).await.expect_problem(409, "R_POLICY_04");
+    assert_eq!(told().await, refused(StopKind::OutOfOrder));
+    let behind = flamingock_tests::Pipeline::of("schema", &["b", "c"]);
+    runner.bring_up_to_date(&behind).await;
+    assert_eq!(told().await, well);
+}
+
+#[tokio::test]
 async fn many_issues_are_told_in_a_bounded_answer() {
     let server = TestServer::start().await;
     let operator = server.operator();
