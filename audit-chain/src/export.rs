@@ -377,7 +377,8 @@ fn begin(trust: &Trust, header: Header, line: u64) -> Result<Reading, Finding> {
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| malformed("holds a key that is none"))?;
     let pinned = !trust.keys.is_empty();
-    if pinned && header.checkpoint.is_none() && header.head_seq > 0 {
+    // Also of an empty one: that there is nothing is as easily said as anything else that nobody signed.
+    if pinned && header.checkpoint.is_none() {
         return Err(Finding::NoCheckpoint);
     }
     let keys = if pinned { &trust.keys } else { &of_file };

@@ -312,6 +312,11 @@ fn a_whole_and_shorter_export_is_caught_by_the_checkpoint() {
         judged(&world.lines(3, None), world.trust()),
         Err(Finding::NoCheckpoint)
     );
+    // So is one of which nothing is left.
+    assert_eq!(
+        judged(&world.lines(0, None), world.trust()),
+        Err(Finding::NoCheckpoint)
+    );
     let kept = Trust {
         checkpoints: vec![world.signed(5)],
         ..world.trust()

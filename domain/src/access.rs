@@ -117,6 +117,7 @@ pub enum Excess {
     Project,
     Environments,
     Services,
+    Lifetime,
 }
 
 impl Reach {
@@ -185,6 +186,47 @@ impl Reach {
             })
     }
 
+    /// Whether a credential may give the unit another name. A name that is taken tells of what has it, so all that the name
+    /// could collide with must be within reach: of an organisation that is the whole server.
+    pub fn may_rename(&self, unit: Unit) -> bool {
+        match unit {
+            Unit::Organisation { .. } => *self == Self::everything(),
+            Unit::Project { organisation, .. } => self.holds(Unit::Organisation { id: organisation }),
+            Unit::Environment {
+                project,
+                organisation,
+                ..
+            } => self.holds_new_environments(project, organisation),
+            Unit::Service {
+                project,
+                organisation,
+                ..
+            } => self.holds_new_services(project, organisation),
+        }
+    }
+
+    /// Whether another reach goes no further than this one.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.excess_of(other).is_none()
+    }
+
+    /// The first that is too much of another reach.
+    fn excess_of(&self, other: &Self) -> Option<Excess> {
+        if !part_of(self.organisation, other.organisation) {
+            return Some(Excess::Organisation);
+        }
+        if !part_of(self.project, other.project) {
+            return Some(Excess::Project);
+        }
+        if !sublist(self.environments.as_deref(), other.environments.as_deref()) {
+            return Some(Excess::Environments);
+        }
+        if !sublist(self.services.as_deref(), other.services.as_deref()) {
+            return Some(Excess::Services);
+        }
+        None
+    }
+
     fn is_unrestricted(&self) -> bool {
         self.environments.is_none() && self.services.is_none()
     }
@@ -196,19 +238,16 @@ pub fn may_hand_on(role: Role, reach: &Reach, asked_role: Role, asked: &Reach) -
     if !role.may_hand_on(asked_role) {
         return Err(Excess::Role);
     }
-    if !part_of(reach.organisation, asked.organisation) {
-        return Err(Excess::Organisation);
+    reach.excess_of(asked).map_or(Ok(()), Err)
+}
+
+/// Whether what is handed on ends when its maker's credential ends, or before. Without an end it lives for ever.
+pub fn may_live_until<T: Ord>(own: Option<T>, asked: Option<T>) -> Result<(), Excess> {
+    match (own, asked) {
+        (None, _) => Ok(()),
+        (Some(own), Some(asked)) if asked <= own => Ok(()),
+        (Some(_), _) => Err(Excess::Lifetime),
     }
-    if !part_of(reach.project, asked.project) {
-        return Err(Excess::Project);
-    }
-    if !sublist(reach.environments.as_deref(), asked.environments.as_deref()) {
-        return Err(Excess::Environments);
-    }
-    if !sublist(reach.services.as_deref(), asked.services.as_deref()) {
-        return Err(Excess::Services);
-    }
-    Ok(())
 }
 
 fn within(limit: Option<i64>, id: i64) -> bool {

@@ -129,7 +129,7 @@ fn judge(pair: rows::Pair) -> Option<Differing> {
     fn judged(standing: Option<&Standing>) -> Option<Judged<'_>> {
         standing.map(|standing| Judged {
             state: standing.state,
-            checksum: None,
+            checksum: standing.checksum.as_deref(),
         })
     }
     let difference = difference(judged(pair.here.as_ref()), judged(pair.there.as_ref()))?;

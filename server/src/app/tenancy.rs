@@ -30,6 +30,11 @@ pub enum TenancyError {
         "This token may not create a {kind}: it is restricted to a part of what there is. Use a token without that restriction."
     )]
     NotForNew { kind: UnitKind },
+    #[error(
+        "This token may not rename {kind} {id}: whether a name is taken concerns everything beside it. {}",
+        who_renames(*.kind)
+    )]
+    NotForName { kind: UnitKind, id: i64 },
     #[error("The field `name` is not usable: {0}.")]
     Name(#[from] NameError),
     #[error(
@@ -45,6 +50,15 @@ pub enum TenancyError {
     NotFormer { kind: UnitKind, id: i64, name: String },
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+fn who_renames(kind: UnitKind) -> &'static str {
+    match kind {
+        UnitKind::Organisation => "Only a root token renames an organisation.",
+        UnitKind::Project => "Use a token of the whole organisation.",
+        UnitKind::Environment => "Use a token that is not restricted to environments.",
+        UnitKind::Service => "Use a token that is not restricted to services.",
+    }
 }
 
 impl From<StoreError> for TenancyError {
@@ -191,14 +205,18 @@ impl Tenancy {
         change: &Change<'_>,
     ) -> Result<Result<UnitRow, TenancyError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
-        let before = match units::lock(&mut tx, kind, id).await? {
-            Some(row) if reach.sees(row.unit()) => row,
-            _ => return Ok(Err(TenancyError::NotFound { kind, id })),
-        };
-        if !reach.holds(before.unit()) {
-            return Ok(Err(TenancyError::NotWhole { kind, id }));
+        // Judged first and held then, or anybody could make the owner of a row wait. What it lies in never changes.
+        if let Err(refusal) = may_change(&mut tx, reach, kind, id).await {
+            return split(refusal);
         }
-        if let Err(refusal) = apply(&mut tx, &before, change).await {
+        let Some(before) = units::lock(&mut tx, kind, id).await? else {
+            return Ok(Err(TenancyError::NotFound { kind, id }));
+        };
+        let renames = change.name.is_some_and(|name| name != before.name);
+        if renames && !reach.may_rename(before.unit()) {
+            return Ok(Err(TenancyError::NotForName { kind, id }));
+        }
+        if let Err(refusal) = apply(&mut tx, &before, change, actor).await {
             return split(refusal);
         }
         let after = loaded(&mut tx, kind, id).await?;
@@ -249,6 +267,20 @@ async fn seen(
         .ok_or(TenancyError::NotFound { kind, id })
 }
 
+async fn may_change(
+    conn: &mut PgConnection,
+    reach: &Reach,
+    kind: UnitKind,
+    id: i64,
+) -> Result<(), TenancyError> {
+    let found = seen(conn, reach, kind, id).await?;
+    if reach.holds(found.unit()) {
+        Ok(())
+    } else {
+        Err(TenancyError::NotWhole { kind, id })
+    }
+}
+
 async fn loaded(conn: &mut PgConnection, kind: UnitKind, id: i64) -> Result<UnitRow, StoreError> {
     units::load(conn, kind, id)
         .await?
@@ -297,7 +329,12 @@ async fn insert(conn: &mut PgConnection, new: &NewUnit<'_>) -> Result<i64, Store
     }
 }
 
-async fn apply(conn: &mut PgConnection, before: &UnitRow, change: &Change<'_>) -> Result<(), TenancyError> {
+async fn apply(
+    conn: &mut PgConnection,
+    before: &UnitRow,
+    change: &Change<'_>,
+    actor: &Actor,
+) -> Result<(), TenancyError> {
     let (kind, id) = (before.kind, before.id);
     for name in change.release_former_names {
         // What cannot be a name never was one, and the database cannot even be asked for some of it.
@@ -328,7 +365,9 @@ async fn apply(conn: &mut PgConnection, before: &UnitRow, change: &Change<'_>) -
     }
     match (kind, change.setting) {
         (UnitKind::Project, Some(setting)) => tenancy::update_project(conn, id, setting).await?,
-        (UnitKind::Environment, Some(setting)) => tenancy::update_environment(conn, id, setting).await?,
+        (UnitKind::Environment, Some(setting)) => {
+            tenancy::update_environment(conn, id, setting, &actor.to_string()).await?;
+        }
         _ => {}
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
-use flamingock_domain::access::{Excess, Reach, UnitKind, may_hand_on};
+use flamingock_domain::access::{Excess, Reach, UnitKind, may_hand_on, may_live_until};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
@@ -85,6 +85,9 @@ fn excess(excess: Excess) -> &'static str {
         Excess::Services => {
             "The token would reach further than this one, which is restricted to services: name some of those."
         }
+        Excess::Lifetime => {
+            "The token would live longer than this one, which has an end: `expiresAt` must be that end, or before it."
+        }
     }
 }
 
@@ -116,6 +119,11 @@ impl Wish<'_> {
             environments: self.environment_ids.clone(),
             services: self.service_ids.clone(),
         }
+    }
+
+    /// As the database keeps it.
+    fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.expires_at.map(|at| at.trunc_subsecs(6))
     }
 
     /// What the database would refuse, in words.
@@ -160,13 +168,32 @@ pub struct Manager<'a> {
 impl Manager<'_> {
     /// What it does not see answers like what is not there.
     fn sees(&self, token: &TokenSummary) -> bool {
-        let reach = self.reach;
-        (reach.organisation.is_none() || reach.organisation == token.organisation_id)
-            && (reach.project.is_none() || reach.project == token.project_id)
+        self.reach.contains(&reach_of(token))
     }
 
     fn may_hand_on(&self, role: Role, reach: &Reach) -> Result<(), TokenError> {
         may_hand_on(self.role, self.reach, role, reach).map_err(TokenError::Beyond)
+    }
+
+    /// A credential that ends makes none that lives on: whoever keeps the one of an hour would keep what it opens.
+    async fn may_make_until(
+        &self,
+        conn: &mut PgConnection,
+        end: Option<DateTime<Utc>>,
+    ) -> Result<(), TokenError> {
+        let own = match self.actor.credential_id {
+            Some(id) => loaded(conn, id).await?.expires_at,
+            None => None,
+        };
+        may_live_until(own, end).map_err(TokenError::Beyond)
+    }
+
+    /// One that it sees, not held: nobody makes others wait for what they do not reach.
+    async fn look(&self, conn: &mut PgConnection, id: i64) -> Result<TokenSummary, TokenError> {
+        tokens::load(conn, id)
+            .await?
+            .filter(|token| self.sees(token))
+            .ok_or(TokenError::NotFound { id })
     }
 }
 
@@ -196,10 +223,7 @@ impl Tokens {
     /// One that a manager sees.
     pub async fn view(&self, manager: Manager<'_>, id: i64) -> Result<TokenSummary, TokenError> {
         let mut conn = self.pool.acquire().await.map_err(Fault::from)?;
-        tokens::load(&mut conn, id)
-            .await?
-            .filter(|token| manager.sees(token))
-            .ok_or(TokenError::NotFound { id })
+        manager.look(&mut conn, id).await
     }
 
     /// The credential that asks.
@@ -220,7 +244,7 @@ impl Tokens {
         if let Some(id) = organisation_id {
             seen(&mut conn, manager.reach, UnitKind::Organisation, id).await?;
         }
-        Ok(tokens::list(&mut conn, organisation_id, manager.reach.project, filter, limit).await?)
+        Ok(tokens::list(&mut conn, organisation_id, manager.reach, filter, limit).await?)
     }
 
     pub async fn create(&self, manager: Manager<'_>, wish: &Wish<'_>) -> Result<Made, TokenError> {
@@ -247,7 +271,7 @@ impl Tokens {
             hint: value.hint(),
             environment_ids: wish.environment_ids.clone(),
             service_ids: wish.service_ids.clone(),
-            expires_at: wish.expires_at.map(|at| at.trunc_subsecs(6)),
+            expires_at: wish.expires_at(),
         };
         let id = match tokens::insert(&mut tx, &new).await {
             Ok(id) => id,
@@ -293,11 +317,17 @@ impl Tokens {
         reason: Option<&str>,
     ) -> Result<Result<Rotated, TokenError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
+        if let Err(refusal) = manager.look(&mut tx, id).await {
+            return split(refusal);
+        }
         let old = match tokens::lock(&mut tx, id).await? {
             Some(token) if manager.sees(&token) => token,
             _ => return Ok(Err(TokenError::NotFound { id })),
         };
         if let Err(refusal) = manager.may_hand_on(role_of(&old)?, &reach_of(&old)) {
+            return split(refusal);
+        }
+        if let Err(refusal) = manager.may_make_until(&mut tx, old.expires_at).await {
             return split(refusal);
         }
         let how = match (old.revoked_at, old.replaced_by, old.is_expired) {
@@ -365,6 +395,9 @@ impl Tokens {
         reason: Option<&str>,
     ) -> Result<Result<TokenSummary, TokenError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
+        if let Err(refusal) = manager.look(&mut tx, id).await {
+            return split(refusal);
+        }
         // Two root tokens that revoke each other at once do it one after the other: so does whoever applies a bootstrap file.
         tenancy::lock_all(&mut tx).await?;
         let token = match tokens::lock(&mut tx, id).await? {
@@ -439,6 +472,7 @@ async fn admissible(
     }
     wish.check(tenancy::load_now(conn).await?)?;
     manager.may_hand_on(wish.role, &wish.reach())?;
+    manager.may_make_until(conn, wish.expires_at()).await?;
     match around.into_iter().find(|unit| unit.archived_at.is_some()) {
         Some(unit) => Err(TokenError::Archived {
             kind: unit.kind,

@@ -17,6 +17,8 @@ pub struct Standing {
     pub state: AuditState,
     pub source: String,
     pub received_at: DateTime<Utc>,
+    /// With what content it was applied, as accepted last; nothing where no runner sent any.
+    pub checksum: Option<String>,
 }
 
 /// A change as two streams have it.
@@ -95,15 +97,24 @@ pub async fn list_pairs(
                ORDER BY u.change_id LIMIT $4)
          SELECT ids.change_id,
                 h.seq AS here_seq, h.state AS here_state, h.source AS here_source, h.received_at AS here_received_at,
+                h.checksum AS here_checksum,
                 t.seq AS there_seq, t.state AS there_state, t.source AS there_source,
-                t.received_at AS there_received_at
+                t.received_at AS there_received_at, t.checksum AS there_checksum
            FROM ids
            LEFT JOIN LATERAL (
-                SELECT c.seq, c.state, c.source, e.received_at FROM change_states c
+                SELECT c.seq, c.state, c.source, e.received_at,
+                       (SELECT k.checksum FROM change_checksums k
+                         WHERE k.stream_id = c.stream_id AND k.change_id = c.change_id AND k.seq = c.seq
+                         ORDER BY k.id DESC LIMIT 1) AS checksum
+                  FROM change_states c
                   JOIN audit_entries e ON e.stream_id = c.stream_id AND e.seq = c.seq
                  WHERE c.stream_id = $1 AND c.change_id = ids.change_id LIMIT 1) h ON true
            LEFT JOIN LATERAL (
-                SELECT c.seq, c.state, c.source, e.received_at FROM change_states c
+                SELECT c.seq, c.state, c.source, e.received_at,
+                       (SELECT k.checksum FROM change_checksums k
+                         WHERE k.stream_id = c.stream_id AND k.change_id = c.change_id AND k.seq = c.seq
+                         ORDER BY k.id DESC LIMIT 1) AS checksum
+                  FROM change_states c
                   JOIN audit_entries e ON e.stream_id = c.stream_id AND e.seq = c.seq
                  WHERE c.stream_id = $2 AND c.change_id = ids.change_id LIMIT 1) t ON true
           ORDER BY ids.change_id",
@@ -118,10 +129,25 @@ pub async fn list_pairs(
         .map(|row| {
             Ok(Pair {
                 change_id: row.try_get("change_id")?,
-                here: standing(row, ["here_seq", "here_state", "here_source", "here_received_at"])?,
+                here: standing(
+                    row,
+                    [
+                        "here_seq",
+                        "here_state",
+                        "here_source",
+                        "here_received_at",
+                        "here_checksum",
+                    ],
+                )?,
                 there: standing(
                     row,
-                    ["there_seq", "there_state", "there_source", "there_received_at"],
+                    [
+                        "there_seq",
+                        "there_state",
+                        "there_source",
+                        "there_received_at",
+                        "there_checksum",
+                    ],
                 )?,
             })
         })
@@ -130,7 +156,7 @@ pub async fn list_pairs(
 
 fn standing(
     row: &PgRow,
-    [seq, state, source, received_at]: [&str; 4],
+    [seq, state, source, received_at, checksum]: [&str; 5],
 ) -> Result<Option<Standing>, StoreError> {
     let Some(seq) = row.try_get::<Option<Seq>, _>(seq)? else {
         return Ok(None);
@@ -142,5 +168,6 @@ fn standing(
         state_text,
         source: row.try_get(source)?,
         received_at: row.try_get(received_at)?,
+        checksum: row.try_get(checksum)?,
     }))
 }

@@ -234,16 +234,24 @@ pub async fn insert_environment(
     .await?)
 }
 
+/// The setting is a part of the policy: answers that were judged by the one before must not outlive it.
 pub async fn update_environment(
     conn: &mut PgConnection,
     environment_id: i64,
     trust_absent_marks: bool,
+    changed_by: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE environments SET trust_absent_marks = $2 WHERE id = $1")
-        .bind(environment_id)
-        .bind(trust_absent_marks)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE environments
+            SET trust_absent_marks = $2, policy_revision = policy_revision + 1,
+                policy_changed_at = clock_timestamp(), policy_changed_by = $3
+          WHERE id = $1 AND trust_absent_marks IS DISTINCT FROM $2",
+    )
+    .bind(environment_id)
+    .bind(trust_absent_marks)
+    .bind(changed_by)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! API tokens: found by the digest of their text, never by their text.
 
 use chrono::{DateTime, Utc};
+use flamingock_domain::access::Reach;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -258,16 +259,18 @@ macro_rules! list_sql {
               AND ($6::boolean IS NULL
                    OR (revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)) = $6)
               AND ($7::bigint IS NULL OR id < $7)
+              AND ($9::bigint[] IS NULL OR environment_ids <@ $9)
+              AND ($10::bigint[] IS NULL OR service_ids <@ $10)
             ORDER BY id DESC LIMIT $8"
         )
     };
 }
 
-/// Tokens of an organisation (`None`: of the server), of one project or of all, newest first.
+/// Tokens of an organisation (`None`: of the server) that reach no further than `reach`, newest first.
 pub async fn list(
     conn: &mut PgConnection,
     organisation_id: Option<i64>,
-    project_id: Option<i64>,
+    reach: &Reach,
     filter: &TokenFilter,
     limit: i64,
 ) -> Result<Vec<TokenSummary>, StoreError> {
@@ -277,13 +280,15 @@ pub async fn list(
     };
     let rows = sqlx::query(statement)
         .bind(organisation_id)
-        .bind(project_id)
+        .bind(reach.project)
         .bind(filter.name.as_deref())
         .bind(filter.role.as_deref())
         .bind(filter.project_id)
         .bind(filter.alive)
         .bind(filter.before)
         .bind(limit)
+        .bind(reach.environments.as_deref())
+        .bind(reach.services.as_deref())
         .fetch_all(conn)
         .await?;
     rows.iter().map(summary_of_row).collect()

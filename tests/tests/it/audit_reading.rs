@@ -97,6 +97,7 @@ async fn every_filter_lets_through_what_it_names_in_both_orders_and_across_pages
         (String::new(), (1..=8).collect()),
         ("changeId=a".to_owned(), vec![1, 2]),
         ("changeId=a&changeId=c".to_owned(), vec![1, 2, 5, 6, 7, 8]),
+        ("changeId=a&changeId=a".to_owned(), vec![1, 2]),
         ("changeId=nobody".to_owned(), vec![]),
         ("state=FAILED".to_owned(), vec![6]),
         ("state=failed&state=ROLLED_BACK".to_owned(), vec![6, 8]),
@@ -576,8 +577,20 @@ async fn two_environments_are_compared_service_by_service_and_change_by_change()
         .resolve(&there, &[("c", ResolutionKind::Applied, issues[1].seq)])
         .await
         .expect(201);
-    let (only_here, _) = in_two_environments(&server, "ledger").await;
-    only_here.bring_up_to_date(&Pipeline::of("schema", &["x"])).await;
+    let (only_here, both) = in_two_environments(&server, "ledger").await;
+    only_here
+        .bring_up_to_date(
+            &Pipeline::of("schema", &["x", "y", "w"])
+                .checksum("y", "one")
+                .checksum("w", "one"),
+        )
+        .await;
+    both.bring_up_to_date(
+        &Pipeline::of("schema", &["y", "w"])
+            .checksum("y", "two")
+            .checksum("w", "one"),
+    )
+    .await;
 
     let project = project_of(&server, &here).await;
     let compare = |environment: i64, other: i64, more: &str| {
@@ -591,6 +604,7 @@ async fn two_environments_are_compared_service_by_service_and_change_by_change()
         ("billing/d".to_owned(), DifferenceKind::OnlyHere),
         ("billing/z".to_owned(), DifferenceKind::OnlyThere),
         ("ledger/x".to_owned(), DifferenceKind::OnlyHere),
+        ("ledger/y".to_owned(), DifferenceKind::Checksum),
     ];
     for limit in [1, 2, 50] {
         let mut found = differences(

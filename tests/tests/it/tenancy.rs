@@ -94,13 +94,18 @@ async fn an_environment_and_what_is_above_it_are_found_by_former_names_too() {
     let server = TestServer::start().await;
     let (organisation, project) = payments(&server).await;
     let runner = server.runner("billing").await;
-    let admin = server.admin();
     for (path, name) in [
         (format!("environment/{}", runner.environment_id), "live"),
         (format!("project/{project}"), "money"),
         (format!("organisation/{organisation}"), "acme ltd"),
     ] {
-        admin
+        // Only root sees all that an organisation's name could collide with.
+        let person = if path.starts_with("organisation") {
+            server.root()
+        } else {
+            server.admin()
+        };
+        person
             .patch(&format!("/api/v1/admin/{path}"), &json!({"name": name}))
             .await
             .expect(200);
@@ -359,6 +364,59 @@ async fn hostile_requests_get_clear_refusals_and_change_nothing() {
         .await
         .expect(200);
     assert_eq!(actions().await, before);
+}
+
+#[tokio::test]
+async fn who_does_not_see_all_that_a_name_could_collide_with_does_not_rename() {
+    let server = TestServer::start().await;
+    let (organisation, project) = payments(&server).await;
+    let runner = server.runner("billing").await;
+    let admin = server.admin();
+    let part = async |name: &str, restriction: serde_json::Value| {
+        let mut wish = json!({"name": name, "role": "admin", "projectId": project});
+        wish.as_object_mut()
+            .expect("an object")
+            .extend(restriction.as_object().expect("an object").clone());
+        let path = format!("/api/v1/admin/organisation/{organisation}/token");
+        let made = admin.post(&path, &wish).await.expect(201).json();
+        server.person(made["value"].as_str().expect("shown once"))
+    };
+    let of_project = part("project", json!({})).await;
+    let of_environment = part("environment", json!({"environmentIds": [runner.environment_id]})).await;
+    let of_service = part("service", json!({"serviceIds": [runner.service_id]})).await;
+    let organisation = format!("organisation/{organisation}");
+    let project = format!("project/{project}");
+    let environment = format!("environment/{}", runner.environment_id);
+    let service = format!("service/{}", runner.service_id);
+    // Whether the name is free or another's: one answer.
+    for (person, path, taken) in [
+        (&admin, &organisation, "globex"),
+        (&of_project, &project, "reports"),
+        (&of_environment, &environment, "trusting"),
+        (&of_service, &service, "ledger"),
+    ] {
+        let mut answers = Vec::new();
+        for name in [taken, "nobody-has-this"] {
+            let answer = person
+                .patch(&format!("/api/v1/admin/{path}"), &json!({"name": name}))
+                .await;
+            answer.expect_problem(403, "R_AUTH_03");
+            answers.push(answer.json()["message"].clone());
+        }
+        assert_eq!(answers[0], answers[1], "{path}");
+    }
+    // Its own name is no new one, and everything else is still theirs to change.
+    admin
+        .patch(
+            &format!("/api/v1/admin/{organisation}"),
+            &json!({"name": "acme", "archived": false}),
+        )
+        .await
+        .expect(200);
+    of_project
+        .patch(&format!("/api/v1/admin/{environment}"), &json!({"name": "live"}))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]

@@ -286,8 +286,16 @@ async fn nobody_makes_renews_or_ends_a_token_that_may_do_more_than_their_own() {
         of_environment
             .post(&of(whole.token.token_id, what), &json!({}))
             .await
-            .expect_problem(403, "R_AUTH_07");
+            .expect_problem(404, "R_TOKEN_01");
     }
+    let seen: TokenPage = of_environment.get(&world.path()).await.expect(200).read();
+    let mut names: Vec<&str> = seen.tokens.iter().map(|token| token.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["a", "environment"],
+        "what reaches beyond the part is not listed"
+    );
     world.opens(&whole.value).await.expect(200);
     of_project
         .post(&of(whole.token.token_id, "revocation"), &json!({}))
@@ -298,6 +306,43 @@ async fn nobody_makes_renews_or_ends_a_token_that_may_do_more_than_their_own() {
         seen.tokens.iter().all(|token| token.project_id == Some(project)),
         "{seen:?}"
     );
+}
+
+#[tokio::test]
+async fn a_token_with_an_end_makes_and_renews_none_that_lives_longer() {
+    let world = World::new().await;
+    let hour = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    let made = world
+        .made(json!({"name": "for an hour", "role": "admin", "expiresAt": hour}))
+        .await;
+    let person = world.server.person(&made.value);
+    let endless = world.made(json!({"name": "endless", "role": "viewer"})).await;
+    let later = hour + chrono::TimeDelta::seconds(1);
+    for wish in [
+        json!({"name": "b", "role": "viewer"}),
+        json!({"name": "b", "role": "viewer", "expiresAt": later}),
+    ] {
+        world.ask(&person, wish).await.expect_problem(403, "R_AUTH_07");
+    }
+    person
+        .post(&of(endless.token.token_id, "rotation"), &json!({}))
+        .await
+        .expect_problem(403, "R_AUTH_07");
+    world
+        .ask(&person, json!({"name": "b", "role": "viewer", "expiresAt": hour}))
+        .await
+        .expect(201);
+    // Ending one gives nobody anything; renewing oneself keeps the end.
+    person
+        .post(&of(endless.token.token_id, "revocation"), &json!({}))
+        .await
+        .expect(200);
+    let renewed: RotatedToken = person
+        .post(&of(made.token.token_id, "rotation"), &json!({}))
+        .await
+        .expect(200)
+        .read();
+    assert_eq!(renewed.token.expires_at, made.token.expires_at);
 }
 
 #[tokio::test]

@@ -99,7 +99,8 @@ impl Known {
                 trust_absent_marks,
                 ..
             } => {
-                tenancy::update_environment(conn, *id, *trust_absent_marks).await?;
+                let by = self.actor.to_string();
+                tenancy::update_environment(conn, *id, *trust_absent_marks, &by).await?;
                 let setting = ("trustAbsentMarks", *trust_absent_marks);
                 self.changed(conn, UnitKind::Environment, *id, name, setting)
                     .await

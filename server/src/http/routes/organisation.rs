@@ -144,8 +144,9 @@ pub async fn organisation_view(
 
 /// Rename, archive or change an organisation
 ///
-/// A former name is kept. Archived: no new session and no new plan; reports of what runs are still taken, and all
-/// history stays. Nothing is ever deleted, and what is archived can be taken back.
+/// A former name is kept. Only a root token renames an organisation: its name is unique on the server. Archived: no new
+/// session and no new plan; reports of what runs are still taken, and all history stays. Nothing is ever deleted, and what
+/// is archived can be taken back.
 #[utoipa::path(
     patch,
     path = "/api/v1/admin/organisation/{organisationId}",

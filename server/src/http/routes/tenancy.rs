@@ -106,7 +106,9 @@ pub fn problem(error: TenancyError) -> Problem {
     let code = match error {
         TenancyError::Fault(fault) => return fault.into(),
         TenancyError::NotFound { kind, .. } => not_found(kind),
-        TenancyError::NotWhole { .. } | TenancyError::NotForNew { .. } => ErrorCode::OutOfScope,
+        TenancyError::NotWhole { .. } | TenancyError::NotForNew { .. } | TenancyError::NotForName { .. } => {
+            ErrorCode::OutOfScope
+        }
         TenancyError::Name(_) | TenancyError::NotFormer { .. } => ErrorCode::RequestMalformed,
         TenancyError::NameTaken { .. } => ErrorCode::NameTaken,
         TenancyError::Archived { .. } => ErrorCode::Archived,

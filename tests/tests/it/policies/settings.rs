@@ -140,4 +140,19 @@ async fn trust_in_absent_marks_is_set_with_the_rest_and_takes_effect_at_once() {
         .await
         .expect(200);
     assert_eq!(action_of_a(runner.granted(&pipeline).await), ChangeAction::Apply);
+    // The environment's own setting is the same one: whoever changes it there changes the policy.
+    let environment = format!("/api/v1/admin/environment/{}", runner.environment_id);
+    for trusts in [false, false] {
+        administrator(&server)
+            .patch(&environment, &json!({"trustAbsentMarks": trusts}))
+            .await
+            .expect(200);
+        let now: PolicyView = administrator(&server)
+            .get(&path(&runner))
+            .await
+            .expect(200)
+            .read();
+        assert_eq!((now.revision, now.trust_absent_marks), (2, trusts));
+        assert!(now.changed_by.as_deref().is_some_and(|by| by.contains("admin")));
+    }
 }

@@ -149,6 +149,6 @@ fn standing_view(standing: Standing) -> ChangeStanding {
         state: standing.state_text,
         source: standing.source,
         received_at: standing.received_at,
-        checksum: None,
+        checksum: standing.checksum,
     }
 }

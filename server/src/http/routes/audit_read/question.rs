@@ -69,17 +69,19 @@ fn view(parameters: &Parameters) -> Result<View, Problem> {
 
 fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     let filter = Filter {
-        change_ids: parameters.all("changeId")?,
-        stage_ids: parameters.all("stageId")?,
-        states: parameters
-            .all("state")?
-            .iter()
-            .map(|text| state(text))
-            .collect::<Result<_, _>>()?,
-        target_system_ids: parameters.all("targetSystemId")?,
-        authors: parameters.all("author")?,
-        execution_ids: parameters.all("executionId")?,
-        runner_ids: parameters.all("runnerId")?,
+        change_ids: distinct(parameters.all("changeId")?),
+        stage_ids: distinct(parameters.all("stageId")?),
+        states: distinct(
+            parameters
+                .all("state")?
+                .iter()
+                .map(|text| state(text))
+                .collect::<Result<_, _>>()?,
+        ),
+        target_system_ids: distinct(parameters.all("targetSystemId")?),
+        authors: distinct(parameters.all("author")?),
+        execution_ids: distinct(parameters.all("executionId")?),
+        runner_ids: distinct(parameters.all("runnerId")?),
         late: parameters.flag("late")?,
         manual: parameters.flag("manual")?,
         since: parameters.time("since")?,
@@ -93,6 +95,13 @@ fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
         )));
     }
     Ok(filter)
+}
+
+/// What is asked for twice is looked up once, or its entries would come twice.
+fn distinct(mut values: Vec<String>) -> Vec<String> {
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 fn state(text: &str) -> Result<String, Problem> {
