@@ -93,7 +93,7 @@ async fn list(paging: &Paging, context: &Context) -> Outcome {
             issue.change_id.as_str().into(),
             Cell::styled(&issue.state, state_style(&issue.state)),
             issue.seq.into(),
-            time::shown(issue.since, now).into(),
+            Cell::time(issue.since, now),
             issue.stage_id.as_deref().into(),
             issue.target_system_id.as_deref().into(),
             issue.runner_id.as_deref().into(),

@@ -83,7 +83,7 @@ async fn list(paging: &Paging, context: &Context) -> Outcome {
             standing(lock.standing),
             lock.held_since.map(|at| time::relative(at, as_of)).into(),
             lock.last_beat_at.map(|at| time::relative(at, as_of)).into(),
-            lock.expires_at.map(|at| time::shown(at, as_of)).into(),
+            lock.expires_at.map(|at| Cell::time(at, as_of)).into(),
             lock.fence.into(),
             lock.execution_id.into(),
             lock.owner.as_deref().into(),

@@ -122,7 +122,7 @@ impl Approval {
                 table.row([
                     change.change_id.as_str().into(),
                     change.author.as_deref().into(),
-                    time::shown(change.first_asked_at, now).into(),
+                    Cell::time(change.first_asked_at, now),
                     time::relative(change.last_asked_at, now).into(),
                     change.checksum.as_deref().into(),
                 ]);
@@ -150,7 +150,7 @@ fn decisions(approvals: &[ApprovalView]) -> Table {
         table.row([
             approval.change_id.as_str().into(),
             decision,
-            time::shown(approval.decided_at, now).into(),
+            Cell::time(approval.decided_at, now),
             approval.actor.as_str().into(),
             approval.reason.as_str().into(),
             approval.checksum.as_deref().into(),
@@ -215,7 +215,7 @@ fn print(context: &Context, page: &ChecksumPage) -> Result<(), Failure> {
         table.row([
             checksum.change_id.as_str().into(),
             source.into(),
-            time::shown(checksum.recorded_at, now).into(),
+            Cell::time(checksum.recorded_at, now),
             checksum.actor.as_deref().into(),
             checksum.reason.as_deref().into(),
             checksum.checksum.as_str().into(),
