@@ -177,7 +177,7 @@ async fn look(context: &Context, admin: &Admin, service: &Service) -> Result<i64
         .find(|lock| lock.service_id == service.scope.service_id)
         .ok_or_else(|| Failure::failed(format!("{service} has never had a lock")))?;
     context.out.note(&format!(
-        "The lock of {service} is {}.",
+        "Lock of {service}: {}.",
         text::safe(&sentence(&lock, Context::now()), false)
     ));
     prompt::confirm("Release it by force?", context.global.yes)?;
