@@ -23,7 +23,7 @@ pub struct Cli {
 #[command(next_help_heading = "For every command")]
 pub struct Global {
     /// Root of the server, such as https://flamingock.example
-    #[arg(long, global = true, env = "FLAMINGOCK_SERVER", value_name = "URL")]
+    #[arg(long, global = true, env = "FLAMINGOCK_SERVER", value_name = "URL", value_parser = server)]
     pub server: Option<String>,
     /// File that holds the API token and that only its owner may read. Without it: FLAMINGOCK_TOKEN, then the profile
     #[arg(long, global = true, value_name = "FILE")]
@@ -81,4 +81,15 @@ pub struct Paging {
     /// Start behind this cursor: the `next` that --json gave
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
+}
+
+/// What else is wrong with it is told by the client; this is the mistake that people make.
+fn server(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains("://") {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "the scheme is missing: write http://{text} or https://{text}"
+        ))
+    }
 }

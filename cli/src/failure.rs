@@ -114,6 +114,11 @@ impl Failure {
         self.0.quiet
     }
 
+    /// The server answered, and refused.
+    pub fn is_answer(&self) -> bool {
+        self.0.status.is_some()
+    }
+
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -154,7 +159,7 @@ impl From<Error> for Failure {
             || error.is_unreadable();
         let message = match error.problem() {
             Some(problem) => problem.message.clone(),
-            None => chain(&error),
+            None => without_operation(&chain(&error)).to_owned(),
         };
         Self(Box::new(Inner {
             exit: if unreachable {
@@ -208,6 +213,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         ErrorCode::DecisionOutdated => Some("`flamingock issue get CHANGE` shows where it stands now"),
         ErrorCode::ChangeInProgress => Some("`flamingock explain` says who is working on it, and until when"),
+        ErrorCode::LockIsLive => {
+            Some("stop the holder's process, then wait for that end or repeat the command with --insist")
+        }
         ErrorCode::IssueNotFound => Some(
             "`flamingock issue list` shows what needs a decision; `flamingock audit list` shows what happened",
         ),
@@ -216,6 +224,20 @@ fn hint(error: &Error) -> Option<&'static str> {
             Some("the server may be older than this program: it does not know this call")
         }
         _ => None,
+    }
+}
+
+/// Without the name of the API's operation in front: that is for logs, and the person named a command.
+fn without_operation(message: &str) -> &str {
+    match message.split_once(": ") {
+        Some((operation, rest))
+            if operation
+                .chars()
+                .all(|character| character.is_ascii_lowercase() || character == '_') =>
+        {
+            rest
+        }
+        _ => message,
     }
 }
 
@@ -231,4 +253,22 @@ fn chain(error: &dyn StdError) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operation_is_not_told_to_people() {
+        assert_eq!(
+            without_operation("identity_view: the server cannot be reached: refused"),
+            "the server cannot be reached: refused"
+        );
+        assert_eq!(
+            without_operation("Nothing was done: why"),
+            "Nothing was done: why"
+        );
+        assert_eq!(without_operation("plain"), "plain");
+    }
 }

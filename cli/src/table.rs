@@ -3,16 +3,33 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use chrono::{DateTime, Utc};
 
-use crate::text;
+use crate::{text, time};
 
 const GAP: &str = "  ";
 /// No column is made narrower than this for the sake of the terminal's width.
 const NARROWEST: usize = 8;
+/// Columns that may be cut on a narrow terminal. All others are what people decide by, or paste into the next command:
+/// ids, states, checksums and keys are whole, even if a line gets too long.
+const MAY_BE_CUT: &[&str] = &[
+    "BY",
+    "CODE",
+    "FORMER NAMES",
+    "HOLDER",
+    "HOST",
+    "REASON",
+    "REMARK",
+    "RUNNER",
+    "SETTINGS",
+    "WHY",
+];
 
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     text: String,
+    /// Instead of the text where the terminal is too narrow.
+    brief: Option<String>,
     style: Style,
 }
 
@@ -20,8 +37,21 @@ impl Cell {
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
         Self {
             text: text::safe(&text.into(), false),
+            brief: None,
             style,
         }
+    }
+
+    /// A time, absolute and relative; the relative one alone where the terminal is narrow.
+    pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        Self {
+            brief: Some(time::relative(at, now)),
+            ..Self::from(time::shown(at, now))
+        }
+    }
+
+    fn text(&self, brief: bool) -> &str {
+        self.brief.as_deref().filter(|_| brief).unwrap_or(&self.text)
     }
 }
 
@@ -74,37 +104,60 @@ impl Table {
 
     /// With styles; `columns` is the terminal's width, none for a file, which gets everything.
     pub fn render(&self, columns: Option<usize>) -> String {
-        let widths = self.widths(columns);
+        let (widths, brief) = self.fitted(columns);
         let heading = Style::new().bold();
         let headings = self.headings.iter().map(|text| (*text, heading));
         let mut lines = line(headings, &widths);
         for row in &self.rows {
             lines.push_str(&line(
-                row.iter().map(|cell| (cell.text.as_str(), cell.style)),
+                row.iter().map(|cell| (cell.text(brief), cell.style)),
                 &widths,
             ));
         }
         lines
     }
 
-    /// As wide as needed; where the terminal is narrower, the widest columns give.
-    fn widths(&self, columns: Option<usize>) -> Vec<usize> {
+    /// As wide as needed. Where the terminal is narrower, remarks and names of runners and people are cut; then times are
+    /// told briefly; then lines are too long.
+    fn fitted(&self, columns: Option<usize>) -> (Vec<usize>, bool) {
+        let whole = self.widths(false);
+        let Some(columns) = columns else {
+            return (whole, false);
+        };
+        match self.cut(whole, columns) {
+            (widths, true) => (widths, false),
+            (_, false) => (self.cut(self.widths(true), columns).0, true),
+        }
+    }
+
+    fn widths(&self, brief: bool) -> Vec<usize> {
         let mut widths: Vec<usize> = self.headings.iter().map(|heading| text::width(heading)).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(text::width(&cell.text));
-            }
-        }
-        if let Some(columns) = columns {
-            let gaps = GAP.len() * widths.len().saturating_sub(1);
-            while widths.iter().sum::<usize>() + gaps > columns {
-                let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST) else {
-                    break;
-                };
-                *widest -= 1;
+                *width = (*width).max(text::width(cell.text(brief)));
             }
         }
         widths
+    }
+
+    /// With the widest of the columns that may be cut made narrower, and whether that was enough.
+    fn cut(&self, mut widths: Vec<usize>, columns: usize) -> (Vec<usize>, bool) {
+        let gaps = GAP.len() * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > columns {
+            let widest = widths
+                .iter_mut()
+                .zip(self.headings)
+                .filter(|(width, heading)| {
+                    MAY_BE_CUT.contains(heading) && **width > NARROWEST.max(text::width(heading))
+                })
+                .map(|(width, _)| width)
+                .max();
+            let Some(widest) = widest else {
+                return (widths, false);
+            };
+            *widest -= 1;
+        }
+        (widths, true)
     }
 }
 
@@ -151,11 +204,50 @@ mod tests {
         );
     }
 
+    fn history() -> Table {
+        let now = "2026-11-25T16:03:12Z".parse::<DateTime<Utc>>().expect("a time");
+        let mut table = Table::new(&["CHANGE", "STATE", "WHEN", "REMARK"]);
+        table.row([
+            "create-orders".into(),
+            "MANUAL_MARKED_AS_ROLLED_BACK".into(),
+            Cell::time(now - chrono::TimeDelta::minutes(3), now),
+            "looked with psql, and nothing of it was there".into(),
+        ]);
+        table
+    }
+
     #[test]
-    fn on_a_narrow_terminal_the_widest_column_gives() {
-        let rendered = plain(&table().render(Some(24)));
-        assert!(rendered.lines().all(|line| text::width(line) <= 24), "{rendered}");
-        assert!(rendered.contains("MANUAL_MARKED…"), "{rendered}");
+    fn on_a_narrow_terminal_remarks_give_first() {
+        let rendered = plain(&history().render(Some(100)));
+        assert!(
+            rendered.lines().all(|line| text::width(line) <= 100),
+            "{rendered}"
+        );
+        assert!(
+            rendered.contains("2026-11-25 16:00:12Z (3 min ago)"),
+            "{rendered}"
+        );
+        assert!(rendered.contains("looked with psql, an…"), "{rendered}");
+    }
+
+    #[test]
+    fn then_times_are_told_briefly() {
+        let rendered = plain(&history().render(Some(80)));
+        assert!(rendered.lines().all(|line| text::width(line) <= 80), "{rendered}");
+        assert!(
+            rendered.contains("create-orders  MANUAL_MARKED_AS_ROLLED_BACK  3 min ago  looked"),
+            "{rendered}"
+        );
+    }
+
+    #[test]
+    fn ids_and_states_are_never_cut() {
+        let rendered = plain(&history().render(Some(24)));
+        assert!(
+            rendered.contains("create-orders  MANUAL_MARKED_AS_ROLLED_BACK  3 min ago  looked …"),
+            "{rendered}"
+        );
+        assert_eq!(plain(&table().render(Some(10))), plain(&table().render(None)));
     }
 
     #[test]

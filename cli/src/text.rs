@@ -64,6 +64,17 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// One word for a shell, whatever is in it, and nothing that a terminal would obey.
+pub fn quoted(word: &str) -> String {
+    let word = safe(word, false);
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:".contains(character);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// `1 issue`, `2 issues`.
 pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })

@@ -125,3 +125,11 @@ fn without_a_server_or_a_token_it_is_said_how_to_give_them() {
         assert!(!text(&refused.stderr).contains("secret"));
     }
 }
+
+#[test]
+fn an_address_without_a_scheme_is_told_with_one() {
+    let refused = flamingock(&["whoami", "--server", "127.0.0.1:18099"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(said.contains("write http://127.0.0.1:18099"), "{said}");
+}

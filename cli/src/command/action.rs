@@ -8,8 +8,8 @@ use flamingock::wire::action::ActionPage;
 use crate::args::Paging;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
-use crate::table::Table;
-use crate::{moment, paging, reach, time};
+use crate::table::{Cell, Table};
+use crate::{moment, paging, reach};
 
 /// What people and automation did: who, from where, what, before and after
 #[derive(Debug, Subcommand)]
@@ -84,7 +84,7 @@ impl Action {
         let mut table = Table::new(&["WHEN", "ACTION", "TARGET", "BY", "ROLE", "FROM", "REASON"]);
         for action in &listed.items {
             table.row([
-                time::shown(action.acted_at, now).into(),
+                Cell::time(action.acted_at, now),
                 action.action.as_str().into(),
                 action.target.as_str().into(),
                 action.actor.as_str().into(),

@@ -235,7 +235,7 @@ fn basic(entries: &[AuditEntryView]) -> Table {
             entry.seq.into(),
             entry.change_id.as_str().into(),
             state(entry),
-            time::shown(entry.received_at, now).into(),
+            Cell::time(entry.received_at, now),
             entry.execution_millis.map(time::millis).into(),
             entry.stage_id.as_deref().into(),
             by(entry).into(),
@@ -270,7 +270,7 @@ fn extended(entries: &[AuditEntryView]) -> Table {
             entry.seq.into(),
             entry.change_id.as_str().into(),
             state(entry),
-            time::shown(entry.received_at, now).into(),
+            Cell::time(entry.received_at, now),
             entry.execution_millis.map(time::millis).into(),
             entry.stage_id.as_deref().into(),
             by(entry).into(),
@@ -414,7 +414,7 @@ async fn checkpoints(paging: &Paging, context: &Context) -> Outcome {
     for checkpoint in &listed.items {
         table.row([
             checkpoint.seq.into(),
-            time::shown(checkpoint.signed_at, now).into(),
+            Cell::time(checkpoint.signed_at, now),
             checkpoint.key_id.as_str().into(),
             checkpoint.hash.as_str().into(),
         ]);
@@ -441,7 +441,7 @@ async fn keys(context: &Context) -> Outcome {
         table.row([
             key.key_id.as_str().into(),
             key.algorithm.as_str().into(),
-            time::shown(key.created_at, now).into(),
+            Cell::time(key.created_at, now),
             key.public_key.as_str().into(),
         ]);
     }

@@ -132,7 +132,7 @@ impl List {
             table.row([
                 execution.execution_id.into(),
                 outcome(execution.outcome),
-                time::shown(execution.started_at, now).into(),
+                Cell::time(execution.started_at, now),
                 took.map(|took| time::millis(took.num_milliseconds())).into(),
                 format!("{}/{}", progress.applied, progress.offered).into(),
                 progress.failed.into(),
@@ -276,7 +276,7 @@ pub fn timeline_row(entry: &TimelineEntry, now: DateTime<Utc>) -> [Cell; 7] {
     let runner = entry.runner_id.as_deref().filter(|_| entry.source != "PERSON");
     [
         entry.seq.into(),
-        time::shown(entry.received_at, now).into(),
+        Cell::time(entry.received_at, now),
         state,
         entry.duration_millis.map(time::millis).into(),
         entry.execution_ref.as_deref().into(),

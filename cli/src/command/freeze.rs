@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{DIM, Output, WARN};
 use crate::table::{Cell, Table};
-use crate::{moment, paging, time};
+use crate::{moment, paging};
 
 /// Times in which no work is granted
 #[derive(Debug, Subcommand)]
@@ -119,12 +119,11 @@ fn print(out: Output, freezes: &[FreezeView]) -> Result<(), Failure> {
             } else {
                 Cell::styled("no", DIM)
             },
-            time::shown(freeze.starts_at, now).into(),
+            Cell::time(freeze.starts_at, now),
             freeze
                 .ended_at
                 .or(freeze.ends_at)
-                .map_or_else(|| "a person ends it".to_owned(), |end| time::shown(end, now))
-                .into(),
+                .map_or_else(|| "a person ends it".into(), |end| Cell::time(end, now)),
             services.unwrap_or_else(|| "all".to_owned()).into(),
             freeze.created_by.as_str().into(),
             freeze.reason.as_str().into(),

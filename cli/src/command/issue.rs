@@ -1,8 +1,12 @@
 //! Changes that a person must decide about.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use flamingock::admin::Admin;
+use flamingock::admin::{Admin, AuditQuery};
+use flamingock::wire::ErrorCode;
+use flamingock::wire::audit::{AuditEntryView, AuditView};
 use flamingock::wire::explanation::Remedy;
 use flamingock::wire::issue::{
     IssueDetail, IssuePage, IssueStanding, Resolution, ResolutionKind, ResolutionRequest,
@@ -49,7 +53,7 @@ pub struct Resolve {
     #[arg(long)]
     reason: String,
     /// Sequence of the entry that you decide about, once for each change in the same order; without it the changes are
-    /// shown and you are asked
+    /// shown and you are asked, also whether an earlier decision is to be replaced
     #[arg(long, value_name = "SEQ")]
     expect_seq: Vec<i64>,
 }
@@ -93,7 +97,7 @@ async fn list(paging: &Paging, context: &Context) -> Outcome {
             issue.change_id.as_str().into(),
             Cell::styled(&issue.state, state_style(&issue.state)),
             issue.seq.into(),
-            time::shown(issue.since, now).into(),
+            Cell::time(issue.since, now),
             issue.stage_id.as_deref().into(),
             issue.target_system_id.as_deref().into(),
             issue.runner_id.as_deref().into(),
@@ -283,6 +287,15 @@ impl Resolve {
             Found::Applied => "Recorded: it counts as applied and does not run again.",
             Found::RolledBack => "Recorded: it runs at the application's next start.",
         });
+        let decided: Vec<_> = answer
+            .recorded
+            .iter()
+            .map(|recorded| (recorded.change_id.as_str(), recorded.seq))
+            .collect();
+        context.out.note(&format!(
+            "To undo it, before a run acts on it:\n    {}",
+            undoing(&decided, self.found, &service)
+        ));
         Ok(Exit::Ok)
     }
 
@@ -290,8 +303,30 @@ impl Resolve {
     async fn look(&self, context: &Context, admin: &Admin, service: &Service) -> Result<Vec<i64>, Failure> {
         let now = Context::now();
         let mut seqs = Vec::with_capacity(self.changes.len());
+        let mut replaced = 0;
         for change in &self.changes {
-            let detail = admin.issues(service.scope).view(change).await?;
+            let detail = match admin.issues(service.scope).view(change).await {
+                Ok(detail) => detail,
+                Err(error) if error.code() == Some(ErrorCode::NoSuchIssue) => {
+                    let Some(decision) = decision(admin, service, change).await? else {
+                        return Err(error.into());
+                    };
+                    let style = state_style(&decision.state);
+                    context.out.note(&format!(
+                        "{} is {style}{}{style:#} since {} (entry {}), decided by {} {DIM}{}{DIM:#}",
+                        text::safe(change, false),
+                        text::safe(&decision.state, false),
+                        time::shown(decision.received_at, now),
+                        decision.seq,
+                        text::safe(&decision.actor, false),
+                        text::safe(decision.note.as_deref().unwrap_or_default(), false)
+                    ));
+                    seqs.push(decision.seq);
+                    replaced += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let style = state_style(&detail.state);
             context.out.note(&format!(
                 "{} is {style}{}{style:#} since {} (entry {}) {DIM}{}{DIM:#}",
@@ -308,12 +343,62 @@ impl Resolve {
             Found::RolledBack => "as rolled back, to run at the next start",
         };
         let count = text::counted(seqs.len(), "change");
+        let replacing = match replaced {
+            0 => String::new(),
+            1 => "Replace the decision that was taken? ".to_owned(),
+            _ => format!("Replace the {replaced} decisions that were taken? "),
+        };
         prompt::confirm(
-            &format!("Record {count} of {service} {what}?"),
+            &format!("{replacing}Record {count} of {service} {what}?"),
             context.global.yes,
         )?;
         Ok(seqs)
     }
+}
+
+/// A person's decision, where it is the change's latest entry: a further one replaces it.
+async fn decision(admin: &Admin, service: &Service, change: &str) -> Result<Option<AuditEntryView>, Failure> {
+    let query = AuditQuery {
+        view: Some(AuditView::Snapshot),
+        change_ids: vec![change.to_owned()],
+        ..AuditQuery::default()
+    };
+    let all = Paging {
+        limit: 0,
+        after: None,
+    };
+    let latest = paging::list(&all, async |page| {
+        let page = admin.audit(service.scope).list(&query, page).await?;
+        Ok((page.entries, page.next))
+    })
+    .await?;
+    Ok(latest
+        .items
+        .into_iter()
+        .find(|entry| entry.change_id == change && entry.state.starts_with("MANUAL_MARKED_")))
+}
+
+/// The command that takes the decision back: the other one, about the entries that were written.
+fn undoing(decided: &[(&str, i64)], found: Found, service: &Service) -> String {
+    let mut command = "flamingock issue resolve".to_owned();
+    for (_, seq) in decided {
+        write!(command, " --expect-seq {seq}").expect("writing to a string does not fail");
+    }
+    let other = match found {
+        Found::Applied => "rolled-back",
+        Found::RolledBack => "applied",
+    };
+    write!(
+        command,
+        " --as {other} --reason '<why>' -e {} -s {} --",
+        text::quoted(&service.environment),
+        text::quoted(&service.name)
+    )
+    .expect("writing to a string does not fail");
+    for (change, _) in decided {
+        write!(command, " {}", text::quoted(change)).expect("writing to a string does not fail");
+    }
+    command
 }
 
 fn summary(detail: &IssueDetail) -> String {
@@ -325,4 +410,27 @@ fn summary(detail: &IssueDetail) -> String {
         &text::safe(error.unwrap_or_default(), false),
         Output::text_columns(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use flamingock::admin::ServiceScope;
+
+    use super::*;
+
+    #[test]
+    fn what_undoes_a_decision_can_be_pasted_whatever_the_names_are() {
+        let service = Service {
+            scope: ServiceScope {
+                environment_id: 1,
+                service_id: 2,
+            },
+            environment: "production".to_owned(),
+            name: "the orders".to_owned(),
+        };
+        assert_eq!(
+            undoing(&[("--it's", 5), ("b", 6)], Found::RolledBack, &service),
+            r"flamingock issue resolve --expect-seq 5 --expect-seq 6 --as applied --reason '<why>' -e production -s 'the orders' -- '--it'\''s' b"
+        );
+    }
 }

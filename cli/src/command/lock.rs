@@ -83,7 +83,7 @@ async fn list(paging: &Paging, context: &Context) -> Outcome {
             standing(lock.standing),
             lock.held_since.map(|at| time::relative(at, as_of)).into(),
             lock.last_beat_at.map(|at| time::relative(at, as_of)).into(),
-            lock.expires_at.map(|at| time::shown(at, as_of)).into(),
+            lock.expires_at.map(|at| Cell::time(at, as_of)).into(),
             lock.fence.into(),
             lock.execution_id.into(),
             lock.owner.as_deref().into(),
@@ -177,7 +177,7 @@ async fn look(context: &Context, admin: &Admin, service: &Service) -> Result<i64
         .find(|lock| lock.service_id == service.scope.service_id)
         .ok_or_else(|| Failure::failed(format!("{service} has never had a lock")))?;
     context.out.note(&format!(
-        "The lock of {service} is {}.",
+        "Lock of {service}: {}.",
         text::safe(&sentence(&lock, Context::now()), false)
     ));
     prompt::confirm("Release it by force?", context.global.yes)?;

@@ -1,25 +1,27 @@
 //! People's word on the content of changes: approvals and accepted checksums.
 
 use clap::{Args, Subcommand};
+use flamingock::admin::{Admin, PageQuery};
 use flamingock::wire::policy::{
     ApprovalDecision, ApprovalPage, ApprovalRequest, ApprovalView, ChecksumPage, ChecksumRequest,
-    ChecksumSource,
+    ChecksumSource, PendingApproval,
 };
 
 use crate::args::Paging;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{GOOD, WARN};
+use crate::reach::Service;
 use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
-use crate::{paging, time};
+use crate::{paging, prompt, text, time};
 
 #[derive(Debug, Args)]
 pub struct Approve {
     /// Id of the change
     change: String,
-    /// The content that you approve, as `approval list` or `plan --json` shows it. Leave it out only for clients that
-    /// send none: then any content is approved
+    /// The content that you approve, as `approval list` or `plan --json` shows it. Without it, what waits under this id
+    /// is shown and you are asked. Of clients that send no checksum, the submission without one is approved
     #[arg(long, value_name = "CHECKSUM")]
     checksum: Option<String>,
     /// Why; kept for good
@@ -68,9 +70,13 @@ impl Approve {
         } else {
             ApprovalDecision::Approved
         };
+        let checksum = match self.checksum {
+            None if !self.withdraw => waiting(context, &admin, &service, &self.change).await?,
+            named => named,
+        };
         let request = ApprovalRequest {
             change_id: self.change,
-            checksum: self.checksum,
+            checksum,
             reason: self.reason,
             decision: Some(decision),
         };
@@ -83,6 +89,67 @@ impl Approve {
             .out
             .table(&decisions(&[approval]), "Nothing was recorded.")?;
         Ok(Exit::Ok)
+    }
+}
+
+/// The server's longest list of what waits.
+const LISTED_MAX: usize = 500;
+
+/// The content of the change that waits, after it was shown: what was seen is what is approved.
+async fn waiting(
+    context: &Context,
+    admin: &Admin,
+    service: &Service,
+    change: &str,
+) -> Result<Option<String>, Failure> {
+    let page = PageQuery {
+        after: None,
+        limit: Some(1),
+    };
+    let pending = admin.reviews(service.scope).approvals(&page).await?.pending;
+    let all_are_listed = pending.len() < LISTED_MAX;
+    let waiting: Vec<PendingApproval> = pending
+        .into_iter()
+        .filter(|pending| pending.change_id == change)
+        .collect();
+    let shown = text::safe(change, false);
+    match waiting.as_slice() {
+        [] => {
+            context.out.note(&if all_are_listed {
+                format!(
+                    "Nothing waits under this id in {service}: {shown} is approved for submissions without a checksum."
+                )
+            } else {
+                format!(
+                    "{shown} is not among the {LISTED_MAX} that wait longest in {service}; it is approved for submissions \
+                     without a checksum."
+                )
+            });
+            Ok(None)
+        }
+        [one] => {
+            let Some(checksum) = &one.checksum else {
+                return Ok(None);
+            };
+            context.out.note(&format!(
+                "{shown} by {} waits in {service} since {}, with the checksum {}",
+                text::safe(one.author.as_deref().unwrap_or("nobody that is named"), false),
+                time::shown(one.first_asked_at, Context::now()),
+                text::safe(checksum, false)
+            ));
+            prompt::confirm("Approve this content?", context.global.yes)?;
+            Ok(Some(checksum.clone()))
+        }
+        several => Err(Failure::usage(format!(
+            "{change} waits in {service} with several contents: say with --checksum which one you approve"
+        ))
+        .with_details(several.iter().map(|one| {
+            format!(
+                "{}, last asked {}",
+                one.checksum.as_deref().unwrap_or("without a checksum"),
+                time::relative(one.last_asked_at, Context::now())
+            )
+        }))),
     }
 }
 
@@ -122,7 +189,7 @@ impl Approval {
                 table.row([
                     change.change_id.as_str().into(),
                     change.author.as_deref().into(),
-                    time::shown(change.first_asked_at, now).into(),
+                    Cell::time(change.first_asked_at, now),
                     time::relative(change.last_asked_at, now).into(),
                     change.checksum.as_deref().into(),
                 ]);
@@ -150,7 +217,7 @@ fn decisions(approvals: &[ApprovalView]) -> Table {
         table.row([
             approval.change_id.as_str().into(),
             decision,
-            time::shown(approval.decided_at, now).into(),
+            Cell::time(approval.decided_at, now),
             approval.actor.as_str().into(),
             approval.reason.as_str().into(),
             approval.checksum.as_deref().into(),
@@ -215,7 +282,7 @@ fn print(context: &Context, page: &ChecksumPage) -> Result<(), Failure> {
         table.row([
             checksum.change_id.as_str().into(),
             source.into(),
-            time::shown(checksum.recorded_at, now).into(),
+            Cell::time(checksum.recorded_at, now),
             checksum.actor.as_deref().into(),
             checksum.reason.as_deref().into(),
             checksum.checksum.as_str().into(),

@@ -52,7 +52,7 @@ impl Runner {
                 facts.and_then(|facts| facts.application_version.as_deref().or(facts.sdk.as_deref()));
             table.row([
                 Cell::styled(format!("{does}{guess}"), style),
-                time::shown(runner.since, now).into(),
+                Cell::time(runner.since, now),
                 time::relative(runner.last_seen_at, now).into(),
                 runner.execution_id.into(),
                 runner.host.as_deref().into(),

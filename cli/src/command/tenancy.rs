@@ -319,7 +319,7 @@ fn print<K: Kind>(out: Output, views: &[K::View]) -> Result<(), Failure> {
                 None => Cell::styled("yes", GOOD),
                 Some(at) => Cell::styled(format!("archived {}", time::relative(at, now)), DIM),
             },
-            time::shown(row.created_at, now).into(),
+            Cell::time(row.created_at, now),
             row.former_names.join(", ").into(),
             row.setting.into(),
         ]);

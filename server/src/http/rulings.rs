@@ -66,7 +66,15 @@ fn sentence(found: &Found) -> String {
                 "waits for approval"
             }
         ),
-        Found::Frozen(freeze) => format!("{} Reason: {}", until(freeze), freeze.reason),
+        Found::Frozen(freeze) => {
+            // What follows is another sentence, however the person ended theirs.
+            let stop = if freeze.reason.ends_with(['.', '!', '?', '…']) {
+                ""
+            } else {
+                "."
+            };
+            format!("{} Reason: {}{stop}", until(freeze), freeze.reason)
+        }
     }
 }
 
