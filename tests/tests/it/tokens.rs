@@ -340,7 +340,7 @@ async fn a_token_with_an_end_makes_and_renews_none_that_lives_longer() {
     let renewed: RotatedToken = person
         .post(&of(made.token.token_id, "rotation"), &json!({}))
         .await
-        .expect(200)
+        .expect(201)
         .read();
     assert_eq!(renewed.token.expires_at, made.token.expires_at);
 }
