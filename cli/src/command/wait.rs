@@ -91,7 +91,16 @@ impl Wait {
         let looked = async {
             let scope = match *known {
                 Some(scope) => scope,
-                None => known.insert(context.service(admin).await?.scope).to_owned(),
+                None => {
+                    let Some(scope) = scope(context, admin).await? else {
+                        let name = context.wanted()?.service.unwrap_or_default();
+                        return Ok(Look {
+                            exit: Exit::Pending,
+                            message: format!("service {name} is not known yet"),
+                        });
+                    };
+                    *known.insert(scope)
+                }
             };
             self.ask(admin, scope, pipeline).await
         };
@@ -131,6 +140,18 @@ impl Wait {
             exit,
             message: preview.message,
         })
+    }
+}
+
+/// None while the environment is there and the service is not: it may be made by the rollout that is waited for.
+async fn scope(context: &Context, admin: &Admin) -> Result<Option<ServiceScope>, Failure> {
+    match context.service(admin).await {
+        Ok(service) => Ok(Some(service.scope)),
+        Err(failure) if failure.exit() == Exit::Failed && !failure.is_answer() => {
+            context.environment(admin).await?;
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
     }
 }
 
