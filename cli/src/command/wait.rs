@@ -91,16 +91,27 @@ impl Wait {
         let looked = async {
             let scope = match *known {
                 Some(scope) => scope,
+<<<<<<< HEAD
                 None => match scope(context, admin).await? {
                     Some(scope) => *known.insert(scope),
                     None => {
+=======
+                None => {
+                    let Some(scope) = scope(context, admin).await? else {
+>>>>>>> wt-w
                         let name = context.wanted()?.service.unwrap_or_default();
                         return Ok(Look {
                             exit: Exit::Pending,
                             message: format!("service {name} is not known yet"),
                         });
+<<<<<<< HEAD
                     }
                 },
+=======
+                    };
+                    *known.insert(scope)
+                }
+>>>>>>> wt-w
             };
             self.ask(admin, scope, pipeline).await
         };

@@ -208,7 +208,8 @@ pub async fn load_author(
     Ok(author.flatten())
 }
 
-/// What waits: it stopped a start, and was neither approved nor applied since. Longest waiting first.
+/// What waits: it stopped a start, and nobody decided about it and nothing applied it since. Whom a decision did not let go on
+/// (its author's own, a withdrawal) stops again at the next start, and is back. Longest waiting first.
 pub async fn list_requests(
     conn: &mut PgConnection,
     scope: Scope,
@@ -223,10 +224,9 @@ pub async fn list_requests(
             AND NOT EXISTS (SELECT FROM change_states c
                              WHERE c.stream_id = r.stream_id AND c.change_id = r.change_id
                                AND c.state IN ('APPLIED', 'MANUAL_MARKED_AS_APPLIED'))
-            AND coalesce((SELECT a.decision FROM change_approvals a
-                           WHERE a.stream_id = r.stream_id AND a.change_id = r.change_id
-                             AND coalesce(a.checksum, '') = r.checksum
-                           ORDER BY a.id DESC LIMIT 1), 'WITHDRAWN') = 'WITHDRAWN'
+            AND NOT EXISTS (SELECT FROM change_approvals a
+                             WHERE a.stream_id = r.stream_id AND a.change_id = r.change_id
+                               AND coalesce(a.checksum, '') = r.checksum AND a.decided_at >= r.last_asked_at)
           ORDER BY r.first_asked_at, r.change_id LIMIT $4",
     )
     .bind(scope.environment_id)

@@ -159,10 +159,42 @@ async fn an_issue_is_found_decided_and_undone_with_the_command_line() {
             &seq,
         ])
         .await;
+    let again = [
+        "issue",
+        "resolve",
+        "add-due-date",
+        "--as",
+        "applied",
+        "--reason",
+        "looked once more",
+    ];
+    let asked = operator.ends(2, &again).await;
+    assert!(asked.log.contains("Replace the decision"), "{}", asked.log);
+    let replaced = operator.ends(0, &[&again[..], &["--yes"]].concat()).await;
+    assert!(
+        replaced
+            .log
+            .contains("flamingock issue resolve --expect-seq 7 --as rolled-back"),
+        "how to undo it is said: {}",
+        replaced.log
+    );
+    operator
+        .ok(&[
+            "issue",
+            "resolve",
+            "add-due-date",
+            "--as",
+            "rolled-back",
+            "--reason",
+            "it was not",
+            "--expect-seq",
+            "7",
+        ])
+        .await;
     runner.bring_up_to_date(&pipeline()).await;
     operator.ok(&["status", "--check"]).await;
     let manual = operator.json(&["audit", "list", "--history", "--manual"]).await;
-    assert_eq!(manual["entries"].as_array().map(Vec::len), Some(2), "{manual}");
+    assert_eq!(manual["entries"].as_array().map(Vec::len), Some(4), "{manual}");
 }
 
 #[tokio::test]
@@ -407,6 +439,11 @@ async fn waiting_ends_when_the_service_is_up_to_date() {
     let server = TestServer::start().await;
     let runner = server.runner("billing").await;
     let operator = operator(&server);
+    let unknown = operator.about("production", "not-made-yet");
+    let unknown = unknown.ends(4, &["wait", "--timeout", "0s"]).await;
+    assert!(unknown.log.contains("is not known yet"), "{}", unknown.log);
+    let nowhere = operator.about("no-such-environment", "billing");
+    nowhere.ends(1, &["wait", "--timeout", "60s"]).await;
     operator.ends(4, &["wait", "--timeout", "0s"]).await;
     let execution = runner.granted(&pipeline()).await.execution_id.expect("an id");
     operator.ends(5, &["wait", "--timeout", "0s"]).await;
