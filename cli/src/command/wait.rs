@@ -89,29 +89,17 @@ impl Wait {
         pipeline: Option<&PlanRequest>,
     ) -> Result<Look, Failure> {
         let looked = async {
-            let scope = match *known {
-                Some(scope) => scope,
-<<<<<<< HEAD
-                None => match scope(context, admin).await? {
-                    Some(scope) => *known.insert(scope),
-                    None => {
-=======
-                None => {
-                    let Some(scope) = scope(context, admin).await? else {
->>>>>>> wt-w
-                        let name = context.wanted()?.service.unwrap_or_default();
-                        return Ok(Look {
-                            exit: Exit::Pending,
-                            message: format!("service {name} is not known yet"),
-                        });
-<<<<<<< HEAD
-                    }
-                },
-=======
-                    };
-                    *known.insert(scope)
-                }
->>>>>>> wt-w
+            let scope = if let Some(scope) = *known {
+                scope
+            } else {
+                let Some(scope) = scope(context, admin).await? else {
+                    let name = context.wanted()?.service.unwrap_or_default();
+                    return Ok(Look {
+                        exit: Exit::Pending,
+                        message: format!("service {name} is not known yet"),
+                    });
+                };
+                *known.insert(scope)
             };
             self.ask(admin, scope, pipeline).await
         };
