@@ -452,11 +452,37 @@ async fn an_export_is_what_the_list_shows_in_lines_and_as_a_spreadsheet() {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_looks_whole() {
-    let server = TestServer::with(&[("FLAMINGOCK_DATABASE_MAX_CONNECTIONS", "4")]).await;
+async fn an_export_ends_with_its_credential_even_while_its_reader_sleeps() {
+    let server = TestServer::start().await;
     let runner = server.runner("billing").await;
     runner.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
-    // More than sockets and channels hold: 20,000 entries with a trace.
+    fill(&server).await;
+    let (sleeper, path) = (
+        server.operator(),
+        format!("{}/audit/export", Person::scope(&runner)),
+    );
+    let mut asleep = Vec::new();
+    for _ in 0..4 {
+        asleep.push(begin_and_sleep(&server, &sleeper, &path).await);
+    }
+    server.admin().get(&path).await.expect_problem(503, "R_GEN_08");
+    server
+        .database
+        .execute("UPDATE api_tokens SET revoked_at = clock_timestamp() WHERE role = 'operator'")
+        .await;
+    eventually("the turns of the revoked are free", async || {
+        (server.admin().get(&path).await.status == 200).then_some(())
+    })
+    .await;
+    for mut stream in asleep {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut export must not look whole");
+    }
+}
+
+/// More than sockets and channels hold: 20,000 entries with a trace.
+async fn fill(server: &TestServer) {
     server
         .database
         .execute(
@@ -469,17 +495,30 @@ async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_look
              UPDATE audit_streams SET head_seq = 20000",
         )
         .await;
+}
+
+/// An export that has begun and whose reader takes nothing more.
+async fn begin_and_sleep(server: &TestServer, who: &Person, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).await.expect("it listens");
+    let request = Call::get(path).bearer(&who.token).bytes(&server.address);
+    stream.write_all(&request).await.expect("it takes the request");
+    let mut first = [0; 64];
+    stream.read_exact(&mut first).await.expect("an answer begins");
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    stream
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_holds_up_nobody_and_a_cut_export_never_looks_whole() {
+    let server = TestServer::with(&[("FLAMINGOCK_DATABASE_MAX_CONNECTIONS", "4")]).await;
+    let runner = server.runner("billing").await;
+    runner.bring_up_to_date(&Pipeline::of("schema", &["a"])).await;
+    fill(&server).await;
     let operator = server.operator();
     let path = format!("{}/audit/export", Person::scope(&runner));
     let mut hung = Vec::new();
     for _ in 0..4 {
-        let mut stream = TcpStream::connect(&server.address).await.expect("it listens");
-        let request = Call::get(&path).bearer(&operator.token).bytes(&server.address);
-        stream.write_all(&request).await.expect("it takes the request");
-        let mut first = [0; 64];
-        stream.read_exact(&mut first).await.expect("an answer begins");
-        assert!(first.starts_with(b"HTTP/1.1 200"));
-        hung.push(stream);
+        hung.push(begin_and_sleep(&server, &operator, &path).await);
     }
     // All turns are taken by readers who sleep, and everybody else is served.
     let answer = operator.get(&path).await;

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -28,6 +28,9 @@ use crate::http::{Api, csv, wire};
 
 /// How long a reader may take nothing of what was read for it.
 const READER_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often the credential behind a running export is judged again.
+const JUDGED_EVERY: Duration = Duration::from_secs(3);
 
 /// About as much is handed over at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -124,7 +127,16 @@ pub async fn audit_export(
         Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
     };
     let disposition = format!("attachment; filename=\"audit-{environment_id}-{service_id}.{ending}\"");
-    let mut response = body(export, format, environment_id, service_id).into_response();
+    let mut credentials = HeaderMap::new();
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        credentials.insert(header::AUTHORIZATION, value.clone());
+    }
+    let welcome = Welcome {
+        api,
+        credentials,
+        judged: Instant::now(),
+    };
+    let mut response = body(export, format, environment_id, service_id, welcome).into_response();
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer.insert(
@@ -154,7 +166,7 @@ fn format(parameters: &Parameters, headers: &HeaderMap) -> Result<Format, Proble
 }
 
 /// The answer's body, written by a task of its own: while the reader is slow, the task waits with at most a few chunks.
-fn body(export: Export, format: Format, environment_id: i64, service_id: i64) -> Body {
+fn body(export: Export, format: Format, environment_id: i64, service_id: i64, welcome: Welcome) -> Body {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let finished = Arc::new(AtomicBool::new(false));
     let at_the_end = Arc::clone(&finished);
@@ -162,6 +174,7 @@ fn body(export: Export, format: Format, environment_id: i64, service_id: i64) ->
         let mut out = Out {
             sender,
             buffer: Vec::with_capacity(CHUNK_BYTES),
+            welcome,
         };
         match write(export, format, environment_id, service_id, &mut out).await {
             Ok(()) => at_the_end.store(true, Ordering::Release),
@@ -194,6 +207,10 @@ enum Cut {
     Slow,
     #[error("its reader has gone")]
     Gone,
+    #[error("its credential has ended")]
+    Unwelcome,
+    #[error("the server stops")]
+    Stopping,
     #[error(transparent)]
     Fault(#[from] crate::app::Fault),
 }
@@ -201,6 +218,29 @@ enum Cut {
 struct Out {
     sender: mpsc::Sender<Bytes>,
     buffer: Vec<u8>,
+    welcome: Welcome,
+}
+
+/// Whether the export may go on: a long one outlives what was judged at its beginning.
+struct Welcome {
+    api: Api,
+    /// Nothing but the bearer token.
+    credentials: HeaderMap,
+    judged: Instant,
+}
+
+impl Welcome {
+    /// Judges the credential when it is time to. While the database is away nobody is sent off.
+    async fn judge(&mut self) -> Result<(), Cut> {
+        if self.judged.elapsed() < JUDGED_EVERY {
+            return Ok(());
+        }
+        self.judged = Instant::now();
+        match Reader::of(&self.credentials, &self.api).await {
+            Err(problem) if problem.code != ErrorCode::Unavailable => Err(Cut::Unwelcome),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Out {
@@ -221,10 +261,25 @@ impl Out {
             &mut self.buffer,
             Vec::with_capacity(CHUNK_BYTES),
         ));
-        match self.sender.send_timeout(chunk, READER_PATIENCE).await {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Cut::Slow),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Cut::Gone),
+        self.welcome.judge().await?;
+        let stopping = self.welcome.api.stopping.clone();
+        let deadline = tokio::time::Instant::now() + READER_PATIENCE;
+        loop {
+            tokio::select! {
+                room = tokio::time::timeout_at(deadline, self.sender.reserve()) => {
+                    return match room {
+                        Ok(Ok(room)) => {
+                            room.send(chunk);
+                            Ok(())
+                        }
+                        Ok(Err(_)) => Err(Cut::Gone),
+                        Err(_) => Err(Cut::Slow),
+                    };
+                }
+                // A reader who sleeps does not keep its turn past its credential, or past the server's.
+                () = tokio::time::sleep(JUDGED_EVERY) => self.welcome.judge().await?,
+                () = stopping.cancelled() => return Err(Cut::Stopping),
+            }
         }
     }
 }
