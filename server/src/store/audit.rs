@@ -246,42 +246,6 @@ pub async fn load_times(
     .await?)
 }
 
-/// Entries after a position, oldest first; of one change if asked.
-pub async fn list(
-    conn: &mut PgConnection,
-    scope: Scope,
-    after: Seq,
-    change_id: Option<&str>,
-    limit: i64,
-) -> Result<Vec<Entry>, StoreError> {
-    const BY_CHANGE: &str = concat!(
-        "SELECT ",
-        entry_columns!(),
-        " FROM audit_entries a
-          WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
-            AND a.seq > $3 AND a.change_id = $5
-          ORDER BY a.seq LIMIT $4"
-    );
-    const ALL: &str = concat!(
-        "SELECT ",
-        entry_columns!(),
-        " FROM audit_entries a
-          WHERE a.stream_id = (SELECT id FROM audit_streams WHERE environment_id = $1 AND service_id = $2)
-            AND a.seq > $3
-          ORDER BY a.seq LIMIT $4"
-    );
-    let query = sqlx::query(if change_id.is_some() { BY_CHANGE } else { ALL })
-        .bind(scope.environment_id)
-        .bind(scope.service_id)
-        .bind(after)
-        .bind(limit);
-    let query = match change_id {
-        Some(change_id) => query.bind(change_id),
-        None => query,
-    };
-    query.fetch_all(conn).await?.iter().map(entry_of_row).collect()
-}
-
 /// Entries at positions.
 pub async fn load_at(
     conn: &mut PgConnection,

@@ -187,23 +187,6 @@ fn unit_of_row(kind: UnitKind, row: &PgRow) -> Result<UnitRow, StoreError> {
     })
 }
 
-/// Whose a name is or was. `within`: as [`UnitRow::within`].
-pub async fn load_by_name(
-    conn: &mut PgConnection,
-    kind: UnitKind,
-    within: i64,
-    name: &str,
-) -> Result<Option<i64>, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT unit_id FROM unit_names WHERE kind = $1 AND within_id = $2 AND name = $3")
-            .bind(kind.as_str())
-            .bind(within)
-            .bind(name)
-            .fetch_optional(conn)
-            .await?,
-    )
-}
-
 pub async fn update_name(
     conn: &mut PgConnection,
     kind: UnitKind,
