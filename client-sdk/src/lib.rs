@@ -14,6 +14,7 @@ mod change;
 mod client;
 mod context;
 mod error;
+mod events;
 mod handler;
 mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
@@ -21,6 +22,7 @@ mod lease;
 mod guide_to_templates {}
 #[cfg(doctest)]
 mod macro_refuses;
+mod readiness;
 mod report;
 mod retry;
 mod runner;
@@ -28,6 +30,7 @@ mod runner_id;
 mod settings;
 mod stage;
 mod start_error;
+mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
@@ -41,6 +44,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "signal")]
+pub use crate::stop::shutdown_signal;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -82,10 +87,13 @@ pub use crate::{
         ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,
     },
     error::Error,
+    events::{EventStream, RunEvent},
+    readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
     settings::LockSettings,
     stage::{Stage, StageKind},
     start_error::{StartError, StartErrorKind},
+    stop::StopHandle,
     target::{
         CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError,
         TargetFuture, TransactionalTarget,

@@ -46,6 +46,13 @@ pub enum StartErrorKind {
         /// Which of the two.
         reason: CancelReason,
     },
+    /// This process was asked to stop; pending changes were not begun.
+    Interrupted,
+    /// The run panicked: an error of the SDK or of a target, not of a change. Only of a run in the background.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// A policy of the environment refuses the start: a freeze, a missing approval, a change out of order or edited after
     /// it was applied. Nothing more was begun; what the run applied before it, in earlier blocks, stays applied.
     StoppedByPolicy {
@@ -105,6 +112,11 @@ impl StartError {
     /// Only validating, and changes are pending.
     pub fn is_pending_changes(&self) -> bool {
         matches!(self.inner.kind, StartErrorKind::PendingChanges { .. })
+    }
+
+    /// This process was asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.inner.kind, StartErrorKind::Interrupted)
     }
 
     /// A policy of the environment refuses the start.
@@ -171,6 +183,11 @@ impl StartErrorKind {
                 "CANCELLED",
                 format!("{reason}, so pending changes were not begun"),
             ),
+            Self::Interrupted => (
+                "INTERRUPTED",
+                "the application was asked to stop, so pending changes were not begun".to_owned(),
+            ),
+            Self::Panicked { message } => ("PANICKED", format!("the run panicked: {message}")),
             Self::StoppedByPolicy { reason, .. } => ("STOPPED_BY_POLICY", reason.clone()),
             Self::Server(error) => ("SERVER_ERROR", error.to_string()),
             Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
@@ -196,6 +213,10 @@ impl StartErrorKind {
                  `wait_for_lock` above the lease to outlast it."
             ),
             Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::Interrupted => after_cancellation(CancelReason::Shutdown, report),
+            Self::Panicked { .. } => {
+                "Report the panic, with the log above it, to whoever wrote the target system's code or the SDK.".to_owned()
+            }
             Self::StoppedByPolicy { code, .. } => match code {
                 ErrorCode::Frozen => {
                     "Start again when the freeze has ended, or ask an operator to end it.".to_owned()
@@ -245,6 +266,7 @@ fn after_cancellation(reason: CancelReason, report: &Report) -> String {
             "Check the connection to the coordination server and whether a change blocks its thread, then start again."
         }
         CancelReason::Requested => "Start again when the reason for the request is gone.",
+        CancelReason::Shutdown => "The next start goes on with what is pending.",
     };
     if report.failed_changes == 0 {
         again.to_owned()
