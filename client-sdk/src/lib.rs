@@ -30,6 +30,8 @@ mod runner_id;
 mod settings;
 mod stage;
 mod start_error;
+#[cfg(feature = "axum")]
+mod startup_probe;
 mod stop;
 mod target;
 #[cfg(feature = "templates")]
@@ -44,6 +46,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "axum")]
+pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
 pub use crate::stop::shutdown_signal;
 #[cfg(any(

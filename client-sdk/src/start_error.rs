@@ -157,6 +157,11 @@ impl StartErrorKind {
         }
     }
 
+    /// The kind's name in capitals, as in the report's error: `CHANGES_FAILED`, `INTERRUPTED`, …
+    pub fn name(&self) -> &'static str {
+        self.describe().0
+    }
+
     /// Name for programs, and what happened.
     pub(crate) fn describe(&self) -> (&'static str, String) {
         match self {
