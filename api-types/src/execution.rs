@@ -210,6 +210,9 @@ pub struct OfferedStage {
 pub struct OfferedChange {
     pub id: String,
     pub action: ChangeAction,
+    /// Additive: where an earlier attempt got to, in the change's own words. It was not undone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

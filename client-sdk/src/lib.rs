@@ -11,6 +11,7 @@ pub mod admin;
 mod builder;
 mod cancellation;
 mod change;
+mod checkpoint;
 mod client;
 mod context;
 mod error;
@@ -86,6 +87,7 @@ pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
     change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
         ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,

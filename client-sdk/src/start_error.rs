@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use flamingock_api_types::ErrorCode;
+use flamingock_api_types::{ErrorCode, progress::CancellationNotice};
 
 use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
 
@@ -45,6 +45,8 @@ pub enum StartErrorKind {
     Cancelled {
         /// Which of the two.
         reason: CancelReason,
+        /// Who asked, when and why, where somebody did and the server says so.
+        notice: Option<CancellationNotice>,
     },
     /// This process was asked to stop; pending changes were not begun.
     Interrupted,
@@ -184,10 +186,16 @@ impl StartErrorKind {
                     format!("Quit trying to acquire the lock after {waited} millis; it is held by {holder}"),
                 )
             }
-            Self::Cancelled { reason } => (
-                "CANCELLED",
-                format!("{reason}, so pending changes were not begun"),
-            ),
+            Self::Cancelled { reason, notice } => {
+                let what = match notice {
+                    Some(notice) => format!(
+                        "{} asked the run to stop ({})",
+                        notice.requested_by, notice.reason
+                    ),
+                    None => reason.to_string(),
+                };
+                ("CANCELLED", format!("{what}, so pending changes were not begun"))
+            }
             Self::Interrupted => (
                 "INTERRUPTED",
                 "the application was asked to stop, so pending changes were not begun".to_owned(),
@@ -217,7 +225,7 @@ impl StartErrorKind {
                 "Wait until {holder} has finished and start again. If it has died, its lease ends by itself; raise \
                  `wait_for_lock` above the lease to outlast it."
             ),
-            Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::Cancelled { reason, .. } => after_cancellation(*reason, report),
             Self::Interrupted => after_cancellation(CancelReason::Shutdown, report),
             Self::Panicked { .. } => {
                 "Report the panic, with the log above it, to whoever wrote the target system's code or the SDK.".to_owned()

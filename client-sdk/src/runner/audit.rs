@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{stage::Execution, strategy::Outcome};
 use crate::{
     change::ChangeError,
+    checkpoint::Attempt,
     context::Context,
     error::Error,
     events::RunEvent,
@@ -35,6 +36,8 @@ pub(super) struct Job<'a> {
     pub(super) target: &'a Target,
     /// Listeners have heard of the failure.
     pub(super) failure_told: AtomicBool,
+    /// What the change tells while it runs.
+    pub(super) attempt: Arc<Attempt>,
 }
 
 /// What happened, as the audit wants it.
@@ -145,6 +148,7 @@ impl Job<'_> {
             transaction,
             cancellation: self.execution.lease.cancellation(),
             lease: self.execution.lease.clone(),
+            attempt: self.attempt.clone(),
             execution_id: self.execution.id,
             #[cfg(feature = "templates")]
             step: 0,

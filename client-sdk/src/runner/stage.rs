@@ -1,6 +1,9 @@
 //! Carrying out the stages of one plan.
 
-use std::{convert::Infallible, sync::atomic::AtomicBool};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -14,6 +17,7 @@ use super::{
 use crate::{
     builder::Flamingock,
     cancellation::CancelReason,
+    checkpoint::Attempt,
     client::Client,
     events::RunEvent,
     lease::Lease,
@@ -131,10 +135,7 @@ impl Execution<'_> {
                 return Pass::Stopped(reason);
             }
             begun = true;
-            if !self
-                .change(&stage.name, change, record, (offer.index, position))
-                .await
-            {
+            if !self.change(offer, change, record, position).await {
                 return Pass::Finished;
             }
         }
@@ -145,10 +146,10 @@ impl Execution<'_> {
     /// False if it failed, and with it the stage.
     async fn change(
         &self,
-        stage: &str,
+        offer: &StageOffer,
         change: &LoadedChange,
         record: &mut RunRecord<'_>,
-        (stage_index, position): (usize, usize),
+        position: usize,
     ) -> bool {
         let target = self
             .app
@@ -156,12 +157,27 @@ impl Execution<'_> {
             .iter()
             .find(|target| target.id == change.info.target);
         let target = target.expect("the builder refuses changes whose target system is unknown");
+        let info = &change.info;
+        let cursor = offer.cursors.get(info.id()).cloned();
+        if let Some(cursor) = &cursor {
+            tracing::info!(change = info.id(), %cursor, "going on where an earlier attempt got to");
+        }
+        let attempt = Attempt::new(
+            self.client,
+            self.lease,
+            self.id,
+            info.id(),
+            info.has_rollback,
+            cursor,
+        );
+        let attempt = Arc::new(attempt);
         let job = Job {
             execution: self,
-            stage,
+            stage: &record.stages()[offer.index].name,
             change,
             target,
             failure_told: AtomicBool::new(false),
+            attempt: attempt.clone(),
         };
         let span = tracing::info_span!(
             "flamingock.change",
@@ -170,14 +186,17 @@ impl Execution<'_> {
             strategy = job.strategy_name(),
         );
         self.app.events.emit(|| RunEvent::ChangeStarted {
-            stage: stage.to_owned(),
+            stage: job.stage.to_owned(),
             change: change.info.id().to_owned(),
             target: target.id.to_string(),
         });
         let began = Instant::now();
+        self.lease.is_at(&attempt);
         let outcome = strategy::execute(&job).instrument(span).await;
         job.tell_outcome(&outcome, began.elapsed());
-        let stage = record.stage(stage_index);
+        // Whatever the change left running tells nothing more: an extension must not meet the release.
+        attempt.end().await;
+        let stage = record.stage(offer.index);
         let slot = &mut stage.changes[position];
         slot.status = outcome.status;
         slot.duration = began.elapsed();

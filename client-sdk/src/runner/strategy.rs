@@ -72,6 +72,7 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
             "it is not rolled back, because the lock was lost or another has written about the change since"
         );
     } else {
+        job.attempt.rolls_back();
         let mut context = job.context(None);
         let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
         match &result {
