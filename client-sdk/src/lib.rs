@@ -28,6 +28,7 @@ mod report;
 mod retry;
 mod runner;
 mod runner_id;
+mod saga;
 mod settings;
 mod stage;
 mod start_error;
@@ -96,6 +97,7 @@ pub use crate::{
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
     start_error::{StartError, StartErrorKind},

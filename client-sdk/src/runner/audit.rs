@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{stage::Execution, strategy::Outcome};
 use crate::{
-    change::ChangeError,
+    change::{ChangeError, Recovery},
     checkpoint::Attempt,
     context::Context,
     error::Error,
@@ -144,11 +144,13 @@ impl Job<'_> {
             change: self.change.info.clone(),
             scope: self.execution.scope,
             dependencies: self.execution.app.dependencies.clone(),
+            targets: self.execution.app.targets.clone(),
             client: transaction.is_none().then(|| self.target.client.value.clone()),
             transaction,
             cancellation: self.execution.lease.cancellation(),
             lease: self.execution.lease.clone(),
             attempt: self.attempt.clone(),
+            saga_step: None,
             execution_id: self.execution.id,
             #[cfg(feature = "templates")]
             step: 0,
@@ -280,6 +282,16 @@ impl Job<'_> {
         metadata
     }
 
+    /// What may follow by itself. A saga is gone on with after a crash; what it could not undo is a person's.
+    fn recovery(&self, fact: &Fact<'_>) -> Recovery {
+        let info = &self.change.info;
+        if info.keeps_steps && fact.state == AuditState::RollbackFailed {
+            Recovery::ManualIntervention
+        } else {
+            info.recovery
+        }
+    }
+
     fn entry(&self, fact: &Fact<'_>) -> AuditWrite {
         let (execution, info) = (self.execution, &self.change.info);
         AuditWrite {
@@ -298,7 +310,7 @@ impl Job<'_> {
             tx_strategy: Some(self.tx_strategy()),
             target_system_id: Some(self.target.id.to_string()),
             order: Some(info.order().to_owned()),
-            recovery_strategy: Some(info.recovery.into()),
+            recovery_strategy: Some(self.recovery(fact).into()),
             transaction_flag: Some(info.is_transactional()),
             system_change: Some(false),
             fence: execution.lease.fence(),

@@ -167,7 +167,7 @@ impl Execution<'_> {
             self.lease,
             self.id,
             info.id(),
-            info.has_rollback,
+            info.has_rollback && !info.keeps_steps,
             cursor,
         );
         let attempt = Arc::new(attempt);

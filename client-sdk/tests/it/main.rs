@@ -12,6 +12,7 @@ mod macros;
 mod non_transactional;
 mod readiness;
 mod run_loop;
+mod saga;
 mod stopping;
 mod transactional;
 mod validation;
