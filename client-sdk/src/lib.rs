@@ -66,6 +66,8 @@ pub use crate::target::NatsTarget;
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
 };
+#[cfg(feature = "dynamodb")]
+pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
 #[cfg(feature = "mysql")]

@@ -197,6 +197,24 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Stor
     }
 }
 
+/// Begins a look at several things that belong together: all of them as of one moment. Writes nothing.
+pub async fn look(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let pool = pool.clone();
+    // In a task of its own, as above.
+    let begun = tokio::spawn(async move {
+        past_dead_connections(|| async {
+            Ok(pool
+                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .await?)
+        })
+        .await
+    });
+    match begun.await {
+        Ok(begun) => begun,
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+    }
+}
+
 /// Whether the database answers and has exactly the migrations of this binary.
 pub async fn load_schema_version(conn: &mut PgConnection) -> Result<i64, StoreError> {
     Ok(
