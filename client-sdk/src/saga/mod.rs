@@ -205,6 +205,7 @@ impl Saga {
     async fn back(&self, context: &mut Context) -> Result<(), SagaError> {
         let checkpoint = context.checkpoint()?;
         let mut log = self.read_log(&checkpoint)?;
+        let mut kept = log.clone();
         self.settle(&mut log, context, Way::Back).await?;
         while let Some(name) = log.last_done() {
             let (position, step) = self.step_named(name).ok_or_else(|| SagaError::UnknownStep {
@@ -213,6 +214,7 @@ impl Saga {
             })?;
             log.begin_undoing(&step.name);
             checkpoint.save(&log).await.map_err(SagaError::Log)?;
+            kept.clone_from(&log);
             tracing::info!(step = %step.name, target_system = step.target, "compensating a step");
             match call(&*step.compensate, position, step, context).await {
                 Ok(()) => log.left_nothing(),
@@ -225,7 +227,11 @@ impl Saga {
                 }
             }
         }
-        checkpoint.save(&log).await.map_err(SagaError::Log)
+        // Where there was nothing to undo, there is nothing that a person would have to know if it cannot be kept.
+        if log != kept {
+            checkpoint.save(&log).await.map_err(SagaError::Log)?;
+        }
+        Ok(())
     }
 
     /// Asks the step's probe; `None` where it has none.

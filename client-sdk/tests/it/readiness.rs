@@ -89,7 +89,7 @@ async fn dropping_the_handle_stops_nothing_and_dropping_the_guard_does() {
             .stage(Stage::new("s").change(change).change(step("after", "0002")));
         let readiness = app.build().unwrap().spawn();
         let watch = readiness.clone();
-        eventually("it applies", || activity(&watch) == applying()).await;
+        eventually("it applies", || !log.lines().is_empty()).await;
         if guarded {
             drop(readiness.stop_on_drop());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flamingock::{
     CancelReason, Cancellation, ChangeError, ChangeStatus, Flamingock, Report, Stage, StageState, StartError,
-    Target, change,
+    Target, TargetClient, change,
 };
 use tokio::time::Instant;
 
@@ -12,7 +12,8 @@ use crate::support::{FakeDatabase, FakeServer, Kind, Log, Reply, Step, eventuall
 
 /// Ends when it is told to.
 #[change(id = "attentive", order = "0001", target = "shell", recovery = "always_retry")]
-async fn attentive(stop: Cancellation) -> Result<(), ChangeError> {
+async fn attentive(stop: Cancellation, log: TargetClient<Log>) -> Result<(), ChangeError> {
+    log.note("begun");
     let reason = stop.cancelled().await;
     assert_eq!(reason, CancelReason::Shutdown);
     Err(format!("stopped: {reason}").into())
@@ -20,7 +21,8 @@ async fn attentive(stop: Cancellation) -> Result<(), ChangeError> {
 
 /// Ends after the request to stop, and well.
 #[change(id = "finishes", order = "0001", target = "shell", recovery = "always_retry")]
-async fn finishes(stop: Cancellation) -> Result<(), ChangeError> {
+async fn finishes(stop: Cancellation, log: TargetClient<Log>) -> Result<(), ChangeError> {
+    log.note("begun");
     stop.cancelled().await;
     Ok(())
 }
@@ -29,13 +31,14 @@ fn never_ends(id: &'static str) -> Step {
     step(id, "0001").does(|_| Box::pin(std::future::pending()))
 }
 
-/// Runs it and asks it to stop once the server was called so.
+/// Runs it and asks it to stop once that is so.
+async fn stopped_when(app: Flamingock, is_so: impl Fn() -> bool) -> Result<Report, StartError> {
+    app.run_until(eventually("the moment to stop comes", is_so)).await
+}
+
+/// When the server was called so.
 async fn stopped_at(app: Flamingock, server: &FakeServer, kind: Kind) -> Result<Report, StartError> {
-    let called = server.clone();
-    let shutdown = async move {
-        eventually("the call comes", || !called.calls_of(&kind).is_empty()).await;
-    };
-    app.run_until(shutdown).await
+    stopped_when(app, || !server.calls_of(&kind).is_empty()).await
 }
 
 fn started() -> Kind {
@@ -52,10 +55,10 @@ async fn a_running_change_is_told_and_no_other_is_begun() {
         .stage(Stage::new("two").change(step("b", "0001")))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, started()).await.unwrap_err();
+    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted(), "{error}");
     assert_eq!(server.audit(), ["attentive STARTED", "attentive FAILED"]);
-    assert_eq!(log.lines(), Vec::<String>::new());
+    assert_eq!(log.lines(), ["begun"]);
     assert_eq!(server.calls_of(&Kind::Plan).len(), 1, "nothing more is asked for");
     assert_eq!(server.calls_of(&Kind::Release).len(), 1, "the lock is given back");
     let report = error.report();
@@ -73,10 +76,10 @@ async fn what_ends_within_the_grace_is_recorded_as_it_ended() {
         .stage(Stage::new("one").change(finishes).change(step("after", "0002")))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, started()).await.unwrap_err();
+    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(server.audit(), ["finishes STARTED", "finishes APPLIED"]);
-    assert_eq!(log.lines(), Vec::<String>::new());
+    assert_eq!(log.lines(), ["begun"]);
     let report = error.report();
     assert_eq!(report.change("finishes").unwrap().status, ChangeStatus::Applied);
     assert_eq!(report.change("after").unwrap().status, ChangeStatus::NotReached);
@@ -98,7 +101,7 @@ async fn after_the_grace_a_change_is_cut_off_and_undone() {
         .stage(Stage::new("one").change(never_ends("endless").rollback(Ok(()))))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, started()).await.unwrap_err();
+    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(
         server.audit(),
@@ -116,14 +119,20 @@ async fn after_the_grace_a_change_is_cut_off_and_undone() {
 #[tokio::test]
 async fn a_transaction_that_is_cut_off_leaves_nothing() {
     let (server, database) = (FakeServer::start().await, FakeDatabase::new());
+    let log = Log::default();
+    let begun = log.clone();
+    let endless = step("endless", "0001").on("db").does(move |_| {
+        begun.note("begun");
+        Box::pin(std::future::pending())
+    });
     let app = server
         .app()
         .stop_grace(Duration::ZERO)
         .target(Target::transactional("db", database.clone()))
-        .stage(Stage::new("one").change(never_ends("endless").on("db")))
+        .stage(Stage::new("one").change(endless))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, started()).await.unwrap_err();
+    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(
         server.audit(),
