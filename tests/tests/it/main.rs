@@ -8,6 +8,7 @@ mod authorisation;
 mod change_files;
 mod checkpoints;
 mod command_line;
+mod command_line_names;
 mod crash_table;
 mod durability;
 mod events;
