@@ -262,6 +262,26 @@ fn action_of_row(row: &PgRow) -> Result<ActionRow, StoreError> {
     })
 }
 
+/// The newest of a kind that was done to a service within an environment.
+pub async fn load_newest(
+    conn: &mut PgConnection,
+    scope: super::Scope,
+    action: &str,
+) -> Result<Option<ActionRow>, StoreError> {
+    let row = sqlx::query(
+        "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
+                actor, role, address, forwarded_for, request_id, reason, before, after
+           FROM admin_actions
+          WHERE environment_id = $1 AND service_id = $2 AND action = $3 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(scope.environment_id)
+    .bind(scope.service_id)
+    .bind(action)
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(action_of_row).transpose()
+}
+
 /// Actions by their ids, whichever organisation they belong to: the caller took the ids from that organisation's log.
 pub async fn load_some(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ActionRow>, StoreError> {
     let rows = sqlx::query(

@@ -36,6 +36,38 @@ pub struct NewFreeze<'a> {
     pub created_by: &'a str,
 }
 
+/// Has whoever sets a window in an environment wait for the one before: of two equal calls at once, one finds the other's.
+/// What refers to the environment is written meanwhile.
+pub async fn lock_environment(conn: &mut PgConnection, environment_id: i64) -> Result<(), StoreError> {
+    sqlx::query("SELECT id FROM environments WHERE id = $1 FOR NO KEY UPDATE")
+        .bind(environment_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The window that the very same call has made, as long as it is not over.
+pub async fn load_same(conn: &mut PgConnection, new: &NewFreeze<'_>) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT f.id FROM freeze_windows f
+          WHERE f.environment_id = $1 AND f.ended_at IS NULL
+            AND f.service_ids IS NOT DISTINCT FROM $2 AND f.ends_at IS NOT DISTINCT FROM $4
+            AND f.reason = $5 AND f.created_by = $6
+            -- Without a time it began when it was made.
+            AND CASE WHEN $3::timestamptz IS NULL THEN f.starts_at <= f.created_at ELSE f.starts_at = $3 END
+            AND coalesce(clock_timestamp() < f.ends_at, true)
+          ORDER BY f.id DESC LIMIT 1",
+    )
+    .bind(new.environment_id)
+    .bind(new.service_ids)
+    .bind(new.starts_at)
+    .bind(new.ends_at)
+    .bind(new.reason)
+    .bind(new.created_by)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Newest first; `before` is the last id of the page before. With `active`, only those that are open, or only those
 /// that are not; with `services`, only those that concern one of them.
 pub async fn list(

@@ -105,7 +105,8 @@ fn standing(text: &str) -> Result<&'static str, Problem> {
 /// Frees a lock whose holder does not. Refused while the holder's lease is live, unless `insist` is true: then stop the holder
 /// first. Its execution is over, and it may start nothing more: its heartbeats and starts are refused from now on. What it
 /// had begun and not ended is listed; its outcome is unknown, and so it waits for a person, or for the next start where it may
-/// be repeated. Recorded with its reason.
+/// be repeated. Recorded with its reason. The very same call again, because its answer was lost, is answered like the first
+/// and frees nothing more.
 #[utoipa::path(
     post,
     path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/lock/release",
