@@ -213,6 +213,7 @@ impl<'a> Planner<'a> {
                 host: Some(self.host.clone()),
                 commit: settings.commit.clone(),
             }),
+            certificate: false,
         }
     }
 

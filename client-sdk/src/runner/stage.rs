@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use super::{
     audit::Job,
     offer::{Action, Offer, StageOffer},
+    probing::Doubt,
     record::RunRecord,
     strategy,
 };
@@ -56,19 +57,32 @@ impl Execution<'_> {
 
     async fn stage(&self, offer: &StageOffer, record: &mut RunRecord<'_>) -> Pass {
         let stage = &record.stages()[offer.index];
+        let doubts = match self.probe(offer, record).await {
+            Ok(doubts) => doubts,
+            Err(pass) => return pass,
+        };
         let waiting: Vec<_> = stage
             .changes
             .iter()
             .zip(&offer.actions)
             .filter(|(_, action)| **action == Action::ManualIntervention)
             .map(|(change, _)| change.info.id().to_owned())
+            .chain(doubts.iter().map(|doubt| doubt.change.to_owned()))
             .collect();
         if !waiting.is_empty() {
             // Blocked as a whole: the changes before the doubtful one may build on what it left.
             tracing::error!(changes = ?waiting, "a person has to decide before this stage can run");
             let record = record.stage(offer.index);
             record.state = StageState::BlockedManualIntervention;
-            record.error = Some(intervention(waiting));
+            record.error = Some(intervention(waiting, &doubts));
+            return Pass::Finished;
+        }
+        if offer
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Probe { .. }))
+        {
+            // What was in doubt is known now: the next plan says what to do about it, by the policies of that moment.
             return Pass::Finished;
         }
         let mut begun = false;
@@ -105,6 +119,20 @@ impl Execution<'_> {
         Pass::Finished
     }
 
+    pub(super) fn job<'a>(&'a self, stage: &'a str, change: &'a LoadedChange) -> Job<'a> {
+        let target = self
+            .app
+            .targets
+            .iter()
+            .find(|target| target.id == change.info.target);
+        Job {
+            execution: self,
+            stage,
+            change,
+            target: target.expect("the builder refuses changes whose target system is unknown"),
+        }
+    }
+
     /// False if it failed, and with it the stage.
     async fn change(
         &self,
@@ -113,22 +141,11 @@ impl Execution<'_> {
         record: &mut RunRecord<'_>,
         (stage_index, position): (usize, usize),
     ) -> bool {
-        let target = self
-            .app
-            .targets
-            .iter()
-            .find(|target| target.id == change.info.target);
-        let target = target.expect("the builder refuses changes whose target system is unknown");
-        let job = Job {
-            execution: self,
-            stage,
-            change,
-            target,
-        };
+        let job = self.job(stage, change);
         let span = tracing::info_span!(
             "flamingock.change",
             change = change.info.id(),
-            target_system = %target.id,
+            target_system = %job.target.id,
             strategy = job.strategy_name(),
         );
         let began = Instant::now();
@@ -147,10 +164,14 @@ impl Execution<'_> {
     }
 }
 
-fn intervention(change_ids: Vec<String>) -> ErrorReport {
+fn intervention(change_ids: Vec<String>, doubts: &[Doubt<'_>]) -> ErrorReport {
+    let asked: String = doubts
+        .iter()
+        .flat_map(|doubt| ["; ", doubt.change, " was asked: ", doubt.why.as_str()])
+        .collect();
     let message = format!(
         "it is not known in which state an earlier run left {}: check the target system, then record on the server \
-         whether it is applied or rolled back",
+         whether it is applied or rolled back{asked}",
         change_ids.join(", ")
     );
     ErrorReport::new("MANUAL_INTERVENTION_REQUIRED", message, change_ids)

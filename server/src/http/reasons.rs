@@ -72,6 +72,16 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
             "OUTCOME_UNKNOWN_RETRY",
             "It was started without a recorded result, and declares that it may be repeated.",
         ),
+        ChangeReason::OutcomeUnknownProbe => (
+            "OUTCOME_UNKNOWN_PROBE",
+            "It was started and its result was never recorded. It can tell by itself whether it took effect, and is asked \
+             before a person is.",
+        ),
+        ChangeReason::FailedHalfDoneProbe => (
+            "FAILED_HALF_DONE_PROBE",
+            "It failed outside a transaction and was not rolled back. It can tell by itself whether anything of it is in \
+             effect, and is asked before a person is.",
+        ),
         ChangeReason::FailedHalfDone => (
             "FAILED_HALF_DONE",
             "It failed outside a transaction and was not rolled back: it may be half done. Look at the target system and \

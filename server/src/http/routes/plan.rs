@@ -234,6 +234,7 @@ fn keep_by_digest(api: &Api, submission: &Submission, holds_at: Kept) {
         pipeline_result: None,
         synchronized_marks: false,
         reasons: None,
+        certificate: None,
     };
     if let Ok(answer) = serde_json::to_vec(&short) {
         api.answers
