@@ -14,7 +14,11 @@ fn walk<'a>(value: &'a Value, place: &str, found: &mut Vec<(String, &'a Value)>)
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                walk(value, &format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), found);
+                walk(
+                    value,
+                    &format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    found,
+                );
             }
         }
         Value::Array(items) => {
@@ -46,7 +50,10 @@ fn every_reference_leads_somewhere() {
             "{place} refers to {reference}, which is not there"
         );
     }
-    assert!(references > 100, "the document has references, {references} of them");
+    assert!(
+        references > 100,
+        "the document has references, {references} of them"
+    );
 }
 
 /// Each becomes a function's name in a generated client.

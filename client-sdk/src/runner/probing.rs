@@ -61,7 +61,7 @@ impl Execution<'_> {
             self.lease.check().map_err(Pass::Stopped)?;
             match self.report_probe(id, about, &said).await {
                 Ok(true) => {
-                    tracing::info!(change = id, verdict = ?said.verdict, "its probe settled what became of it")
+                    tracing::info!(change = id, verdict = ?said.verdict, "its probe settled what became of it");
                 }
                 Ok(false) => doubts.push(Doubt {
                     change: id,

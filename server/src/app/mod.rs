@@ -24,6 +24,7 @@ pub mod operations;
 pub mod plans;
 pub mod policies;
 pub mod previews;
+pub mod probes;
 pub mod reading;
 pub mod reports;
 mod retry;
@@ -78,6 +79,7 @@ pub struct App {
     pub approvals: approvals::Approvals,
     pub checksums: checksums::Checksums,
     pub reports: reports::Reports,
+    pub probes: probes::Probes,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
@@ -124,6 +126,7 @@ impl App {
             approvals: approvals::Approvals::new(pool.clone()),
             checksums: checksums::Checksums::new(pool.clone()),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
+            probes: probes::Probes::new(pool.clone(), metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),

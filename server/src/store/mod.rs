@@ -84,6 +84,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0009_policies.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
+    (12, "probes", include_str!("../../../migrations/0012_probes.sql")),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
