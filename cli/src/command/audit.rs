@@ -219,12 +219,14 @@ fn state(entry: &AuditEntryView) -> Cell {
     }
 }
 
+/// Who wrote the change; of a decision, who made it.
 fn by(entry: &AuditEntryView) -> &str {
-    entry
-        .author
-        .as_deref()
-        .filter(|_| entry.source != "PERSON")
-        .unwrap_or(&entry.actor)
+    let who = match entry.source.as_str() {
+        "PERSON" => None,
+        "PROBE" => entry.runner_id.as_deref(),
+        _ => entry.author.as_deref(),
+    };
+    who.unwrap_or(&entry.actor)
 }
 
 fn basic(entries: &[AuditEntryView]) -> Table {
