@@ -6,6 +6,7 @@ pub mod admission;
 pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
+pub mod certificates;
 pub mod checkpoints;
 pub mod checksums;
 mod combine;
@@ -87,6 +88,8 @@ pub struct App {
     pub exports: exports::Exports,
     pub verification: verification::Verification,
     pub signed: checkpoints::SignedHistory,
+    /// `None`: nothing is signed here.
+    pub certificates: Option<certificates::Certificates>,
     pub differences: differences::Differences,
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
@@ -134,6 +137,7 @@ impl App {
             reading,
             verification: verification::Verification::new(pool.clone()),
             signed: checkpoints::SignedHistory::new(pool.clone()),
+            certificates: None,
             differences: differences::Differences::new(pool.clone()),
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),

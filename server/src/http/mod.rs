@@ -2,6 +2,7 @@
 
 mod answers;
 mod body;
+mod certificate;
 mod commands;
 mod csv;
 mod cursor;

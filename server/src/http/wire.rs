@@ -226,6 +226,15 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
     }
 }
 
+/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
+pub fn is_fully_applied(plan: &Plan) -> bool {
+    matches!(plan.action, PlanAction::Continue)
+        && plan
+            .findings
+            .iter()
+            .all(|stage| stage.verdict == Verdict::UpToDate)
+}
+
 /// What is kept in an execution's row.
 pub fn recorded_plan(plan: &Plan) -> RecordedPlan {
     let stages = match &plan.action {
