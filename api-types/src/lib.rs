@@ -24,6 +24,7 @@ pub mod policy;
 pub mod preview;
 pub mod probe;
 pub mod problem;
+pub mod progress;
 pub mod tenancy;
 pub mod token;
 

@@ -48,6 +48,11 @@ pub trait Change: Send + Sync + 'static {
         None
     }
 
+    /// What is wrong with how the change is made, in words; found by the builder, before anything runs.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What [`apply`](Self::apply) takes from the context; checked by the builder, before anything runs.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()
@@ -138,6 +143,8 @@ pub struct ChangeInfo {
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
     pub(crate) has_probe: bool,
+    /// Its cursor says what there is to undo, and if that fails a person has to decide.
+    pub(crate) keeps_steps: bool,
     pub(crate) source: Cow<'static, str>,
     pub(crate) profiles: Vec<String>,
     pub(crate) kind: ChangeType,
@@ -161,6 +168,7 @@ impl ChangeInfo {
             recovery: Recovery::default(),
             has_rollback: false,
             has_probe: false,
+            keeps_steps: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
             kind: ChangeType::StandardCode,

@@ -10,6 +10,7 @@ use flamingock_api_types::{
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
     probe::{ProbeAnswer, ProbeReport},
+    progress::LockExtensionRequest,
 };
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Failure},
+    events::{Events, RunEvent},
+    report::millis,
     retry::Patience,
     runner_id,
     transport::{Request, Transport, segment, without_credentials},
@@ -120,6 +123,8 @@ struct Shared {
     transport: Transport,
     config: ClientConfig,
     runner_id: String,
+    /// Told of calls that are repeated.
+    events: Events,
     session: Mutex<Option<Arc<TokenResponse>>>,
 }
 
@@ -153,12 +158,12 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, String> {
         match config.odd_durations().first() {
             Some((name, text)) => Err(format!("{name}: {text}")),
-            None => Self::of_checked(config),
+            None => Self::of_checked(config, Events::default()),
         }
     }
 
     /// For a configuration whose durations are known to make sense.
-    pub(crate) fn of_checked(config: ClientConfig) -> Result<Self, String> {
+    pub(crate) fn of_checked(config: ClientConfig, events: Events) -> Result<Self, String> {
         let transport = Transport::new(&config.server, config.connect_timeout)?;
         let runner_id = config
             .runner_id
@@ -169,6 +174,7 @@ impl Client {
                 transport,
                 config,
                 runner_id,
+                events,
                 session: Mutex::new(None),
             }),
         })
@@ -203,7 +209,7 @@ impl Client {
                 Err(failure) => failure,
             };
             match patience.pause(attempts, &failure) {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => self.pause(TOKEN_EXCHANGE, attempts, &failure, pause).await,
                 None => return Err(Error::new(TOKEN_EXCHANGE, attempts, request_id, failure)),
             }
         }
@@ -327,16 +333,20 @@ impl Client {
 
     /// Extends the lease of a lock that this runner holds.
     pub async fn extend(&self, key: &str) -> Result<LockResponse, Error> {
-        Ok(self.extend_timed(key, &self.default_patience()).await?.answer)
+        Ok(self
+            .extend_timed(key, &LockExtensionRequest::default(), &self.default_patience())
+            .await?
+            .answer)
     }
 
     pub(crate) async fn extend_timed(
         &self,
         key: &str,
+        request: &LockExtensionRequest,
         patience: &Patience<'_>,
     ) -> Result<Timed<LockResponse>, Error> {
         let path = |_: &TokenResponse| format!("/api/v1/{}/lock/extension", segment(key));
-        let call = Call::new("lock extension", Method::POST, &path, Some(b"{}".to_vec()));
+        let call = Call::new("lock extension", Method::POST, &path, Some(encode(request)));
         required(self.call(call, patience).await?, "lock extension")
     }
 
@@ -431,10 +441,20 @@ impl Client {
                 let error = Error::new(operation, attempts, request_id, failure);
                 return Err(error.after_doubt(in_doubt));
             };
-            tracing::debug!(operation, attempts, ?failure, ?pause, "trying again");
-            tokio::time::sleep(pause).await;
+            self.pause(operation, attempts, &failure, pause).await;
             renewed = false;
         }
+    }
+
+    async fn pause(&self, operation: &'static str, attempts: u32, failure: &Failure, pause: Duration) {
+        tracing::debug!(operation, attempts, ?failure, ?pause, "trying again");
+        self.shared.events.emit(|| RunEvent::CallRepeated {
+            operation: operation.to_owned(),
+            attempts,
+            error: failure.to_string(),
+            pause_ms: millis(pause),
+        });
+        tokio::time::sleep(pause).await;
     }
 
     /// A new session in place of one that has expired, by one attempt. Of several calls that find out together, one

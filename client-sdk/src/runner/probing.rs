@@ -53,7 +53,7 @@ impl Execution<'_> {
             };
             self.lease.check().map_err(Pass::Stopped)?;
             let id = change.info.id();
-            let job = self.job(&stage.name, change);
+            let job = self.job(&stage.name, change, None);
             record.note_probed(id);
             let span = tracing::info_span!("flamingock.probe", change = id, target_system = %job.target.id);
             let said = ask(&job).instrument(span).await;

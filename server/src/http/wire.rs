@@ -271,6 +271,7 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
                         Action::Probe { about } => Some(*about),
                         Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
                     },
+                    cursor: None,
                 })
                 .collect(),
         })

@@ -102,6 +102,11 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         environment,
         service,
     };
+    let error = report
+        .history
+        .iter()
+        .rev()
+        .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref()));
     let guidance = guidance::of(&Known {
         latest: &report.latest,
         open: match (report.in_progress, report.contradicted_by_mark) {
@@ -118,6 +123,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
             .history
             .iter()
             .any(|entry| entry.late && entry.source == Source::Probe),
+        has_error: error.is_some(),
         target: fact.target_system_id.as_deref(),
     });
     IssueDetail {
@@ -139,11 +145,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         method_name: fact.method_name.clone(),
         tx_strategy: fact.tx_strategy.clone(),
         recovery_strategy: fact.recovery_strategy.clone(),
-        error: report
-            .history
-            .iter()
-            .rev()
-            .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref())),
+        error,
         history: report.history.iter().map(timeline_entry).collect(),
         history_is_cut: report.history_is_cut,
         attempts: report.attempts.iter().map(attempt).collect(),
