@@ -10,6 +10,8 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod change;
 mod checkpoint;
 mod client;
@@ -49,6 +51,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "certificate")]
+pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertificate};
 #[cfg(feature = "axum")]
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
@@ -99,7 +103,10 @@ pub use crate::{
     error::Error,
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
-    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    report::{
+        CertifiedStart, ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState,
+        Verdict,
+    },
     saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
