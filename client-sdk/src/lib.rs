@@ -23,6 +23,12 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "certificate"))]
+#[doc = include_str!("../../docs/certificate.md")]
+mod guide_to_certificates {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/probes.md")]
+mod guide_to_probes {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod probe;
