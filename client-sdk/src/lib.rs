@@ -21,6 +21,15 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "postgres"))]
+mod guide {
+    #[doc = include_str!("../../docs/first-change.md")]
+    mod first_change {}
+    #[doc = include_str!("../../docs/moving.md")]
+    mod moving {}
+    #[doc = include_str!("../../docs/recovery.md")]
+    mod recovery {}
+}
 #[cfg(doctest)]
 mod macro_refuses;
 mod readiness;

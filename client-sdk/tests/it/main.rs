@@ -18,6 +18,8 @@ mod transactional;
 mod validation;
 
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
