@@ -84,10 +84,20 @@ mod tests {
     fn only_the_execution_that_has_begun_a_change_and_not_ended_it_may_tell_of_it() {
         for latest in ALL {
             let may = matches!(latest, AuditState::Started | AuditState::Failed);
-            assert_eq!(is_under_way(Some(&state(latest, 7)), ExecutionId(7)), may, "{latest:?}");
-            assert!(!is_under_way(Some(&state(latest, 8)), ExecutionId(7)), "{latest:?} of another");
+            assert_eq!(
+                is_under_way(Some(&state(latest, 7)), ExecutionId(7)),
+                may,
+                "{latest:?}"
+            );
+            assert!(
+                !is_under_way(Some(&state(latest, 8)), ExecutionId(7)),
+                "{latest:?} of another"
+            );
             for source in [Source::Mark, Source::Person, Source::Import] {
-                let latest = ChangeState { source, ..state(latest, 7) };
+                let latest = ChangeState {
+                    source,
+                    ..state(latest, 7)
+                };
                 assert!(!is_under_way(Some(&latest), ExecutionId(7)), "{latest:?}");
             }
         }
@@ -103,7 +113,11 @@ mod tests {
                     AuditState::Failed => !void,
                     _ => false,
                 };
-                assert_eq!(goes_on(Some(&state(latest, 7)), kept(7, void)), goes, "{latest:?}, {void}");
+                assert_eq!(
+                    goes_on(Some(&state(latest, 7)), kept(7, void)),
+                    goes,
+                    "{latest:?}, {void}"
+                );
             }
         }
         assert!(!goes_on(None, kept(7, false)));
@@ -121,14 +135,23 @@ mod tests {
     #[test]
     fn no_cursor_outlives_a_transaction_or_another_source_than_the_runner() {
         for tx_strategy in [TxStrategy::Shared, TxStrategy::WithMarker, TxStrategy::NoMarker] {
-            let latest = ChangeState { tx_strategy, ..state(AuditState::Started, 7) };
+            let latest = ChangeState {
+                tx_strategy,
+                ..state(AuditState::Started, 7)
+            };
             assert!(!goes_on(Some(&latest), kept(7, false)), "{tx_strategy:?}");
         }
         for source in [Source::Mark, Source::Person, Source::Import] {
-            let latest = ChangeState { source, ..state(AuditState::Started, 7) };
+            let latest = ChangeState {
+                source,
+                ..state(AuditState::Started, 7)
+            };
             assert!(!goes_on(Some(&latest), kept(7, false)), "{source:?}");
         }
-        let latest = ChangeState { execution: None, ..state(AuditState::Started, 7) };
+        let latest = ChangeState {
+            execution: None,
+            ..state(AuditState::Started, 7)
+        };
         assert!(!goes_on(Some(&latest), kept(7, false)));
     }
 }

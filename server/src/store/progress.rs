@@ -63,8 +63,9 @@ pub async fn upsert(conn: &mut PgConnection, stream_id: i64, new: &NewProgress) 
         "INSERT INTO change_progress AS p
                 (stream_id, change_id, execution_id, sequence, cursor, cursor_saved_at, void_when_failed, done, total,
                  message, reported_at)
-         VALUES ($1, $2, $3, $4, $5::text, CASE WHEN $5::text IS NOT NULL THEN clock_timestamp() END, $6, $7, $8, $9,
-                 CASE WHEN num_nonnulls($7, $8, $9) > 0 THEN clock_timestamp() END)
+         VALUES ($1, $2, $3, $4, $5::text, CASE WHEN $5::text IS NOT NULL THEN clock_timestamp() END, $6, $7::bigint,
+                 $8::bigint, $9::text,
+                 CASE WHEN num_nonnulls($7::bigint, $8::bigint, $9::text) > 0 THEN clock_timestamp() END)
          ON CONFLICT ON CONSTRAINT change_progress_pkey DO UPDATE
             SET execution_id = EXCLUDED.execution_id, sequence = EXCLUDED.sequence,
                 void_when_failed = EXCLUDED.void_when_failed,

@@ -1,0 +1,76 @@
+//! Cursors of long changes, handed on to the next attempt with the plan that offers it.
+
+use std::collections::HashMap;
+
+use flamingock_domain::audit::States;
+use flamingock_domain::ids::{ChangeId, ExecutionId};
+use flamingock_domain::plan::{Action, Plan, PlanAction};
+use flamingock_domain::progress::{Kept, goes_on};
+use sqlx::PgConnection;
+
+use crate::store::{StoreError, progress};
+
+/// Where changes of a plan have got to, by id.
+pub type Cursors = HashMap<ChangeId, String>;
+
+/// Those that attempts of this plan may go on from. Reads nothing where no attempt was left open, which is the usual plan.
+pub(super) async fn of_plan(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    plan: &Plan,
+    states: &States,
+) -> Result<Cursors, StoreError> {
+    let PlanAction::Execute { stages, .. } = &plan.action else {
+        return Ok(Cursors::new());
+    };
+    let latest = |change: &ChangeId| states.get(change);
+    // Of any attempt that can be: whether there is a cursor, and whose, says the row.
+    let might_go_on = |change: &ChangeId| {
+        let newest = Kept {
+            execution: ExecutionId(i64::MAX),
+            void_when_failed: false,
+        };
+        goes_on(latest(change), newest)
+    };
+    let asked: HashMap<&str, &ChangeId> = stages
+        .iter()
+        .flat_map(|stage| &stage.changes)
+        .filter(|(change, action)| *action == Action::Apply && might_go_on(change))
+        .map(|(change, _)| (change.as_str(), change))
+        .collect();
+    if asked.is_empty() {
+        return Ok(Cursors::new());
+    }
+    let ids: Vec<&str> = asked.keys().copied().collect();
+    let rows = progress::load_some(conn, stream_id, &ids).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let change = *asked.get(row.change_id.as_str())?;
+            let kept = Kept {
+                execution: row.execution,
+                void_when_failed: row.void_when_failed,
+            };
+            let cursor = row.cursor.filter(|_| goes_on(latest(change), kept))?;
+            Some((change.clone(), cursor))
+        })
+        .collect())
+}
+
+/// Makes them the new attempt's. `has_rollback` says whether it undoes a change when it fails.
+pub(super) async fn hand_on(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    execution: ExecutionId,
+    cursors: &Cursors,
+    has_rollback: &(dyn Fn(&ChangeId) -> bool + Sync),
+) -> Result<(), StoreError> {
+    if cursors.is_empty() {
+        return Ok(());
+    }
+    let handed_on: Vec<(&str, bool)> = cursors
+        .keys()
+        .map(|change| (change.as_str(), has_rollback(change)))
+        .collect();
+    progress::update_attempt(conn, stream_id, execution, &handed_on).await
+}
