@@ -108,6 +108,7 @@ fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Res
         "SINCE",
         "STOPS",
         "WAITING",
+        "AT",
         "HOLDER",
     ]);
     for explanation in &services {
@@ -121,6 +122,12 @@ fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Res
                 .into(),
             count(explanation.stops.len()),
             count(explanation.waiting.len()),
+            explanation
+                .holder
+                .iter()
+                .flat_map(|holder| &holder.changes)
+                .find_map(|change| change.progress.as_ref().map(crate::progress::short))
+                .into(),
             explanation
                 .holder
                 .as_ref()

@@ -303,7 +303,7 @@ fn at_work(holder: &HolderView, now: DateTime<Utc>) -> String {
     )
 }
 
-/// How far a change says that it is: " (40 %, orders; heard 2 min ago)".
+/// How far a change says that it is: " (40 %, orders)"; when it has not told for a while, since when.
 fn how_far(change: &OpenChange, now: DateTime<Utc>) -> String {
     let Some(progress) = &change.progress else {
         return String::new();
@@ -313,10 +313,14 @@ fn how_far(change: &OpenChange, now: DateTime<Utc>) -> String {
         (None, Some(done)) => Some(format!("{done} done")),
         (None, None) => None,
     };
-    let heard = progress
-        .last_heard_at()
-        .map(|at| format!("{} since it last told of its progress", elapsed(now - at)));
-    let parts: Vec<String> = [amount, progress.message.clone(), heard]
+    let silent_for = progress.last_heard_at().map_or(0, |at| (now - at).num_minutes());
+    let silence = match silent_for {
+        // A heartbeat may be that far from the next.
+        ..1 => None,
+        minutes @ 1..120 => Some(format!("{minutes} min since it last told of its progress")),
+        minutes => Some(format!("{} h since it last told of its progress", minutes / 60)),
+    };
+    let parts: Vec<String> = [amount, progress.message.clone(), silence]
         .into_iter()
         .flatten()
         .collect();
@@ -324,14 +328,6 @@ fn how_far(change: &OpenChange, now: DateTime<Utc>) -> String {
         return String::new();
     }
     format!(" ({})", parts.join(", "))
-}
-
-fn elapsed(time: chrono::TimeDelta) -> String {
-    match time.num_seconds().max(0) {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3600),
-    }
 }
 
 fn waiters(waiting: &[Seen]) -> String {
