@@ -21,6 +21,9 @@ mod lease;
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
+#[cfg(doctest)]
 mod macro_refuses;
 mod report;
 mod retry;

@@ -7,6 +7,7 @@ mod support;
 
 mod client;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
 mod run_loop;

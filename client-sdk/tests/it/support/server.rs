@@ -71,6 +71,7 @@ struct Inner {
     rules: Vec<Rule>,
     applied: HashSet<String>,
     executions: i64,
+    keeps_cursors: bool,
 }
 
 #[derive(Clone)]
@@ -123,6 +124,11 @@ impl FakeServer {
 
     pub(crate) fn set_applied(&self, ids: &[&str]) {
         self.lock().applied.extend(ids.iter().map(|id| (*id).to_owned()));
+    }
+
+    /// As servers do that know of long changes.
+    pub(crate) fn keep_cursors(&self) {
+        self.lock().keeps_cursors = true;
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -269,8 +275,12 @@ impl Inner {
                 (201, json!({"lock": null, "late": false, "seq": 1}))
             }
             Kind::Extend => {
-                let lock = self.lock(call);
-                (200, json!({"status": "EXTENDED", "lock": lock}))
+                let mut answer = json!({"status": "EXTENDED", "lock": self.lock(call)});
+                let told = &call.body["progress"];
+                if self.keeps_cursors && !told.is_null() {
+                    answer["progress"] = json!({"sequence": told["sequence"], "recorded": true});
+                }
+                (200, answer)
             }
             Kind::Release => (200, self.lock(call)),
             Kind::Other => (404, problem("R_LOCK_03")),
