@@ -8,7 +8,8 @@ use flamingock_domain::plan::{Action, Plan, PlanAction};
 use flamingock_domain::progress::{Kept, goes_on};
 use sqlx::PgConnection;
 
-use crate::store::{StoreError, progress};
+use crate::store::StoreError;
+use crate::store::progress::{self, HandedOn};
 
 /// Where changes of a plan have got to, by id.
 pub type Cursors = HashMap<ChangeId, String>;
@@ -24,13 +25,14 @@ pub(super) async fn of_plan(
         return Ok(Cursors::new());
     };
     let latest = |change: &ChangeId| states.get(change);
-    // Of any attempt that can be: whether there is a cursor, and whose, says the row.
+    // With the best that a row could say. Whether there is one, and what it says, is read then.
     let might_go_on = |change: &ChangeId| {
-        let newest = Kept {
+        let best = Kept {
             execution: ExecutionId(i64::MAX),
             void_when_failed: false,
+            handed_on_at: latest(change).map(|latest| latest.seq),
         };
-        goes_on(latest(change), newest)
+        goes_on(latest(change), best)
     };
     let asked: HashMap<&str, &ChangeId> = stages
         .iter()
@@ -50,6 +52,7 @@ pub(super) async fn of_plan(
             let kept = Kept {
                 execution: row.execution,
                 void_when_failed: row.void_when_failed,
+                handed_on_at: row.handed_on_at,
             };
             let cursor = row.cursor.filter(|_| goes_on(latest(change), kept))?;
             Some((change.clone(), cursor))
@@ -63,14 +66,21 @@ pub(super) async fn hand_on(
     stream_id: i64,
     execution: ExecutionId,
     cursors: &Cursors,
+    states: &States,
     has_rollback: &(dyn Fn(&ChangeId) -> bool + Sync),
 ) -> Result<(), StoreError> {
     if cursors.is_empty() {
         return Ok(());
     }
-    let handed_on: Vec<(&str, bool)> = cursors
+    let handed_on: Vec<HandedOn<'_>> = cursors
         .keys()
-        .map(|change| (change.as_str(), has_rollback(change)))
+        .filter_map(|change| {
+            Some(HandedOn {
+                change,
+                void_when_failed: has_rollback(change),
+                at: states.get(change)?.seq,
+            })
+        })
         .collect();
     progress::update_attempt(conn, stream_id, execution, &handed_on).await
 }

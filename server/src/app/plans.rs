@@ -437,7 +437,15 @@ impl Plans {
                     },
                 )
                 .await?;
-                cursors::hand_on(&mut tx, stream.id, execution, &cursors, ask.has_rollback).await?;
+                cursors::hand_on(
+                    &mut tx,
+                    stream.id,
+                    execution,
+                    &cursors,
+                    &fold.states,
+                    ask.has_rollback,
+                )
+                .await?;
                 // Whoever held the lock before, by another grant, holds it no more.
                 executions::update_ended(
                     &mut tx,

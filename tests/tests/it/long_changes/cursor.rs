@@ -97,7 +97,7 @@ async fn after_a_persons_decision_the_change_begins_anew() {
     operator
         .resolve(&runner, &[("copy", ResolutionKind::RolledBack, seq)])
         .await
-        .expect(200);
+        .expect(201);
     assert_eq!(handed_on(&runner).await, None);
 }
 
