@@ -81,6 +81,7 @@ fn save_once(context: &mut Context) -> ChangeFuture<'_> {
 #[tokio::test]
 async fn a_server_that_does_not_say_that_it_kept_the_cursor_has_not() {
     let server = FakeServer::start().await;
+    server.forget_cursors();
     let error = run(&server, Scripted::new(save_once)).await.expect("it failed");
     assert!(error.contains("older than this SDK"), "{error}");
     assert_eq!(server.audit(), ["long STARTED", "long FAILED"]);
@@ -121,7 +122,6 @@ async fn a_save_that_is_refused_is_a_lost_lock() {
 #[tokio::test]
 async fn a_save_is_repeated_while_the_lease_lasts_and_keeps_its_number() {
     let server = FakeServer::start().await;
-    server.keep_cursors();
     let busy = || Reply::Text(503, "busy");
     server.next(Kind::Extend, [busy(), busy()]);
     assert_eq!(run(&server, Scripted::new(save_once)).await, None);
@@ -232,7 +232,6 @@ async fn what_runs_on_behind_the_changes_back_saves_nothing_more() {
 #[tokio::test]
 async fn with_a_rollback_the_cursor_is_void_once_it_failed_except_what_the_rollback_saves() {
     let server = FakeServer::start().await;
-    server.keep_cursors();
     run(
         &server,
         Scripted {

@@ -6,11 +6,15 @@
 mod support;
 
 mod client;
+mod events;
 mod lock;
 mod long_changes;
 mod macros;
 mod non_transactional;
+mod readiness;
 mod run_loop;
+mod saga;
+mod stopping;
 mod transactional;
 mod validation;
 

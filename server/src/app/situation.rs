@@ -9,10 +9,19 @@ use sqlx::PgConnection;
 
 use crate::store::locks::{self, Hold, LockRow};
 use crate::store::progress::{self, Progress};
-use crate::store::{Scope, StoreError, executions, states, streams};
+use crate::store::{Scope, StoreError, executions, states};
+
+/// Which changes a situation is about. All of them may be very many, and are needed nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// Those that somebody or something still has to do with.
+    Unsettled,
+    These(&'a [&'a str]),
+}
 
 /// Where a service stands: latest states, marks against them, the lock.
 pub(super) struct Situation {
+    /// Of the changes that it is about.
     pub states: States,
     pub marks: HashMap<String, Seq>,
     pub lock: Option<LockRow>,
@@ -24,8 +33,23 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
-        let (_, states) = streams::load_fold(conn, stream_id).await?;
+    pub async fn load(
+        conn: &mut PgConnection,
+        scope: Scope,
+        stream_id: i64,
+        about: About<'_>,
+    ) -> Result<Self, StoreError> {
+        let states: States = match about {
+            About::Unsettled => states::load_unsettled(conn, stream_id).await?,
+            About::These(changes) => {
+                let asked: Vec<(i64, &str)> = changes.iter().map(|change| (stream_id, *change)).collect();
+                let found = states::load_some(conn, &asked).await?;
+                found
+                    .into_iter()
+                    .map(|(_, change, state)| (change, state))
+                    .collect()
+            }
+        };
         let marks = states::load_mark_reports(conn, stream_id)
             .await?
             .into_iter()
@@ -109,6 +133,23 @@ impl Situation {
                 let its_runner = latest.execution.and_then(|id| self.runners.get(&id));
                 its_runner.is_some() && its_runner == owner
             })
+            .map(|(change, latest)| OpenChange {
+                change: change.clone(),
+                latest: *latest,
+                needs_person: rules::is_issue(latest),
+                progress: None,
+            })
+            .collect();
+        open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
+        open
+    }
+
+    /// What has begun and not ended of the changes that this is about, by id, whoever began it.
+    pub fn left_open(&self) -> Vec<OpenChange> {
+        let mut open: Vec<OpenChange> = self
+            .states
+            .iter()
+            .filter(|(_, latest)| matches!(latest.state, AuditState::Started | AuditState::Failed))
             .map(|(change, latest)| OpenChange {
                 change: change.clone(),
                 latest: *latest,
