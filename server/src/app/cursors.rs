@@ -60,14 +60,15 @@ pub(super) async fn of_plan(
         .collect())
 }
 
-/// Makes them the new attempt's. `has_rollback` says whether it undoes a change when it fails.
+/// Makes them the new attempt's. `failure_voids` says of which changes a failure voids the
+/// cursor.
 pub(super) async fn hand_on(
     conn: &mut PgConnection,
     stream_id: i64,
     execution: ExecutionId,
     cursors: &Cursors,
     states: &States,
-    has_rollback: &(dyn Fn(&ChangeId) -> bool + Sync),
+    failure_voids: &(dyn Fn(&ChangeId) -> bool + Sync),
 ) -> Result<(), StoreError> {
     if cursors.is_empty() {
         return Ok(());
@@ -77,7 +78,7 @@ pub(super) async fn hand_on(
         .filter_map(|change| {
             Some(HandedOn {
                 change,
-                void_when_failed: has_rollback(change),
+                void_when_failed: failure_voids(change),
                 at: states.get(change)?.seq,
             })
         })

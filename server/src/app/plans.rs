@@ -52,8 +52,8 @@ pub struct Ask<'a> {
     pub runner_facts: Option<&'a str>,
     /// Renders what is offered and why, for the execution's row.
     pub render: &'a (dyn Fn(&Plan, &Cursors) -> String + Sync),
-    /// Whether the runner undoes a change that fails.
-    pub has_rollback: &'a (dyn Fn(&ChangeId) -> bool + Sync),
+    /// Whether a failure of a change voids its cursor, because a rollback then undoes what it counts.
+    pub failure_voids_cursor: &'a (dyn Fn(&ChangeId) -> bool + Sync),
     /// Left while the request is parked.
     pub place: Option<&'a Place>,
     /// Whether the caller may still ask, once it was parked: asked before each further decision.
@@ -443,7 +443,7 @@ impl Plans {
                     execution,
                     &cursors,
                     &fold.states,
-                    ask.has_rollback,
+                    ask.failure_voids_cursor,
                 )
                 .await?;
                 // Whoever held the lock before, by another grant, holds it no more.

@@ -229,14 +229,17 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
     }
 }
 
-/// Whether the change is submitted with a rollback. A client that does not say so may have one.
-pub fn has_rollback(submission: &wire::Submission, change: &ChangeId) -> bool {
+/// Whether a failure of the change voids its cursor: its rollback undoes what the cursor counts. A client that does not say
+/// whether there is a rollback may have one.
+pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) -> bool {
     let blocks = submission.blocks.iter().flatten().flat_map(|block| &block.stages);
     let stages = blocks.chain(submission.stages.iter().flatten());
     let mut submitted = stages.flat_map(|stage| &stage.changes);
     submitted
         .find(|submitted| submitted.id == change.as_str())
-        .is_none_or(|submitted| submitted.has_rollback != Some(false))
+        .is_none_or(|submitted| {
+            submitted.has_rollback != Some(false) && submitted.cursor_outlives_failure != Some(true)
+        })
 }
 
 /// What is kept in an execution's row.

@@ -42,7 +42,7 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug)]
 pub struct HandedOn<'a> {
     pub change: &'a ChangeId,
-    /// The new attempt undoes it when it fails.
+    /// The new attempt undoes, when it fails, what the cursor counts.
     pub void_when_failed: bool,
     /// The change's latest entry.
     pub at: Seq,

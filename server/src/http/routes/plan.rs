@@ -137,7 +137,8 @@ pub async fn execution_plan(
     let render = |plan: &Plan, cursors: &Cursors| {
         serde_json::to_string(&wire::recorded_plan(plan, cursors)).unwrap_or_default()
     };
-    let has_rollback = |change: &ChangeId| wire::has_rollback(&request.client_submission, change);
+    let failure_voids_cursor =
+        |change: &ChangeId| wire::failure_voids_cursor(&request.client_submission, change);
     let unwelcome = Mutex::new(None);
     let is_welcome = || {
         let refusal = runner.refuse_unwelcome(&api, &headers).err();
@@ -156,7 +157,7 @@ pub async fn execution_plan(
         submission: &submission,
         runner_facts: runner_facts.as_deref(),
         render: &render,
-        has_rollback: &has_rollback,
+        failure_voids_cursor: &failure_voids_cursor,
         place: place.as_ref().map(|Extension(place)| place),
         is_welcome: &is_welcome,
     };

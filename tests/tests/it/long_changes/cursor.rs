@@ -42,6 +42,32 @@ async fn the_next_attempt_goes_on_from_the_cursor_unless_its_work_was_undone_or_
 }
 
 #[tokio::test]
+async fn an_attempt_that_went_on_and_failed_leaves_the_cursor_unless_it_has_a_rollback_that_the_cursor_does_not_tell_of()
+ {
+    let server = TestServer::start().await;
+    let rows = [
+        ("no-rollback", false, false, Some("at 5")),
+        ("with-rollback", true, false, None),
+        ("steps-told-of", true, true, Some("at 5")),
+    ];
+    join_all(rows.map(async |(service, has_rollback, outlives, expected)| {
+        let runner = server.runner(service).await;
+        let first = begun(&runner).await;
+        saved(&runner, first, 1, "at 5").await;
+        runner.release().await.expect(200);
+        let pipeline = pipeline().rollback("copy", has_rollback, outlives);
+        let plan = runner.granted(&pipeline).await;
+        assert_eq!(offered(&plan).cursor.as_deref(), Some("at 5"), "{service}");
+        let second = plan.execution_id.expect("a grant has an execution");
+        report(&runner, second, Started).await;
+        report(&runner, second, Failed).await;
+        runner.release().await.expect(200);
+        assert_eq!(handed_on(&runner).await.as_deref(), expected, "{service}");
+    }))
+    .await;
+}
+
+#[tokio::test]
 async fn a_cursor_of_work_that_was_undone_does_not_come_back_when_the_next_attempt_crashes() {
     let server = TestServer::start().await;
     let runner = server.runner("billing").await;
