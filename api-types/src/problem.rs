@@ -108,6 +108,8 @@ codes! {
     ChangeNotApplied = "R_POLICY_08", 409, false, "The change is not applied";
     StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
     ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
+    /// Asked to stop, and there is nobody to tell.
+    ExecutionOver = "R_EXEC_02", 409, false, "The execution is over";
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";

@@ -31,6 +31,9 @@ mod guide {
     mod recovery {}
 }
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
+#[cfg(doctest)]
 mod macro_refuses;
 mod readiness;
 mod report;

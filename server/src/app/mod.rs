@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod checkpoints;
 pub mod checksums;
 mod combine;
+pub mod cursors;
 pub mod differences;
 pub mod events;
 pub mod exports;
