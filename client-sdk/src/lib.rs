@@ -10,6 +10,8 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod change;
 mod checkpoint;
 mod client;
@@ -33,8 +35,15 @@ mod guide {
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/long-changes.md")]
 mod guide_to_long_changes {}
+#[cfg(all(doctest, feature = "certificate"))]
+#[doc = include_str!("../../docs/certificate.md")]
+mod guide_to_certificates {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/probes.md")]
+mod guide_to_probes {}
 #[cfg(doctest)]
 mod macro_refuses;
+mod probe;
 mod readiness;
 mod report;
 mod retry;
@@ -60,6 +69,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "certificate")]
+pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertificate};
 #[cfg(feature = "axum")]
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
@@ -101,7 +112,7 @@ pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture, Probed, Recovery},
     checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
@@ -110,7 +121,10 @@ pub use crate::{
     error::Error,
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
-    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    report::{
+        CertifiedStart, ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState,
+        Verdict,
+    },
     saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
@@ -126,8 +140,8 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::Handler;
-    use crate::{ChangeError, ChangeFuture, Context, Requirement};
+    use crate::{ChangeError, ChangeFuture, Context, ProbeFuture, Requirement};
+    pub use crate::{handler::Handler, probe::ProbeHandler};
 
     pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
         result.map_err(Into::into)
@@ -135,6 +149,14 @@ pub mod __private {
 
     pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
         handler.requirements()
+    }
+
+    pub fn probe_requirements<M, P: ProbeHandler<M>>(probe: &P) -> Vec<Requirement> {
+        probe.requirements()
+    }
+
+    pub fn call_probe<'a, M, P: ProbeHandler<M>>(probe: &'a P, context: &'a mut Context) -> ProbeFuture<'a> {
+        probe.call(context)
     }
 
     pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {

@@ -99,6 +99,7 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
                             author: change.author.clone(),
+                            has_probe: change.has_probe == Some(true),
                             checksum: change
                                 .checksum
                                 .as_deref()
@@ -226,9 +227,11 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
             policy: planned.warnings.iter().map(rulings::finding).collect(),
             ..reasons::of(plan)
         }),
+        certificate: None,
     }
 }
 
+<<<<<<< HEAD
 /// Whether a failure of the change voids its cursor: its rollback undoes what the cursor counts. A client that does not say
 /// whether there is a rollback may have one.
 pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) -> bool {
@@ -240,6 +243,15 @@ pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) ->
         .is_none_or(|submitted| {
             submitted.has_rollback != Some(false) && submitted.cursor_outlives_failure != Some(true)
         })
+=======
+/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
+pub fn is_fully_applied(plan: &Plan) -> bool {
+    matches!(plan.action, PlanAction::Continue)
+        && plan
+            .findings
+            .iter()
+            .all(|stage| stage.verdict == Verdict::UpToDate)
+>>>>>>> wt-d
 }
 
 /// What is kept in an execution's row.
@@ -274,7 +286,15 @@ fn offered(stages: &[OfferedStage], cursors: &Cursors) -> Vec<wire::OfferedStage
                 .map(|(id, action)| wire::OfferedChange {
                     id: id.to_string(),
                     action: change_action(*action),
+<<<<<<< HEAD
                     cursor: cursors.get(id).cloned(),
+=======
+                    expected_seq: match action {
+                        Action::Probe { about } => Some(*about),
+                        Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
+                    },
+                    cursor: None,
+>>>>>>> wt-d
                 })
                 .collect(),
         })
@@ -287,6 +307,7 @@ fn change_action(action: Action) -> wire::ChangeAction {
         // Never inside an offered stage; if it ever were, skipping is the answer that runs nothing.
         Action::Skip | Action::Withhold => wire::ChangeAction::Skip,
         Action::ManualIntervention => wire::ChangeAction::ManualIntervention,
+        Action::Probe { .. } => wire::ChangeAction::Probe,
     }
 }
 
