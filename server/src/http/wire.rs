@@ -231,7 +231,6 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
     }
 }
 
-<<<<<<< HEAD
 /// Whether a failure of the change voids its cursor: its rollback undoes what the cursor counts. A client that does not say
 /// whether there is a rollback may have one.
 pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) -> bool {
@@ -243,7 +242,8 @@ pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) ->
         .is_none_or(|submitted| {
             submitted.has_rollback != Some(false) && submitted.cursor_outlives_failure != Some(true)
         })
-=======
+}
+
 /// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
 pub fn is_fully_applied(plan: &Plan) -> bool {
     matches!(plan.action, PlanAction::Continue)
@@ -251,7 +251,6 @@ pub fn is_fully_applied(plan: &Plan) -> bool {
             .findings
             .iter()
             .all(|stage| stage.verdict == Verdict::UpToDate)
->>>>>>> wt-d
 }
 
 /// What is kept in an execution's row.
@@ -286,15 +285,11 @@ fn offered(stages: &[OfferedStage], cursors: &Cursors) -> Vec<wire::OfferedStage
                 .map(|(id, action)| wire::OfferedChange {
                     id: id.to_string(),
                     action: change_action(*action),
-<<<<<<< HEAD
-                    cursor: cursors.get(id).cloned(),
-=======
                     expected_seq: match action {
                         Action::Probe { about } => Some(*about),
                         Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
                     },
-                    cursor: None,
->>>>>>> wt-d
+                    cursor: cursors.get(id).cloned(),
                 })
                 .collect(),
         })
