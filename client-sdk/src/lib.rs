@@ -23,6 +23,18 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "postgres"))]
+mod guide {
+    #[doc = include_str!("../../docs/first-change.md")]
+    mod first_change {}
+    #[doc = include_str!("../../docs/moving.md")]
+    mod moving {}
+    #[doc = include_str!("../../docs/recovery.md")]
+    mod recovery {}
+}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
 #[cfg(all(doctest, feature = "certificate"))]
 #[doc = include_str!("../../docs/certificate.md")]
 mod guide_to_certificates {}

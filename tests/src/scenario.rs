@@ -55,6 +55,8 @@ pub struct Scenario {
     pub environment: String,
     pub service: String,
     pub lease_ms: u64,
+    /// The tested change is a [`Long`](crate::Long) one; of what it says of itself only the id counts.
+    pub is_long: bool,
     /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
     pub files: Option<PathBuf>,
 }
@@ -72,6 +74,7 @@ impl Scenario {
             service: service.to_owned(),
             // Long enough that a busy machine does not lose it, and short enough to wait for its end.
             lease_ms: 5_000,
+            is_long: false,
             files: None,
         }
     }
@@ -106,6 +109,14 @@ impl Scenario {
     pub fn always_retry(self) -> Self {
         Self {
             always_retry: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn long(self) -> Self {
+        Self {
+            is_long: true,
             ..self
         }
     }

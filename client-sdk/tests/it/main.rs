@@ -8,6 +8,7 @@ mod support;
 mod client;
 mod events;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
 mod readiness;
@@ -17,6 +18,8 @@ mod stopping;
 mod transactional;
 mod validation;
 
+#[cfg(feature = "postgres")]
+mod moving;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]
