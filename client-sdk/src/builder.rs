@@ -298,6 +298,7 @@ impl Builder {
             stages: &self.stages,
             targets: &self.targets,
             dependencies: &self.dependencies,
+            profiles: &self.profiles,
         };
         pipeline.check(&mut problems);
         if problems.is_empty() {
@@ -329,6 +330,7 @@ impl Builder {
             stages: &self.stages,
             targets: &[],
             dependencies: &self.dependencies,
+            profiles: &self.profiles,
         };
         pipeline.check_structure(&mut problems);
         validate::finish(problems)?;

@@ -4,7 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Ident, ItemFn, ReturnType, Type, spanned::Spanned as _};
 
-use crate::args::{Args, Recovery};
+use crate::{
+    args::{Args, Checksum, Recovery},
+    checksum,
+};
 
 /// The error, and beside it a value of the function's name, so that it is reported once and not again at each use.
 pub(crate) fn failed(error: &syn::Error, function: &ItemFn) -> TokenStream {
@@ -42,6 +45,18 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
         .filter(|attribute| attribute.path().is_ident("cfg"))
         .collect();
     let info = info(args, name);
+    let checksum = match &args.checksum {
+        Checksum::Source => Some(checksum::of(&args.id.value(), function)),
+        Checksum::Given(text) => Some(text.value()),
+        Checksum::Off => None,
+    };
+    let checksum = checksum.map(|text| {
+        quote! {
+            fn checksum(&self) -> ::std::option::Option<::std::string::String> {
+                ::std::option::Option::Some(::std::string::String::from(#text))
+            }
+        }
+    });
     let requirements = &parameters.requirements;
     let bindings = &parameters.bindings;
     let arguments = &parameters.arguments;
@@ -87,6 +102,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
                 #info
             }
 
+            #checksum
+
             fn requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
                 ::std::vec![#(#requirements),*]
             }
@@ -117,10 +134,14 @@ fn info(args: &Args, name: &Ident) -> TokenStream {
         Recovery::AlwaysRetry => Some(quote! { .recovery(::flamingock::Recovery::AlwaysRetry) }),
     };
     let rollback = args.rollback.as_ref().map(|_| quote! { .with_rollback() });
+    let depends_on = (!args.depends_on.is_empty()).then(|| {
+        let ids = &args.depends_on;
+        quote! { .depends_on([#(#ids),*]) }
+    });
     let source = name.to_string();
     quote! {
         ::flamingock::ChangeInfo::new(#id, #order, #target)
-            #author #transactional #recovery #rollback
+            #author #transactional #recovery #rollback #depends_on
             .source(::core::concat!(::core::module_path!(), "::", #source))
     }
 }

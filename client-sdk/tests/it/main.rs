@@ -6,6 +6,7 @@
 mod support;
 
 mod client;
+mod depends;
 mod lock;
 mod macros;
 mod non_transactional;
