@@ -27,6 +27,8 @@ pub struct Flamingock {
     pub(crate) stages: Vec<Stage>,
     pub(crate) targets: Vec<Target>,
     pub(crate) dependencies: Arc<Dependencies>,
+    #[cfg(feature = "testing")]
+    pub(crate) script: Option<Arc<crate::testing::Script>>,
     /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
     running: Mutex<()>,
 }
@@ -99,6 +101,8 @@ pub struct Builder {
     profiles: Vec<String>,
     #[cfg(feature = "templates")]
     loader: crate::templates::Loader,
+    #[cfg(feature = "testing")]
+    pub(crate) script: Option<Arc<crate::testing::Script>>,
     problems: Vec<Problem>,
 }
 
@@ -126,8 +130,17 @@ impl Builder {
             profiles: Vec::new(),
             #[cfg(feature = "templates")]
             loader: crate::templates::Loader::default(),
+            #[cfg(feature = "testing")]
+            script: None,
             problems: Vec::new(),
         }
+    }
+
+    /// Another server than the one that it began with.
+    #[cfg(feature = "testing")]
+    pub(crate) fn server(mut self, server: impl Into<String>) -> Self {
+        self.server = Some(server.into());
+        self
     }
 
     /// The API token.
@@ -317,6 +330,8 @@ impl Builder {
             stages: self.stages,
             targets: self.targets,
             dependencies: Arc::new(self.dependencies),
+            #[cfg(feature = "testing")]
+            script: self.script,
             running: Mutex::new(()),
         })
     }

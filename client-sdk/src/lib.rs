@@ -31,6 +31,8 @@ mod start_error;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod transport;
 mod validate;
