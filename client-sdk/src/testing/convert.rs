@@ -1,5 +1,7 @@
 //! The wire's types to the domain's and back, as the server converts them.
 
+use std::collections::HashMap;
+
 use flamingock_api_types::{ErrorCode, audit as wire_audit, execution as wire, lock::LockView};
 use flamingock_domain::{
     audit::{AuditState, RecoveryStrategy, TxStrategy},
@@ -158,10 +160,13 @@ pub(super) fn plan(
     plan: &Plan,
     execution: Option<ExecutionId>,
     lock: Option<LockView>,
+    cursors: &HashMap<ChangeId, String>,
 ) -> wire::PlanResponse {
     let (action, stages, has_result) = match &plan.action {
         PlanAction::Continue => (wire::PlanAction::Continue, None, true),
-        PlanAction::Execute { stages, .. } => (wire::PlanAction::Execute, Some(offered(stages)), true),
+        PlanAction::Execute { stages, .. } => {
+            (wire::PlanAction::Execute, Some(offered(stages, cursors)), true)
+        }
         PlanAction::Await { .. } => (wire::PlanAction::Await, None, false),
         PlanAction::Abort => (wire::PlanAction::Abort, None, false),
     };
@@ -176,7 +181,7 @@ pub(super) fn plan(
     }
 }
 
-fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
+fn offered(stages: &[OfferedStage], cursors: &HashMap<ChangeId, String>) -> Vec<wire::OfferedStage> {
     let change = |(id, action): &(ChangeId, Action)| wire::OfferedChange {
         id: id.to_string(),
         action: match action {
@@ -184,6 +189,7 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
             Action::Skip | Action::Withhold => wire::ChangeAction::Skip,
             Action::ManualIntervention => wire::ChangeAction::ManualIntervention,
         },
+        cursor: cursors.get(id).cloned(),
     };
     let stage = |stage: &OfferedStage| wire::OfferedStage {
         name: stage.name.to_string(),

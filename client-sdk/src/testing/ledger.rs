@@ -10,6 +10,7 @@ use flamingock_api_types::{
     audit::{AuditState as WireState, AuditWrite, AuditWriteResponse},
     digest, execution as wire,
     lock::{LockResponse, LockStatus, LockView},
+    progress::{LockExtensionRequest, ProgressReceipt, ProgressWrite},
 };
 use flamingock_domain::{
     audit::{
@@ -19,7 +20,8 @@ use flamingock_domain::{
     ids::{AcquisitionId, ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq},
     lock::{self, Claim, Extend, GivingBack, Lease, Lock, Proof, Release, Standing},
     pipeline::{Mark, Pipeline},
-    plan::{self, Plan, PlanAction, PlanInput, Settings},
+    plan::{self, Action, Plan, PlanAction, PlanInput, Settings},
+    progress::{self, Kept},
     time::Timestamp,
 };
 
@@ -77,6 +79,13 @@ struct Execution {
     starts_run: bool,
 }
 
+/// Where a change has got to.
+struct Saved {
+    kept: Kept,
+    sequence: i64,
+    cursor: Option<String>,
+}
+
 pub(super) struct Ledger {
     began: Instant,
     /// Time that has passed by the test's will.
@@ -87,6 +96,7 @@ pub(super) struct Ledger {
     pub(super) entries: Vec<Entry>,
     states: States,
     marks_seen: HashMap<ChangeId, Seq>,
+    saved: HashMap<ChangeId, Saved>,
     /// Pipelines that were found fully applied, each with the head at which they were.
     digests: HashMap<String, Seq>,
     pub(super) is_asked_to_stop: bool,
@@ -109,6 +119,7 @@ impl Ledger {
             entries: Vec::new(),
             states: States::new(),
             marks_seen: HashMap::new(),
+            saved: HashMap::new(),
             digests: HashMap::new(),
             is_asked_to_stop: false,
             settings: Settings::default(),
@@ -222,11 +233,57 @@ impl Ledger {
         {
             self.digests.insert(digest::of_blocks(blocks), self.head());
         }
+        let cursors = execution.map(|execution| self.hand_on(&plan, submission, execution));
         let lock = match &plan.action {
             PlanAction::Execute { .. } | PlanAction::Await { .. } => self.held_lock(),
             PlanAction::Continue | PlanAction::Abort => None,
         };
-        Ok(convert::plan(&plan, execution, lock))
+        Ok(convert::plan(
+            &plan,
+            execution,
+            lock,
+            &cursors.unwrap_or_default(),
+        ))
+    }
+
+    /// The cursors from which an execution goes on.
+    fn hand_on(
+        &mut self,
+        plan: &Plan,
+        submission: &wire::Submission,
+        execution: ExecutionId,
+    ) -> HashMap<ChangeId, String> {
+        let mut handed_on = HashMap::new();
+        let PlanAction::Execute { stages, .. } = &plan.action else {
+            return handed_on;
+        };
+        let offered = stages.iter().flat_map(|stage| &stage.changes);
+        for (id, _) in offered.filter(|(_, action)| *action == Action::Apply) {
+            let Some(saved) = self.saved.get_mut(id) else {
+                continue;
+            };
+            let Some(cursor) = saved
+                .cursor
+                .clone()
+                .filter(|_| progress::goes_on(self.states.get(id), saved.kept))
+            else {
+                continue;
+            };
+            let blocks = submission.blocks.iter().flatten();
+            let stages = blocks
+                .flat_map(|block| &block.stages)
+                .chain(submission.stages.iter().flatten());
+            let submitted = stages
+                .flat_map(|stage| &stage.changes)
+                .find(|it| it.id == id.as_str());
+            saved.kept = Kept {
+                execution,
+                void_when_failed: submitted.and_then(|it| it.has_rollback).unwrap_or(false),
+            };
+            saved.sequence = 0;
+            handed_on.insert(id.clone(), cursor);
+        }
+        handed_on
     }
 
     fn grant(
@@ -428,21 +485,62 @@ impl Ledger {
 
     // --- locks
 
-    pub(super) fn extend(&mut self, runner: &RunnerId, key: &str) -> Result<LockResponse, Refusal> {
+    pub(super) fn extend(
+        &mut self,
+        runner: &RunnerId,
+        key: &str,
+        request: &LockExtensionRequest,
+    ) -> Result<LockResponse, Refusal> {
         let is_own = key == self.lock.key.as_str();
-        match (lock::extend(Some(&self.lock), runner), &self.lock.lease) {
-            (Extend::Extended, Some(lease)) if is_own => {
-                let length = lease.length;
-                self.hold(runner.clone(), length);
-                let lock = self.held_lock().ok_or_else(not_the_callers)?;
-                Ok(LockResponse {
-                    status: LockStatus::Extended,
-                    lock,
-                    cancel: self.is_asked_to_stop,
-                })
+        let holder = self.executions.iter().rfind(|it| it.fence == self.lock.fence);
+        let is_its = |told: &ProgressWrite| holder.is_some_and(|it| it.id.0 == told.execution_id);
+        let length = match (lock::extend(Some(&self.lock), runner), &self.lock.lease) {
+            (Extend::Extended, Some(lease)) if is_own && request.progress.as_ref().is_none_or(is_its) => {
+                lease.length
             }
-            _ => Err(not_the_callers()),
+            _ => return Err(not_the_callers()),
+        };
+        self.hold(runner.clone(), length);
+        let progress = request
+            .progress
+            .as_ref()
+            .map(|told| self.take_in(told))
+            .transpose()?;
+        let lock = self.held_lock().ok_or_else(not_the_callers)?;
+        Ok(LockResponse {
+            status: LockStatus::Extended,
+            lock,
+            cancel: self.is_asked_to_stop,
+            cancellation: None,
+            progress,
+        })
+    }
+
+    fn take_in(&mut self, told: &ProgressWrite) -> Result<ProgressReceipt, Refusal> {
+        let id = ChangeId::parse(told.change_id.as_str()).map_err(convert::malformed)?;
+        let execution = ExecutionId(told.execution_id);
+        let recorded = progress::is_under_way(self.states.get(&id), execution);
+        let before = self.saved.get(&id).filter(|it| it.kept.execution == execution);
+        if recorded && before.is_none_or(|before| before.sequence < told.sequence) {
+            let cursor = told.cursor.clone().or_else(|| before?.cursor.clone());
+            let kept = Kept {
+                execution,
+                void_when_failed: told.void_when_failed,
+            };
+            let sequence = told.sequence;
+            self.saved.insert(
+                id,
+                Saved {
+                    kept,
+                    sequence,
+                    cursor,
+                },
+            );
         }
+        Ok(ProgressReceipt {
+            sequence: told.sequence,
+            recorded,
+        })
     }
 
     pub(super) fn release(

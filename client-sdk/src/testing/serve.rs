@@ -131,7 +131,10 @@ impl Call<'_> {
                 ("POST", ["auth", "exchange-token"]) => Ok((200, json(&session()))),
                 ("POST", [key, "lock", "extension"]) => self
                     .runner()
-                    .and_then(|runner| self.script.ledger().extend(runner, key))
+                    .and_then(|runner| {
+                        let request = self.read()?;
+                        self.script.ledger().extend(runner, key, &request)
+                    })
                     .map(|answer| (200, json(&answer))),
                 ("DELETE", [key, "lock"]) => self
                     .runner()

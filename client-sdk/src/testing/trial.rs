@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::ledger::{ENVIRONMENT_ID, SERVICE_ID};
 use crate::{
     change::{Change, ChangeError},
+    checkpoint::Attempt,
     context::{Context, Dependencies, TransactionHandle},
     lease::Lease,
     target::MarkScope,
@@ -38,6 +39,8 @@ pub struct Trial<C> {
     change: C,
     client: Option<Arc<dyn Any + Send + Sync>>,
     dependencies: Dependencies,
+    /// A cursor that one call saves is there for the next.
+    attempt: Arc<Attempt>,
 }
 
 impl<C: Change> Trial<C> {
@@ -47,6 +50,7 @@ impl<C: Change> Trial<C> {
             change,
             client: None,
             dependencies: Dependencies::default(),
+            attempt: Arc::new(Attempt::detached()),
         }
     }
 
@@ -62,7 +66,8 @@ impl<C: Change> Trial<C> {
         self
     }
 
-    /// Applies it, outside a transaction. May be repeated, as a start repeats it.
+    /// Applies it, outside a transaction. May be repeated, as a start repeats it: a
+    /// [`Checkpoint`](crate::Checkpoint) that one call saves is there for the next.
     pub async fn apply(&self) -> Result<(), ChangeError> {
         self.change.apply(&mut self.context(None)).await
     }
@@ -100,6 +105,7 @@ impl<C: Change> Trial<C> {
             transaction,
             cancellation: lease.cancellation(),
             lease,
+            attempt: self.attempt.clone(),
             execution_id: 1,
             #[cfg(feature = "templates")]
             step: 0,
