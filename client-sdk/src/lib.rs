@@ -20,8 +20,9 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
-#[cfg(doctest)]
-mod macro_refuses;
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide_to_testing {}
 mod report;
 mod retry;
 mod runner;

@@ -18,3 +18,5 @@ mod validation;
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
+#[cfg(feature = "testing")]
+mod testing;
