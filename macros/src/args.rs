@@ -74,19 +74,13 @@ impl Parse for Args {
                 return Err(input.error("a change is described by pairs such as `id = \"create-orders\"`"));
             }
             let key = input.call(Ident::parse_any)?;
-            let equals = input.parse::<Token![=]>();
             // An argument that does not exist is the first thing to say of it.
             known(&key)?;
-            equals.map_err(|error| {
-                syn::Error::new(
-                    error.span(),
-                    format!("`{key}` needs a value: `{key} = {}`", example(&key)),
-                )
-            })?;
-            if input.is_empty() || input.peek(Token![,]) {
+            if !input.peek(Token![=]) || input.peek2(Token![,]) || is_last(input) {
                 let needed = format!("`{key}` needs a value: `{key} = {}`", example(&key));
                 return Err(syn::Error::new(key.span(), needed));
             }
+            input.parse::<Token![=]>()?;
             let value: Expr = input.parse()?;
             given.set(&key, plain(value))?;
             if !input.is_empty() {
@@ -178,6 +172,12 @@ fn put<T>(slot: &mut Option<T>, key: &Ident, value: T) -> syn::Result<()> {
         None => Ok(()),
         Some(_) => Err(syn::Error::new(key.span(), format!("`{key}` is given twice"))),
     }
+}
+
+/// Nothing stands behind the next token.
+fn is_last(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    ahead.parse::<proc_macro2::TokenTree>().is_ok() && ahead.is_empty()
 }
 
 /// A value that came out of a `macro_rules!` is wrapped.

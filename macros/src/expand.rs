@@ -12,6 +12,10 @@ use crate::{
 /// The error, and beside it a value of the function's name, so that it is reported once and not again at each use.
 pub(crate) fn failed(error: &syn::Error, function: &ItemFn) -> TokenStream {
     let error = error.to_compile_error();
+    // In an `impl`, where there can be no other value.
+    if function.sig.receiver().is_some() {
+        return quote! { #error #function };
+    }
     let (visibility, name) = (&function.vis, &function.sig.ident);
     quote! {
         #error
@@ -67,17 +71,25 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
     let call = quote_spanned! { result_span=>
         ::flamingock::__private::outcome(#name::run(#(#arguments),*).await)
     };
-    let rollback = args.rollback.as_ref().map(|path| {
+    // In one place, so that a function that cannot be a rollback is complained of once.
+    let undo = args.rollback.as_ref().map(|path| {
         let span = path.span();
-        let requirements = quote_spanned! { span=> ::flamingock::__private::handler_requirements(&#path) };
-        let call = quote_spanned! { span=> ::flamingock::__private::call_handler(&#path, context) };
+        let handler = quote_spanned! { span=> ::flamingock::__private::undoes(&#path) };
+        quote! {
+            #[doc(hidden)]
+            fn __undo() -> impl ::flamingock::__private::Undo {
+                #handler
+            }
+        }
+    });
+    let rollback = undo.as_ref().map(|_| {
         quote! {
             fn rollback_requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
-                #requirements
+                ::flamingock::__private::Undo::requirements(&#name::__undo())
             }
 
             fn rollback<'a>(&'a self, context: &'a mut ::flamingock::Context) -> ::flamingock::ChangeFuture<'a> {
-                #call
+                ::flamingock::__private::Undo::call(&#name::__undo(), context)
             }
         }
     });
@@ -93,6 +105,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             /// What the change does, as written; call it to test it.
             #(#others)*
             #visibility async fn run(#inputs) #output #body
+
+            #undo
         }
 
         #(#conditions)*
@@ -151,19 +165,20 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
     if signature.asyncness.is_none() {
         return Err(syn::Error::new(
             signature.fn_token.span(),
-            "a change is an `async fn`",
+            "a change is an `async fn`: write `async` before `fn`",
         ));
     }
     if !signature.generics.params.is_empty() {
         return Err(syn::Error::new(
-            signature.generics.span(),
-            "a change has no generic parameters or named lifetimes",
+            signature.generics.params.span(),
+            "a change has no generic parameters and no named lifetimes, since nobody could say which ones are meant: take \
+             concrete types",
         ));
     }
     if matches!(signature.output, ReturnType::Default) {
         return Err(syn::Error::new(
             signature.ident.span(),
-            "a change returns `Result<(), E>`, so that a failure is recorded and not lost",
+            "a change returns `Result<(), E>`, so that a failure is recorded and not lost: write `-> Result<(), E>`",
         ));
     }
     Ok(())
@@ -210,7 +225,7 @@ impl Parameters {
                         ::flamingock::Requirement::transaction::<#ty>()
                     });
                     transaction = Some(quote_spanned! { span=>
-                        let #name = context.transaction::<#ty>()?;
+                        let #name = ::flamingock::__private::transaction::<#ty>(context)?;
                     });
                 }
                 Type::Reference(_) => {

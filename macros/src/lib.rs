@@ -44,13 +44,29 @@ use syn::{ItemFn, parse_macro_input};
 /// callable, for tests, as `name::run(…)`.
 #[proc_macro_attribute]
 pub fn change(args: TokenStream, item: TokenStream) -> TokenStream {
-    let function = parse_macro_input!(item as ItemFn);
+    let function = match syn::parse::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        // What is inside the function, the compiler itself says best.
+        Err(error) if is_function(&item) => return error.to_compile_error().into(),
+        Err(_) => {
+            let text = "`#[change]` stands on an async function; for a type, implement the trait `flamingock::Change`";
+            let error = syn::Error::new_spanned(proc_macro2::TokenStream::from(item.clone()), text);
+            let error = TokenStream::from(error.to_compile_error());
+            return error.into_iter().chain(item).collect();
+        }
+    };
     match syn::parse::<args::Args>(args) {
         Ok(args) => expand::change(&args, &function)
             .unwrap_or_else(|error| expand::failed(&error, &function))
             .into(),
         Err(error) => expand::failed(&error, &function).into(),
     }
+}
+
+fn is_function(item: &TokenStream) -> bool {
+    item.clone()
+        .into_iter()
+        .any(|token| matches!(&token, proc_macro::TokenTree::Ident(word) if word.to_string() == "fn"))
 }
 
 /// Compiles the change files of a directory into the program, as a `flamingock::templates::EmbeddedDir`.

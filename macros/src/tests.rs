@@ -94,6 +94,7 @@ fn arguments_are_refused_by_name() {
             "1 to 200 bytes",
         ),
         (r"id", "`id` needs a value: `id = \"create-orders\"`"),
+        (r"order =", "`order` needs a value: `order = \"0001\"`"),
         (
             r"rollback = , id",
             "`rollback` needs a value: `rollback = drop_orders`",
@@ -112,7 +113,10 @@ fn arguments_are_refused_by_name() {
 #[test]
 fn functions_are_refused_for_a_reason() {
     for (function, complaint) in [
-        ("fn a() -> Result<(), E> {}", "a change is an `async fn`"),
+        (
+            "fn a() -> Result<(), E> {}",
+            "a change is an `async fn`: write `async` before `fn`",
+        ),
         ("async fn a() {}", "returns `Result<(), E>`"),
         ("async fn a<T>() -> Result<(), E> {}", "no generic parameters"),
         ("async fn a(&self) -> Result<(), E> {}", "without `self`"),
