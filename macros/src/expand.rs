@@ -74,11 +74,10 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
     // In one place, so that a function that cannot be a rollback is complained of once.
     let undo = args.rollback.as_ref().map(|path| {
         let span = path.span();
-        let handler = quote_spanned! { span=> ::flamingock::__private::undoes(&#path) };
-        quote! {
+        quote_spanned! { span=>
             #[doc(hidden)]
             fn __undo() -> impl ::flamingock::__private::Undo {
-                #handler
+                ::flamingock::__private::undoes(&#path)
             }
         }
     });
