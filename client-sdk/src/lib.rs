@@ -15,6 +15,7 @@ mod checkpoint;
 mod client;
 mod context;
 mod error;
+mod events;
 mod handler;
 mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
@@ -23,13 +24,18 @@ mod guide_to_templates {}
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../docs/testing.md")]
 mod guide_to_testing {}
+mod readiness;
 mod report;
 mod retry;
 mod runner;
 mod runner_id;
+mod saga;
 mod settings;
 mod stage;
 mod start_error;
+#[cfg(feature = "axum")]
+mod startup_probe;
+mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
@@ -45,6 +51,10 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "axum")]
+pub use crate::startup_probe::startup_probe;
+#[cfg(feature = "signal")]
+pub use crate::stop::shutdown_signal;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -89,10 +99,14 @@ pub use crate::{
         ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,
     },
     error::Error,
+    events::{EventStream, RunEvent},
+    readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
     start_error::{StartError, StartErrorKind},
+    stop::StopHandle,
     target::{
         CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError,
         TargetFuture, TransactionalTarget,

@@ -11,7 +11,7 @@ use crate::{
     checkpoint::Attempt,
     context::{Context, Dependencies, TransactionHandle},
     lease::Lease,
-    target::MarkScope,
+    target::{MarkScope, Target},
 };
 
 /// Calls one change with what it takes, and gives back what it returns.
@@ -39,6 +39,7 @@ pub struct Trial<C> {
     change: C,
     client: Option<Arc<dyn Any + Send + Sync>>,
     dependencies: Dependencies,
+    targets: Vec<Target>,
     /// A cursor that one call saves is there for the next.
     attempt: Arc<Attempt>,
 }
@@ -50,6 +51,7 @@ impl<C: Change> Trial<C> {
             change,
             client: None,
             dependencies: Dependencies::default(),
+            targets: Vec::new(),
             attempt: Arc::new(Attempt::detached()),
         }
     }
@@ -57,6 +59,12 @@ impl<C: Change> Trial<C> {
     /// What it takes as [`TargetClient`](crate::TargetClient).
     pub fn client<T: Send + Sync + 'static>(mut self, client: T) -> Self {
         self.client = Some(Arc::new(client));
+        self
+    }
+
+    /// A target system, for a [`Saga`](crate::Saga): its steps work on several.
+    pub fn target(mut self, target: impl Into<Target>) -> Self {
+        self.targets.push(target.into());
         self
     }
 
@@ -101,12 +109,14 @@ impl<C: Change> Trial<C> {
                 service_id: SERVICE_ID,
             },
             dependencies: Arc::new(self.dependencies.clone()),
+            targets: self.targets.as_slice().into(),
             client: self.client.clone().filter(|_| transaction.is_none()),
             transaction,
             cancellation: lease.cancellation(),
             lease,
             attempt: self.attempt.clone(),
             execution_id: 1,
+            saga_step: None,
             #[cfg(feature = "templates")]
             step: 0,
         }

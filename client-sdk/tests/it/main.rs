@@ -7,10 +7,14 @@ mod support;
 
 mod client;
 mod depends;
+mod events;
 mod lock;
 mod macros;
 mod non_transactional;
+mod readiness;
 mod run_loop;
+mod saga;
+mod stopping;
 mod transactional;
 mod validation;
 

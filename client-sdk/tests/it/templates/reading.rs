@@ -86,9 +86,10 @@ fn files_depend_on_code_and_on_each_other() {
     assert_eq!(changes[2]["dependsOn"], json!(["b", "code"]));
     let error = builder().stage(stage()).submission().unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("b (") && error.to_string().contains("depends on `code`, which is not in the pipeline"),
+        error.to_string().contains("b (")
+            && error
+                .to_string()
+                .contains("depends on `code`, which is not in the pipeline"),
         "{error}"
     );
     for wrong in ["7", "{a: b}", "['']", "[7]"] {
@@ -98,7 +99,9 @@ fn files_depend_on_code_and_on_each_other() {
             .submission()
             .unwrap_err();
         assert!(
-            error.to_string().contains("_0002__b.yaml:4: `dependsOn` is a list of ids of changes"),
+            error
+                .to_string()
+                .contains("_0002__b.yaml:4: `dependsOn` is a list of ids of changes"),
             "{error}"
         );
     }
