@@ -23,6 +23,9 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide_to_testing {}
 #[cfg(all(doctest, feature = "postgres"))]
 mod guide {
     #[doc = include_str!("../../docs/first-change.md")]
@@ -41,8 +44,6 @@ mod guide_to_certificates {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/probes.md")]
 mod guide_to_probes {}
-#[cfg(doctest)]
-mod macro_refuses;
 mod probe;
 mod readiness;
 mod report;
@@ -59,6 +60,8 @@ mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod transport;
 mod validate;
@@ -140,26 +143,18 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    use crate::{ChangeError, ChangeFuture, Context, ProbeFuture, Requirement};
-    pub use crate::{handler::Handler, probe::ProbeHandler};
+    use crate::{ChangeError, Context, InjectionError};
+    pub use crate::{
+        handler::{Handler, Outcome, Undo, undoes},
+        probe::{Look, ProbeHandler, looks},
+    };
 
-    pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
-        result.map_err(Into::into)
+    pub fn outcome<R: Outcome>(result: R) -> Result<(), ChangeError> {
+        result.into_outcome()
     }
 
-    pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
-        handler.requirements()
-    }
-
-    pub fn probe_requirements<M, P: ProbeHandler<M>>(probe: &P) -> Vec<Requirement> {
-        probe.requirements()
-    }
-
-    pub fn call_probe<'a, M, P: ProbeHandler<M>>(probe: &'a P, context: &'a mut Context) -> ProbeFuture<'a> {
-        probe.call(context)
-    }
-
-    pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {
-        handler.call(context)
+    /// Without the bound on the type, of which its requirement has complained already.
+    pub fn transaction<T: Send + 'static>(context: &mut Context) -> Result<&mut T, InjectionError> {
+        context.borrow_transaction()
     }
 }
