@@ -41,6 +41,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use crate::target::AwsError;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -51,12 +53,16 @@ pub use flamingock_macros::embed_dir;
 pub use crate::target::HttpError;
 #[cfg(feature = "nats")]
 pub use crate::target::NatsTarget;
+#[cfg(feature = "apigateway")]
+pub use crate::target::{ApiGateway, ApiGatewayTarget};
 #[cfg(feature = "local")]
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
 };
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "lambda")]
+pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
@@ -67,10 +73,14 @@ pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use crate::target::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use crate::target::{S3, S3Target};
 #[cfg(feature = "vault")]
 pub use crate::target::{Secret, Vault, VaultTarget};
 #[cfg(feature = "sqlite")]
 pub use crate::target::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use crate::target::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
