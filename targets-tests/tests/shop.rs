@@ -7,14 +7,11 @@ use flamingock_api_types::issue::ResolutionKind;
 use flamingock_shop::changes::{messaging, rollout, secrets, services};
 use flamingock_shop::{Systems, VARIABLES, application, before};
 use flamingock_targets_tests::{Fidelity, System, World, message};
-use flamingock_tests::{Database, TempDir, postgres};
+use flamingock_tests::{Database, scratch_directory};
 use serde_json::{Value, json};
-use sqlx::PgPool;
 
 struct Shop {
     _system: System,
-    _directory: TempDir,
-    _database: Database,
     systems: Systems,
 }
 
@@ -23,15 +20,12 @@ impl Shop {
         for variable in VARIABLES {
             System::address("shop", variable)?;
         }
-        let database = postgres().await.create("template1").await;
-        let pool = PgPool::connect(&database.url).await.unwrap();
-        let directory = TempDir::new("shop");
-        let systems = Systems::new(pool, directory.path().join("config")).await.unwrap();
+        let database = Database::empty().await.pool().await;
+        let config = scratch_directory("shop");
+        let systems = Systems::new(database, config).await.unwrap();
         before::prepare(&systems).await.unwrap();
         Some(Self {
             _system: System::new("shop", Fidelity::Real, "eight systems in one pipeline"),
-            _directory: directory,
-            _database: database,
             systems,
         })
     }
