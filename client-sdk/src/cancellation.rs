@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
+use flamingock_api_types::progress::CancellationNotice;
 use tokio::sync::watch;
+
+use crate::lease::Lease;
 
 /// Why a change should stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +45,17 @@ impl fmt::Display for CancelReason {
 #[derive(Clone)]
 pub struct Cancellation {
     receiver: watch::Receiver<Option<CancelReason>>,
+    /// `None` in a test.
+    lease: Option<Lease>,
     /// Keeps the signal of a test's own cancellation alive.
     _keep: Option<Arc<watch::Sender<Option<CancelReason>>>>,
 }
 
 impl Cancellation {
-    pub(crate) fn new(receiver: watch::Receiver<Option<CancelReason>>) -> Self {
+    pub(crate) fn new(receiver: watch::Receiver<Option<CancelReason>>, lease: Lease) -> Self {
         Self {
             receiver,
+            lease: Some(lease),
             _keep: None,
         }
     }
@@ -59,6 +65,7 @@ impl Cancellation {
         let (sender, receiver) = watch::channel(None);
         Self {
             receiver,
+            lease: None,
             _keep: Some(Arc::new(sender)),
         }
     }
@@ -76,6 +83,11 @@ impl Cancellation {
             // The run is over and can no longer be cancelled.
             None => std::future::pending().await,
         }
+    }
+
+    /// Who asked the run to stop, when and why: with [`CancelReason::Requested`], where the server says so.
+    pub fn notice(&self) -> Option<CancellationNotice> {
+        self.lease.as_ref().and_then(Lease::notice)
     }
 
     /// The reason, if the signal has come.

@@ -9,6 +9,7 @@ use flamingock_api_types::{
     execution::{PlanRequest, PlanResponse},
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
+    progress::LockExtensionRequest,
 };
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
@@ -300,16 +301,20 @@ impl Client {
 
     /// Extends the lease of a lock that this runner holds.
     pub async fn extend(&self, key: &str) -> Result<LockResponse, Error> {
-        Ok(self.extend_timed(key, &self.default_patience()).await?.answer)
+        Ok(self
+            .extend_timed(key, &LockExtensionRequest::default(), &self.default_patience())
+            .await?
+            .answer)
     }
 
     pub(crate) async fn extend_timed(
         &self,
         key: &str,
+        request: &LockExtensionRequest,
         patience: &Patience<'_>,
     ) -> Result<Timed<LockResponse>, Error> {
         let path = |_: &TokenResponse| format!("/api/v1/{}/lock/extension", segment(key));
-        let call = Call::new("lock extension", Method::POST, &path, Some(b"{}".to_vec()));
+        let call = Call::new("lock extension", Method::POST, &path, Some(encode(request)));
         required(self.call(call, patience).await?, "lock extension")
     }
 

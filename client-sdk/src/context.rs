@@ -14,7 +14,13 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{cancellation::Cancellation, change::ChangeInfo, lease::Lease, target::MarkScope};
+use crate::{
+    cancellation::Cancellation,
+    change::ChangeInfo,
+    checkpoint::{Attempt, Checkpoint, Progress},
+    lease::Lease,
+    target::MarkScope,
+};
 
 type Shared = Arc<dyn Any + Send + Sync>;
 
@@ -45,6 +51,7 @@ pub struct Context {
     pub(crate) transaction: Option<Box<dyn Any + Send>>,
     pub(crate) cancellation: Cancellation,
     pub(crate) lease: Lease,
+    pub(crate) attempt: Arc<Attempt>,
     pub(crate) execution_id: i64,
     /// Of a change file, from 0.
     #[cfg(feature = "templates")]
@@ -108,6 +115,23 @@ impl Context {
     pub fn cancellation(&self) -> Cancellation {
         self.cancellation.clone()
     }
+
+    /// Where the change has got to. There is none inside a transaction: that is undone as a whole, and a cursor that says
+    /// otherwise would have the next attempt leave work out.
+    pub fn checkpoint(&self) -> Result<Checkpoint, InjectionError> {
+        if self.transaction.is_some() {
+            return Err(InjectionError {
+                wanted: "checkpoint inside a transaction",
+                type_name: type_name::<Checkpoint>(),
+            });
+        }
+        Ok(Checkpoint::of(self.attempt.clone()))
+    }
+
+    /// Tells people how far the change is.
+    pub fn progress(&self) -> Progress {
+        Progress::of(self.attempt.clone())
+    }
 }
 
 /// About the run.
@@ -166,7 +190,8 @@ impl fmt::Debug for Context {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a change",
     note = "take the application's values as `Dep<T>`, the target's client as `TargetClient<T>`, the transaction by \
-            `&mut` (for PostgreSQL `&mut PgTx`) and the stop signal as `Cancellation`"
+            `&mut` (for PostgreSQL `&mut PgTx`), the stop signal as `Cancellation`, and for long changes `Checkpoint` and \
+            `Progress`"
 )]
 pub trait FromContext: Sized + Send {
     /// What must be there; checked when the application is built.
@@ -198,6 +223,7 @@ pub(crate) enum RequirementKind {
     Dependency,
     Client,
     Transaction,
+    Checkpoint,
 }
 
 impl Requirement {
@@ -222,6 +248,11 @@ impl Requirement {
     /// The client of the change's target system, for a change outside a transaction.
     pub fn client<T: Send + Sync + 'static>() -> Self {
         Self::of::<T>(RequirementKind::Client)
+    }
+
+    /// A cursor that outlives a crash, for a change outside a transaction.
+    pub fn checkpoint() -> Self {
+        Self::of::<Checkpoint>(RequirementKind::Checkpoint)
     }
 
     /// The transaction of the change's target system.

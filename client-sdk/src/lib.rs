@@ -11,6 +11,7 @@ pub mod admin;
 mod builder;
 mod cancellation;
 mod change;
+mod checkpoint;
 mod client;
 mod context;
 mod error;
@@ -59,6 +60,8 @@ pub use crate::target::{ApiGateway, ApiGatewayTarget};
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
 };
+#[cfg(feature = "dynamodb")]
+pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
 #[cfg(feature = "lambda")]
@@ -87,6 +90,7 @@ pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
     change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
         ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,

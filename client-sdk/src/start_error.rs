@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use flamingock_api_types::ErrorCode;
+use flamingock_api_types::{ErrorCode, progress::CancellationNotice};
 
 use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
 
@@ -45,6 +45,8 @@ pub enum StartErrorKind {
     Cancelled {
         /// Which of the two.
         reason: CancelReason,
+        /// Who asked, when and why, where somebody did and the server says so.
+        notice: Option<CancellationNotice>,
     },
     /// A policy of the environment refuses the start: a freeze, a missing approval, a change out of order or edited after
     /// it was applied. Nothing more was begun; what the run applied before it, in earlier blocks, stays applied.
@@ -167,10 +169,16 @@ impl StartErrorKind {
                     format!("Quit trying to acquire the lock after {waited} millis; it is held by {holder}"),
                 )
             }
-            Self::Cancelled { reason } => (
-                "CANCELLED",
-                format!("{reason}, so pending changes were not begun"),
-            ),
+            Self::Cancelled { reason, notice } => {
+                let what = match notice {
+                    Some(notice) => format!(
+                        "{} asked the run to stop ({})",
+                        notice.requested_by, notice.reason
+                    ),
+                    None => reason.to_string(),
+                };
+                ("CANCELLED", format!("{what}, so pending changes were not begun"))
+            }
             Self::StoppedByPolicy { reason, .. } => ("STOPPED_BY_POLICY", reason.clone()),
             Self::Server(error) => ("SERVER_ERROR", error.to_string()),
             Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
@@ -195,7 +203,7 @@ impl StartErrorKind {
                 "Wait until {holder} has finished and start again. If it has died, its lease ends by itself; raise \
                  `wait_for_lock` above the lease to outlast it."
             ),
-            Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::Cancelled { reason, .. } => after_cancellation(*reason, report),
             Self::StoppedByPolicy { code, .. } => match code {
                 ErrorCode::Frozen => {
                     "Start again when the freeze has ended, or ask an operator to end it.".to_owned()

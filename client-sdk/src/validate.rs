@@ -329,6 +329,11 @@ impl Pipeline<'_> {
             ),
             (RequirementKind::Client, _) => (target.client.type_id != requirement.type_id)
                 .then(|| format!("the client of target system `{id}` is {}", target.client.type_name)),
+            (RequirementKind::Checkpoint, _) => in_transaction.then(|| {
+                "it runs in a transaction, which is undone as a whole, whatever a cursor says: declare `transactional = \
+                 false`"
+                    .to_owned()
+            }),
             (RequirementKind::Transaction, None) => Some(format!("target system `{id}` has no transactions")),
             (RequirementKind::Transaction, Some(_)) if !in_transaction => {
                 Some("it is declared `transactional = false`".to_owned())
@@ -386,6 +391,7 @@ fn wanted(requirement: Requirement) -> String {
         RequirementKind::Dependency => format!("Dep<{name}>"),
         RequirementKind::Client => format!("TargetClient<{name}>"),
         RequirementKind::Transaction => format!("&mut {name}"),
+        RequirementKind::Checkpoint => "Checkpoint".to_owned(),
     }
 }
 

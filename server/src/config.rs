@@ -159,6 +159,16 @@ pub struct HttpConfig {
         value_parser = duration
     )]
     pub wait_max: Duration,
+    /// How long one export of the audit may take, however slow its reader is; then it is cut.
+    #[arg(
+        id = "http_export_max",
+        long = "http-export-max",
+        env = "FLAMINGOCK_HTTP_EXPORT_MAX",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = duration
+    )]
+    pub export_max: Duration,
     /// How long requests in work may take to end after the signal to stop.
     #[arg(
         id = "http_shutdown_grace",
@@ -375,6 +385,7 @@ impl Config {
             ("FLAMINGOCK_HTTP_MAX_WAITERS", http.max_waiters.to_string()),
             ("FLAMINGOCK_HTTP_MAX_LISTENERS", http.max_listeners.to_string()),
             ("FLAMINGOCK_HTTP_WAIT_MAX", print(http.wait_max)),
+            ("FLAMINGOCK_HTTP_EXPORT_MAX", print(http.export_max)),
             ("FLAMINGOCK_HTTP_SHUTDOWN_GRACE", print(http.shutdown_grace)),
             ("FLAMINGOCK_LOCK_TAKEOVER_GRACE", print(self.locks.takeover_grace)),
             ("FLAMINGOCK_AUTH_SESSION_LIFETIME", print(auth.session_lifetime)),

@@ -21,7 +21,7 @@ impl Shop {
             System::address("shop", variable)?;
         }
         let database = Database::empty().await.pool().await;
-        let config = scratch_directory("shop");
+        let config = scratch_directory(&[]);
         let systems = Systems::new(database, config).await.unwrap();
         before::prepare(&systems).await.unwrap();
         Some(Self {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::stage::Execution;
 use crate::{
     change::ChangeError,
+    checkpoint::Attempt,
     context::Context,
     error::Error,
     report::millis,
@@ -26,6 +27,8 @@ pub(super) struct Job<'a> {
     pub(super) stage: &'a str,
     pub(super) change: &'a LoadedChange,
     pub(super) target: &'a Target,
+    /// What the change tells while it runs.
+    pub(super) attempt: Arc<Attempt>,
 }
 
 /// What happened, as the audit wants it.
@@ -136,6 +139,7 @@ impl Job<'_> {
             transaction,
             cancellation: self.execution.lease.cancellation(),
             lease: self.execution.lease.clone(),
+            attempt: self.attempt.clone(),
             execution_id: self.execution.id,
             #[cfg(feature = "templates")]
             step: 0,

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     builder::Flamingock,
+    cancellation::CancelReason,
     client::{Client, PlanOptions, Timed},
     lease::{Heartbeat, Lease},
     runner_id,
@@ -294,8 +295,12 @@ impl<'a> Planner<'a> {
         };
         heartbeat.stop().await;
         match pass? {
-            Pass::Finished => Ok(()),
-            Pass::Stopped(reason) => Err(StartErrorKind::Cancelled { reason }),
+            Pass::Finished if lease.check() != Err(CancelReason::Requested) || record.is_all_applied() => {
+                Ok(())
+            }
+            // What was under way has stopped or ended, and what is pending is not begun.
+            Pass::Finished => Err(cancelled(CancelReason::Requested, &lease)),
+            Pass::Stopped(reason) => Err(cancelled(reason, &lease)),
         }
     }
 
@@ -315,6 +320,11 @@ fn pause(lock: &LockView, seen_for: Duration, poll: Duration, request_took: Dura
     until_lease_ends
         .min(poll.saturating_sub(request_took))
         .max(SHORTEST_PAUSE)
+}
+
+fn cancelled(reason: CancelReason, lease: &Lease) -> StartErrorKind {
+    let notice = lease.notice().filter(|_| reason == CancelReason::Requested);
+    StartErrorKind::Cancelled { reason, notice }
 }
 
 fn protocol(text: &str) -> StartErrorKind {

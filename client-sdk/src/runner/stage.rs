@@ -1,5 +1,7 @@
 //! Carrying out the stages of one plan.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -12,6 +14,7 @@ use super::{
 use crate::{
     builder::Flamingock,
     cancellation::CancelReason,
+    checkpoint::Attempt,
     client::Client,
     lease::Lease,
     report::{ChangeStatus, ErrorReport, StageState},
@@ -94,10 +97,7 @@ impl Execution<'_> {
                 return Pass::Stopped(reason);
             }
             begun = true;
-            if !self
-                .change(&stage.name, change, record, (offer.index, position))
-                .await
-            {
+            if !self.change(offer, change, record, position).await {
                 return Pass::Finished;
             }
         }
@@ -108,10 +108,10 @@ impl Execution<'_> {
     /// False if it failed, and with it the stage.
     async fn change(
         &self,
-        stage: &str,
+        offer: &StageOffer,
         change: &LoadedChange,
         record: &mut RunRecord<'_>,
-        (stage_index, position): (usize, usize),
+        position: usize,
     ) -> bool {
         let target = self
             .app
@@ -119,11 +119,26 @@ impl Execution<'_> {
             .iter()
             .find(|target| target.id == change.info.target);
         let target = target.expect("the builder refuses changes whose target system is unknown");
+        let info = &change.info;
+        let cursor = offer.cursors.get(info.id()).cloned();
+        if let Some(cursor) = &cursor {
+            tracing::info!(change = info.id(), %cursor, "going on where an earlier attempt got to");
+        }
+        let attempt = Attempt::new(
+            self.client,
+            self.lease,
+            self.id,
+            info.id(),
+            info.has_rollback,
+            cursor,
+        );
+        let attempt = Arc::new(attempt);
         let job = Job {
             execution: self,
-            stage,
+            stage: &record.stages()[offer.index].name,
             change,
             target,
+            attempt: attempt.clone(),
         };
         let span = tracing::info_span!(
             "flamingock.change",
@@ -132,8 +147,11 @@ impl Execution<'_> {
             strategy = job.strategy_name(),
         );
         let began = Instant::now();
+        self.lease.is_at(&attempt);
         let outcome = strategy::execute(&job).instrument(span).await;
-        let stage = record.stage(stage_index);
+        // Whatever the change left running tells nothing more: an extension must not meet the release.
+        attempt.end().await;
+        let stage = record.stage(offer.index);
         let slot = &mut stage.changes[position];
         slot.status = outcome.status;
         slot.duration = began.elapsed();

@@ -70,6 +70,7 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
             "it is not rolled back, because the lock was lost or another has written about the change since"
         );
     } else {
+        job.attempt.rolls_back();
         let mut context = job.context(None);
         let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
         match &result {
@@ -129,12 +130,7 @@ async fn commit(
             return outcome;
         }
         return match error {
-            // The log stays at `STARTED`; with the mark that is there, the server knows the change as applied.
-            MarkError::AlreadyThere => job.failure(
-                ChangeStatus::RolledBack,
-                "ALREADY_COMMITTED",
-                "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
-            ),
+            MarkError::AlreadyThere => job.already_committed(),
             MarkError::TransactionEnded => job.transaction_ended(took, &cause).await,
             MarkError::Failed(error) => job.rolled_back(took, &error.into()).await,
         };
@@ -149,6 +145,7 @@ async fn commit(
     }
     match target.commit(transaction).await {
         Ok(()) => committed(job, target, took).await,
+        Err(CommitError::AlreadyThere) => job.already_committed(),
         Err(CommitError::Definite(error)) => job.rolled_back(took, &error.into()).await,
         Err(CommitError::Ambiguous(error)) => {
             tracing::warn!(error = %with_sources(&error), "whether the commit took effect is not known");
@@ -291,6 +288,15 @@ impl Job<'_> {
             ChangeStatus::RolledBack,
             error.type_name(),
             trace::one_line(error),
+        )
+    }
+
+    /// The log stays at `STARTED`; with the mark that is there, the server knows the change as applied.
+    fn already_committed(&self) -> Outcome {
+        self.failure(
+            ChangeStatus::RolledBack,
+            "ALREADY_COMMITTED",
+            "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
         )
     }
 

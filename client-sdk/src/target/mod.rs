@@ -17,6 +17,8 @@ use crate::{context::TransactionHandle, error::BoxError};
 mod apigateway;
 #[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
 mod aws;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod erased;
 #[cfg(feature = "graphql")]
 mod graphql;
@@ -61,6 +63,8 @@ mod vault;
 pub use apigateway::{ApiGateway, ApiGatewayTarget};
 #[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
 pub use aws::AwsError;
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 pub(crate) use erased::{AnyTarget, AnyTransaction};
 #[cfg(feature = "graphql")]
 pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
@@ -316,6 +320,9 @@ pub enum RollbackError {
 /// How a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
+    /// The mark was there, in a system that looks for it only now: another attempt was committed, and this one left nothing.
+    #[error("another attempt of this change was already committed")]
+    AlreadyThere,
     /// The system said that it did not commit.
     #[error("the transaction was not committed")]
     Definite(#[source] TargetError),

@@ -15,6 +15,9 @@ impl AuditState {
         Self::MarkedRolledBack,
     ];
 
+    /// Texts of the states that nobody has to do anything about: nothing runs them again, and no mark speaks against them.
+    pub const SETTLED_TEXTS: [&str; 3] = ["APPLIED", "EXECUTED", "MANUAL_MARKED_AS_APPLIED"];
+
     pub fn as_wire(&self) -> &'static str {
         match self {
             Self::Started => "STARTED",

@@ -32,6 +32,7 @@ mod sightings;
 mod situation;
 pub mod tenancy;
 pub mod tokens;
+mod turns;
 pub mod verification;
 mod waiting;
 
@@ -41,6 +42,7 @@ use sqlx::PgPool;
 
 pub use fault::Fault;
 pub use heads::Heads;
+pub use turns::Busy;
 pub use waiting::Waiting;
 
 use crate::metrics::Metrics;
@@ -65,6 +67,8 @@ pub struct AppSettings {
     pub max_waiters: usize,
     /// Most who listen to live events at once.
     pub max_listeners: usize,
+    /// Longest time that one export may take.
+    pub export_limit: Duration,
 }
 
 /// The use cases of one process, over one pool. Cheap to clone.
@@ -127,7 +131,7 @@ impl App {
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
-            exports: exports::Exports::new(pool.clone(), reading.clone()),
+            exports: exports::Exports::new(pool.clone(), reading.clone(), settings.export_limit),
             reading,
             verification: verification::Verification::new(pool.clone()),
             signed: checkpoints::SignedHistory::new(pool.clone()),

@@ -8,10 +8,19 @@ use flamingock_domain::time::Timestamp;
 use sqlx::PgConnection;
 
 use crate::store::locks::{self, Hold, LockRow};
-use crate::store::{Scope, StoreError, executions, states, streams};
+use crate::store::{Scope, StoreError, executions, states};
+
+/// Which changes a situation is about. All of them may be very many, and are needed nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// Those that somebody or something still has to do with.
+    Unsettled,
+    These(&'a [&'a str]),
+}
 
 /// Where a service stands: latest states, marks against them, the lock.
 pub(super) struct Situation {
+    /// Of the changes that it is about.
     pub states: States,
     pub marks: HashMap<String, Seq>,
     pub lock: Option<LockRow>,
@@ -23,8 +32,23 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
-        let (_, states) = streams::load_fold(conn, stream_id).await?;
+    pub async fn load(
+        conn: &mut PgConnection,
+        scope: Scope,
+        stream_id: i64,
+        about: About<'_>,
+    ) -> Result<Self, StoreError> {
+        let states: States = match about {
+            About::Unsettled => states::load_unsettled(conn, stream_id).await?,
+            About::These(changes) => {
+                let asked: Vec<(i64, &str)> = changes.iter().map(|change| (stream_id, *change)).collect();
+                let found = states::load_some(conn, &asked).await?;
+                found
+                    .into_iter()
+                    .map(|(_, change, state)| (change, state))
+                    .collect()
+            }
+        };
         let marks = states::load_mark_reports(conn, stream_id)
             .await?
             .into_iter()

@@ -74,6 +74,12 @@ impl Config {
             HOUR,
         )?;
         lasting(
+            "FLAMINGOCK_HTTP_EXPORT_MAX",
+            self.http.export_max,
+            SECOND,
+            7 * DAY,
+        )?;
+        lasting(
             "FLAMINGOCK_HTTP_SHUTDOWN_GRACE",
             self.http.shutdown_grace,
             Duration::ZERO,

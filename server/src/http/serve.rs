@@ -50,6 +50,7 @@ impl Server {
                 batch_limit: config.database.acquire_timeout + config.database.statement_timeout,
                 max_waiters: config.http.max_waiters,
                 max_listeners: config.http.max_listeners,
+                export_limit: config.http.export_max,
             },
             &metrics,
         );

@@ -1,6 +1,6 @@
 //! The log of what people and automation did to the server's own state. Append-only.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use flamingock_domain::access::Reach;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -114,14 +114,34 @@ pub struct ActionFilter {
     pub before: Option<i64>,
 }
 
+/// Actions that one page looks at, at most, however rare those are that it asks for.
+pub const EXAMINED_MAX: i64 = 10_000;
+
+/// How far the database's clock may have gone back without hiding actions behind a bound of time.
+const CLOCK_STEP_MAX: Duration = Duration::hours(1);
+
+/// Some actions, and the id behind which to go on; `None` at the end.
+#[derive(Debug)]
+pub struct ActionPage {
+    pub actions: Vec<ActionRow>,
+    pub next: Option<i64>,
+}
+
+/// A stretch of $15 actions of the owner, and of these what the filter lets through.
 macro_rules! list_sql {
     ($owner:literal) => {
         concat!(
-            "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
-                    actor, role, address, forwarded_for, request_id, reason, before, after
-               FROM admin_actions WHERE ",
+            "SELECT w.edge, w.looked_at, (SELECT acted_at FROM admin_actions WHERE id = w.edge) AS edge_at, a.*
+               FROM (SELECT min(c.id) AS edge, count(*) AS looked_at
+                       FROM (SELECT id FROM admin_actions
+                              WHERE ", $owner, " AND id < $13 ORDER BY id DESC LIMIT $15) c) w
+               LEFT JOIN LATERAL (
+                    SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target,
+                           credential_id, actor, role, address, forwarded_for, request_id, reason, before, after
+                      FROM admin_actions WHERE ",
             $owner,
-            " AND ($2::bigint IS NULL OR project_id = $2)
+            " AND id < $13 AND id >= w.edge
+              AND ($2::bigint IS NULL OR project_id = $2)
               AND ($3::bigint[] IS NULL OR environment_id = ANY($3))
               AND ($4::bigint[] IS NULL OR service_id = ANY($4))
               AND ($5::text IS NULL OR action = $5)
@@ -132,20 +152,21 @@ macro_rules! list_sql {
               AND ($10::bigint IS NULL OR service_id = $10)
               AND ($11::timestamptz IS NULL OR acted_at >= $11)
               AND ($12::timestamptz IS NULL OR acted_at < $12)
-              AND ($13::bigint IS NULL OR id < $13)
-            ORDER BY id DESC LIMIT $14"
+                     ORDER BY id DESC LIMIT $14) a ON true
+              ORDER BY a.id DESC"
         )
     };
 }
 
-/// Those of an organisation (`None`: all there are), as far as the credential reaches, newest first.
+/// Those of an organisation (`None`: all there are), as far as the credential reaches, newest first. A page may hold little
+/// or nothing and still have a next one.
 pub async fn list(
     conn: &mut PgConnection,
     organisation_id: Option<i64>,
     reach: &Reach,
     filter: &ActionFilter,
     limit: i64,
-) -> Result<Vec<ActionRow>, StoreError> {
+) -> Result<ActionPage, StoreError> {
     let statement = match organisation_id {
         Some(_) => list_sql!("organisation_id = $1"),
         None => list_sql!("$1::bigint IS NULL"),
@@ -163,11 +184,38 @@ pub async fn list(
         .bind(filter.service_id)
         .bind(filter.since)
         .bind(filter.until)
-        .bind(filter.before)
-        .bind(limit)
+        .bind(filter.before.unwrap_or(i64::MAX))
+        .bind(limit + 1)
+        .bind(EXAMINED_MAX)
         .fetch_all(conn)
         .await?;
-    rows.iter().map(action_of_row).collect()
+    let mut actions = Vec::with_capacity(rows.len());
+    for row in &rows {
+        // Nothing let through: one row that has no action.
+        if row.try_get::<Option<i64>, _>("id")?.is_some() {
+            actions.push(action_of_row(row)?);
+        }
+    }
+    if i64::try_from(actions.len()).is_ok_and(|count| count > limit) {
+        actions.pop();
+        let next = actions.last().map(|action| action.id);
+        return Ok(ActionPage { actions, next });
+    }
+    let Some(row) = rows.first() else {
+        return Ok(ActionPage { actions, next: None });
+    };
+    let edge_at: Option<DateTime<Utc>> = row.try_get("edge_at")?;
+    let since = filter
+        .since
+        .and_then(|since| since.checked_sub_signed(CLOCK_STEP_MAX));
+    let is_past = since.is_some_and(|since| edge_at.is_some_and(|at| at < since));
+    let looked_at: i64 = row.try_get("looked_at")?;
+    let next = if looked_at == EXAMINED_MAX && !is_past {
+        row.try_get("edge")?
+    } else {
+        None
+    };
+    Ok(ActionPage { actions, next })
 }
 
 fn action_of_row(row: &PgRow) -> Result<ActionRow, StoreError> {

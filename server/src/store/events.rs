@@ -326,22 +326,24 @@ fn log_row(row: &PgRow) -> Result<LogRow, StoreError> {
     })
 }
 
-/// Forgets the oldest rows of a log that are older than some days, a thousand at most; never the last row.
+/// Forgets the oldest rows of a log that are older than some days, so many at most; never the last row.
 pub async fn delete_old(
     conn: &mut PgConnection,
     organisation_id: i64,
     kept_days: i32,
+    limit: i64,
 ) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "DELETE FROM event_log l USING (
              SELECT o.organisation_id, o.id, o.ordered_at FROM event_log o
               WHERE o.organisation_id = $1 AND o.id < (SELECT head_id FROM event_logs WHERE organisation_id = $1)
-              ORDER BY o.id LIMIT 1000) old
+              ORDER BY o.id LIMIT $3) old
           WHERE l.organisation_id = old.organisation_id AND l.id = old.id
             AND old.ordered_at < clock_timestamp() - make_interval(days => $2)",
     )
     .bind(organisation_id)
     .bind(kept_days)
+    .bind(limit)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())

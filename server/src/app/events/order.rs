@@ -12,7 +12,7 @@ use crate::store::events::{self, LogRow, Moved};
 use crate::store::{self, StoreError};
 
 /// Services and actions that one transaction puts into the order.
-const ROUND_MAX: i64 = 5_000;
+pub const ROUND_MAX: i64 = 5_000;
 
 /// How long the order is kept, and so for how long somebody who was away can go on where they were.
 pub const KEPT_DAYS: i32 = 30;

@@ -13,7 +13,7 @@ use super::{Operations, ReadOffer, Refusal, Run};
 use crate::app::fault::Fault;
 use crate::store::audit::Entry;
 use crate::store::runs::{self, Range};
-use crate::store::{Scope, StoreError, locks, refusals, streams};
+use crate::store::{self, Scope, StoreError, locks, refusals, streams};
 
 pub use flamingock_domain::execution::{Outcome, Progress};
 
@@ -71,7 +71,7 @@ impl Operations {
         limit: usize,
         read_offer: ReadOffer,
     ) -> Result<ExecutionPage, Fault> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = store::look(&self.pool).await?;
         let Some(stream_id) = stream_of(&mut conn, scope).await? else {
             return Ok(ExecutionPage::default());
         };
@@ -175,7 +175,7 @@ impl Operations {
         id: i64,
         read_offer: ReadOffer,
     ) -> Result<Option<ExecutionReport>, Fault> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = store::look(&self.pool).await?;
         let Some(stream_id) = stream_of(&mut conn, scope).await? else {
             return Ok(None);
         };
@@ -186,7 +186,7 @@ impl Operations {
         let changes: Vec<String> = offer.iter().map(|(change, _)| change.clone()).collect();
         let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
         let execution_ref = run.id.to_string();
-        let mut timeline = runs::list_entries(
+        let (mut timeline, is_too_heavy) = runs::list_entries(
             &mut conn,
             stream_id,
             &execution_ref,
@@ -194,7 +194,7 @@ impl Operations {
             i64::try_from(TIMELINE_MAX + 1).unwrap_or(i64::MAX),
         )
         .await?;
-        let timeline_is_cut = timeline.len() > TIMELINE_MAX;
+        let timeline_is_cut = is_too_heavy || timeline.len() > TIMELINE_MAX;
         timeline.truncate(TIMELINE_MAX);
         let refusals =
             refusals::list_of_execution(&mut conn, stream_id, &execution_ref, &changes, REFUSALS_MAX).await?;

@@ -8,9 +8,9 @@ use super::executions::stream_of;
 use super::locks::find_facts;
 use super::{LockFacts, Operations, Refusal, Run};
 use crate::app::fault::Fault;
-use crate::app::situation::Situation;
+use crate::app::situation::{About, Situation};
 use crate::store::audit::{Entry, Fact};
-use crate::store::{Scope, StoreError, audit, refusals, runs, tenancy};
+use crate::store::{self, Scope, StoreError, audit, refusals, runs, tenancy};
 
 #[derive(Clone, Debug)]
 pub struct IssueReport {
@@ -48,11 +48,12 @@ const REFUSALS_MAX: i64 = 50;
 
 impl Operations {
     pub async fn issue(&self, scope: Scope, change: &ChangeId) -> Result<Found, Fault> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = store::look(&self.pool).await?;
         let Some(stream_id) = stream_of(&mut conn, scope).await? else {
             return Ok(Found::Unheard);
         };
-        let situation = Situation::load(&mut conn, scope, stream_id).await?;
+        let about = About::These(&[change.as_str()]);
+        let situation = Situation::load(&mut conn, scope, stream_id, about).await?;
         let Some(latest) = situation.states.get(change).copied() else {
             return Ok(Found::Unheard);
         };
@@ -61,9 +62,10 @@ impl Operations {
             return Ok(Found::Closed(latest));
         }
         let limit = i64::try_from(HISTORY_MAX + 1).unwrap_or(i64::MAX);
-        let mut history = runs::list_newest_of_change(&mut conn, stream_id, change.as_str(), limit).await?;
-        let history_is_cut = history.len() > HISTORY_MAX;
-        if history_is_cut {
+        let (mut history, is_too_heavy) =
+            runs::list_newest_of_change(&mut conn, stream_id, change.as_str(), limit).await?;
+        let history_is_cut = is_too_heavy || history.len() > HISTORY_MAX;
+        if history.len() > HISTORY_MAX {
             history.remove(0);
         }
         // It may be older than five hundred late reports, and is what all this is about.

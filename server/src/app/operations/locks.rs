@@ -9,7 +9,7 @@ use super::Operations;
 use crate::app::actor::{Action, Actor, Place};
 use crate::app::fault::Fault;
 use crate::app::retry;
-use crate::app::situation::{OpenChange, Situation};
+use crate::app::situation::{About, OpenChange, Situation};
 use crate::store::executions::{self, End};
 use crate::store::locks::{self, Hold, LockFacts, LockFilter, LockUpdate};
 use crate::store::{self, Scope, StoreError, streams};
@@ -128,7 +128,9 @@ impl Operations {
         };
         let before = load_facts(&mut tx, scope).await?;
         let open = match &stream {
-            Some(stream) => Situation::load(&mut tx, scope, stream.id).await?.open_changes(),
+            Some(stream) => Situation::load(&mut tx, scope, stream.id, About::Unsettled)
+                .await?
+                .open_changes(),
             None => Vec::new(),
         };
         let update = LockUpdate {

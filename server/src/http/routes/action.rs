@@ -55,7 +55,8 @@ struct Asked<'a> {
 /// List the actions in an organisation
 ///
 /// Who did what, from where, to what, why, and what was there before and after; newest first. An administrator of a part sees
-/// what was done to that part.
+/// what was done to that part. The work for one page is bounded: a page of a rare kind may hold few or none and still have a
+/// `next`. Go on until there is none.
 #[utoipa::path(
     get,
     path = "/api/v1/admin/organisation/{organisationId}/action",
@@ -176,20 +177,15 @@ async fn page(
         since: query.since,
         until: query.until,
     };
-    let mut found = api
+    let found = api
         .app
         .actions
-        .list(reach, organisation_id, &filter, limit + 1)
+        .list(reach, organisation_id, &filter, limit)
         .await
         .map_err(problem)?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
-    let next = found.last().filter(|_| more).map(|last| listing.cursor(&last.id));
     Ok(Json(ActionPage {
-        actions: found.into_iter().map(view).collect(),
-        next,
+        actions: found.actions.into_iter().map(view).collect(),
+        next: found.next.map(|id| listing.cursor(&id)),
     }))
 }
 
