@@ -19,7 +19,7 @@ mod rekey;
 /// Keys under which this target keeps what a rollback needs begin so.
 const KEPT: &str = ".flamingock/";
 const NO_OBJECT: &[&str] = &["NoSuchKey", "NotFound"];
-const IS_THERE: &[&str] = &["PreconditionFailed", "ConditionalRequestConflict"];
+const IS_THERE: &[&str] = &["PreconditionFailed"];
 
 /// A bucket. Changes take [`TargetClient<S3>`](crate::TargetClient).
 #[derive(Debug)]

@@ -313,3 +313,29 @@ fn is(there: &HashMap<String, String>, name: &str, wanted: &str) -> bool {
     };
     there == wanted || value(there).is_some_and(|there| Some(there) == value(wanted))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::is;
+
+    #[test]
+    fn an_attribute_is_compared_as_a_value_and_one_that_is_not_set_is_empty() {
+        let there = |value: &str| HashMap::from([("A".to_owned(), value.to_owned())]);
+        let table = [
+            ("30", "30", true),
+            ("30", "31", false),
+            (r#"{"a":"x","n":3}"#, r#"{ "n": 3, "a": "x" }"#, true),
+            (r#"{"a":"x","n":"3"}"#, r#"{"a":"x","n":3}"#, true),
+            (r#"{"a":"x","n":4}"#, r#"{"a":"x","n":3}"#, false),
+            (r#"{"a":"y","n":3}"#, r#"{"a":"x","n":3}"#, false),
+            (r#"{"a":"x"}"#, "", false),
+        ];
+        for (is_there, wanted, same) in table {
+            assert_eq!(is(&there(is_there), "A", wanted), same, "{is_there} {wanted}");
+        }
+        assert!(is(&HashMap::new(), "A", ""));
+        assert!(!is(&HashMap::new(), "A", "30"));
+    }
+}
