@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::{
     Client,
-    config::{Builder as Config, retry::RetryConfig},
+    config::retry::RetryConfig,
     primitives::ByteStream,
     types::{
         BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
@@ -140,7 +140,10 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_start_goes_on() {
     let Some(bucket) = Bucket::new().await else { return };
     let world = World::new().await;
     let proxy = TcpProxy::to(bucket.url.trim_start_matches("http://")).await;
-    let through = Config::from(bucket.sdk.config().clone().to_builder().build())
+    let through = bucket
+        .sdk
+        .config()
+        .to_builder()
         .endpoint_url(format!("http://127.0.0.1:{}", proxy.port()))
         .retry_config(RetryConfig::disabled())
         .build();
