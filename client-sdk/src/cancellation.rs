@@ -15,6 +15,8 @@ pub enum CancelReason {
     LockLost,
     /// Somebody asked for it on the server.
     Requested,
+    /// This process is asked to end: what is not done by the end of the grace is cut off.
+    Shutdown,
 }
 
 impl fmt::Display for CancelReason {
@@ -22,6 +24,7 @@ impl fmt::Display for CancelReason {
         f.write_str(match self {
             Self::LockLost => "the lock was lost",
             Self::Requested => "the server asked the run to stop",
+            Self::Shutdown => "the application was asked to stop",
         })
     }
 }

@@ -187,7 +187,7 @@ impl Lease {
     }
 
     /// A lost lock outweighs a request to stop, not the other way round.
-    fn cancel(&self, reason: CancelReason) {
+    pub(crate) fn cancel(&self, reason: CancelReason) {
         self.shared.signal.send_if_modified(|current| {
             let news = current.is_none() || (*current != Some(reason) && reason == CancelReason::LockLost);
             if news {
