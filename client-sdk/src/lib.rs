@@ -21,8 +21,9 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
-#[cfg(doctest)]
-mod macro_refuses;
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide_to_testing {}
 mod readiness;
 mod report;
 mod retry;
@@ -38,6 +39,8 @@ mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod transport;
 mod validate;
@@ -124,18 +127,15 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::Handler;
-    use crate::{ChangeError, ChangeFuture, Context, Requirement};
+    pub use crate::handler::{Handler, Outcome, Undo, undoes};
+    use crate::{ChangeError, Context, InjectionError};
 
-    pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
-        result.map_err(Into::into)
+    pub fn outcome<R: Outcome>(result: R) -> Result<(), ChangeError> {
+        result.into_outcome()
     }
 
-    pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
-        handler.requirements()
-    }
-
-    pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {
-        handler.call(context)
+    /// Without the bound on the type, of which its requirement has complained already.
+    pub fn transaction<T: Send + 'static>(context: &mut Context) -> Result<&mut T, InjectionError> {
+        context.borrow_transaction()
     }
 }

@@ -18,6 +18,7 @@ mod offer;
 mod plan_loop;
 mod record;
 mod stage;
+pub(crate) mod step;
 mod strategy;
 
 use record::RunRecord;

@@ -6,6 +6,7 @@
 mod support;
 
 mod client;
+mod depends;
 mod events;
 mod lock;
 mod macros;
@@ -21,3 +22,5 @@ mod validation;
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
+#[cfg(feature = "testing")]
+mod testing;
