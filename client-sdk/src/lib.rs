@@ -78,6 +78,8 @@ pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertifica
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
 pub use crate::stop::shutdown_signal;
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use crate::target::AwsError;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -88,6 +90,8 @@ pub use crate::stop::shutdown_signal;
 pub use crate::target::HttpError;
 #[cfg(feature = "nats")]
 pub use crate::target::NatsTarget;
+#[cfg(feature = "apigateway")]
+pub use crate::target::{ApiGateway, ApiGatewayTarget};
 #[cfg(feature = "local")]
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
@@ -96,6 +100,8 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "lambda")]
+pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
@@ -106,10 +112,14 @@ pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use crate::target::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use crate::target::{S3, S3Target};
 #[cfg(feature = "vault")]
 pub use crate::target::{Secret, Vault, VaultTarget};
 #[cfg(feature = "sqlite")]
 pub use crate::target::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use crate::target::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
