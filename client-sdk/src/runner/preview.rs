@@ -45,6 +45,7 @@ async fn ask(app: &Flamingock, client: &Client) -> Result<PlanPreview, StartErro
             ..Submission::default()
         },
         runner: None,
+        certificate: false,
     };
     client.preview(&request).await.map_err(StartErrorKind::of_plan)
 }
