@@ -21,6 +21,12 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "axum", feature = "signal"))]
+#[doc = include_str!("../../docs/start-up.md")]
+mod guide_to_start_up {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/saga.md")]
+mod guide_to_sagas {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod readiness;

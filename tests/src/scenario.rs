@@ -43,6 +43,10 @@ pub struct Scenario {
     pub environment: String,
     pub service: String,
     pub lease_ms: u64,
+    /// How long the tested change may go on after SIGTERM.
+    pub stop_grace_ms: u64,
+    /// The tested change is a saga of three steps; of `kind` nothing counts then.
+    pub saga: bool,
     /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
     pub files: Option<PathBuf>,
 }
@@ -59,6 +63,8 @@ impl Scenario {
             service: service.to_owned(),
             // Long enough that a busy machine does not lose it, and short enough to wait for its end.
             lease_ms: 5_000,
+            stop_grace_ms: 60_000,
+            saga: false,
             files: None,
         }
     }
@@ -103,6 +109,22 @@ impl Scenario {
     #[must_use]
     pub fn lease_ms(self, lease_ms: u64) -> Self {
         Self { lease_ms, ..self }
+    }
+
+    #[must_use]
+    pub fn stop_grace_ms(self, stop_grace_ms: u64) -> Self {
+        Self {
+            stop_grace_ms,
+            ..self
+        }
+    }
+
+    /// A saga in place of the tested change.
+    pub fn of_saga(service: &str) -> Self {
+        Self {
+            saga: true,
+            ..Self::new(Kind::NonTx, service)
+        }
     }
 
     /// After the deployment of a corrected version.

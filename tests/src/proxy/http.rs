@@ -28,7 +28,7 @@ struct Upstreams {
 }
 
 struct Request {
-    /// Method, path and, of a report, its state.
+    /// Method, path and what tells it from others of the same path.
     label: String,
     bytes: Vec<u8>,
 }
@@ -174,7 +174,18 @@ async fn read_request(read: &mut BufReader<impl tokio::io::AsyncRead + Unpin>) -
         .as_ref()
         .and_then(|told| told["state"].as_str())
         .unwrap_or_default();
-    let label = format!("{} {state}", line.trim_end_matches(" HTTP/1.1"));
+    // Of a plan request, whether the pipeline is in it; of a heartbeat, the cursor that it brings.
+    let submits = |told: &serde_json::Value| told["clientSubmission"]["blocks"].is_array();
+    let whole = if told.as_ref().is_some_and(submits) {
+        " whole"
+    } else {
+        ""
+    };
+    let cursor = told
+        .as_ref()
+        .and_then(|told| told["progress"]["cursor"].as_str())
+        .unwrap_or_default();
+    let label = format!("{} {state}{whole}{cursor}", line.trim_end_matches(" HTTP/1.1"));
     Ok(Request { label, bytes })
 }
 
