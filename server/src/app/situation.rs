@@ -141,6 +141,22 @@ impl Situation {
         open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
         open
     }
+
+    /// What has begun and not ended of the changes that this is about, by id, whoever began it.
+    pub fn left_open(&self) -> Vec<OpenChange> {
+        let mut open: Vec<OpenChange> = self
+            .states
+            .iter()
+            .filter(|(_, latest)| matches!(latest.state, AuditState::Started | AuditState::Failed))
+            .map(|(change, latest)| OpenChange {
+                change: change.clone(),
+                latest: *latest,
+                needs_person: rules::is_issue(latest),
+            })
+            .collect();
+        open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
+        open
+    }
 }
 
 /// A change that somebody began, without a recorded end.
