@@ -127,7 +127,7 @@ pub struct TimelineEntry {
     pub seq: i64,
     pub change_id: String,
     pub state: String,
-    /// `RUNNER`, `MARK`, `PERSON` or `IMPORT`.
+    /// `RUNNER`, `MARK`, `PERSON`, `PROBE` or `IMPORT`.
     pub source: String,
     /// It changed no state: somebody else had written before it arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

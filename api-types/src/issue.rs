@@ -33,8 +33,8 @@ pub struct IssueView {
     pub error_trace: Option<String>,
     /// Why a person is needed, and what to check in the target system.
     pub guidance: String,
-    /// What was reported of the change too late to count, because somebody else had written since: evidence for the person
-    /// who decides. At most the newest ten, oldest first.
+    /// What was reported of the change too late to count, because somebody else had written since, and what its own probe could
+    /// not tell (`PROBE_UNDECIDED`): evidence for the person who decides. At most the newest ten, oldest first.
     #[serde(default)]
     pub late_reports: Vec<LateReport>,
 }
@@ -53,6 +53,9 @@ pub struct LateReport {
     pub runner_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_trace: Option<String>,
+    /// A remark, such as what the change's own probe said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A page of issues, by change id.

@@ -9,6 +9,7 @@ use flamingock_api_types::{
     execution::{PlanRequest, PlanResponse},
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
+    probe::{ProbeAnswer, ProbeReport},
     progress::LockExtensionRequest,
 };
 use reqwest::Method;
@@ -302,6 +303,32 @@ impl Client {
             late: false,
             seq: None,
         }))
+    }
+
+    /// Reports what the probe of a change found, about the entry that the plan named.
+    pub async fn probe(
+        &self,
+        execution_id: i64,
+        change_id: &str,
+        report: &ProbeReport,
+    ) -> Result<ProbeAnswer, Error> {
+        self.probe_patiently(execution_id, change_id, report, &self.default_patience())
+            .await
+    }
+
+    pub(crate) async fn probe_patiently(
+        &self,
+        execution_id: i64,
+        change_id: &str,
+        report: &ProbeReport,
+        patience: &Patience<'_>,
+    ) -> Result<ProbeAnswer, Error> {
+        let change = segment(change_id);
+        let path = |session: &TokenResponse| {
+            format!("{}/{execution_id}/change/{change}/probe", execution_path(session))
+        };
+        let call = Call::new("probe report", Method::POST, &path, Some(encode(report)));
+        Ok(required(self.call(call, patience).await?, "probe report")?.answer)
     }
 
     /// Extends the lease of a lock that this runner holds.

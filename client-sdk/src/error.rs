@@ -138,6 +138,11 @@ impl Error {
         self.code() == Some(ErrorCode::StartRefused)
     }
 
+    /// The verdict of a probe does not count: another has written about the change since, or the lock is lost.
+    pub fn is_probe_refused(&self) -> bool {
+        self.code() == Some(ErrorCode::ProbeRefused)
+    }
+
     /// The server wants the whole pipeline instead of its digest.
     pub fn is_digest_unknown(&self) -> bool {
         self.code() == Some(ErrorCode::DigestUnknown)

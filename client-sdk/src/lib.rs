@@ -29,6 +29,7 @@ mod guide_to_start_up {}
 mod guide_to_sagas {}
 #[cfg(doctest)]
 mod macro_refuses;
+mod probe;
 mod readiness;
 mod report;
 mod retry;
@@ -95,7 +96,7 @@ pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture, Probed, Recovery},
     checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
@@ -120,8 +121,8 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::Handler;
-    use crate::{ChangeError, ChangeFuture, Context, Requirement};
+    use crate::{ChangeError, ChangeFuture, Context, ProbeFuture, Requirement};
+    pub use crate::{handler::Handler, probe::ProbeHandler};
 
     pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
         result.map_err(Into::into)
@@ -129,6 +130,14 @@ pub mod __private {
 
     pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
         handler.requirements()
+    }
+
+    pub fn probe_requirements<M, P: ProbeHandler<M>>(probe: &P) -> Vec<Requirement> {
+        probe.requirements()
+    }
+
+    pub fn call_probe<'a, M, P: ProbeHandler<M>>(probe: &'a P, context: &'a mut Context) -> ProbeFuture<'a> {
+        probe.call(context)
     }
 
     pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {

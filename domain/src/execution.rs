@@ -54,10 +54,20 @@ impl Progress {
             match change.action {
                 Action::Apply => progress.count(change.reported),
                 Action::ManualIntervention => progress.waiting_for_person += 1,
+                Action::Probe { .. } => progress.count_probe(change.reported),
                 Action::Skip | Action::Withhold => {}
             }
         }
         progress
+    }
+
+    /// What a probe settles is applied, or offered by the next plan.
+    fn count_probe(&mut self, said: Option<AuditState>) {
+        match said {
+            Some(AuditState::Applied | AuditState::RolledBack) => {}
+            Some(_) => self.waiting_for_person += 1,
+            None => self.count(None),
+        }
     }
 
     fn count(&mut self, reported: Option<AuditState>) {

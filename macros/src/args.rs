@@ -7,7 +7,7 @@ use syn::{
     spanned::Spanned as _,
 };
 
-const KNOWN: &str = "`id`, `order`, `target`, `author`, `transactional`, `recovery`, `rollback`";
+const KNOWN: &str = "`id`, `order`, `target`, `author`, `transactional`, `recovery`, `rollback`, `probe`";
 
 pub(crate) struct Args {
     pub(crate) id: LitStr,
@@ -17,6 +17,7 @@ pub(crate) struct Args {
     pub(crate) transactional: Option<LitBool>,
     pub(crate) recovery: Recovery,
     pub(crate) rollback: Option<Path>,
+    pub(crate) probe: Option<Path>,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +35,7 @@ struct Given {
     transactional: Option<LitBool>,
     recovery: Option<LitStr>,
     rollback: Option<Path>,
+    probe: Option<Path>,
 }
 
 impl Parse for Args {
@@ -61,13 +63,20 @@ impl Given {
             "author" => put(&mut self.author, key, text(&value)?),
             "transactional" => put(&mut self.transactional, key, flag(&value)?),
             "recovery" => put(&mut self.recovery, key, text(&value)?),
-            "rollback" => match value {
-                Expr::Path(path) => put(&mut self.rollback, key, path.path),
-                other => Err(syn::Error::new(
-                    other.span(),
+            "rollback" => {
+                let path = function(
+                    value,
                     "`rollback` takes the name of an async function, without quotes: `rollback = drop_orders`",
-                )),
-            },
+                )?;
+                put(&mut self.rollback, key, path)
+            }
+            "probe" => {
+                let path = function(
+                    value,
+                    "`probe` takes the name of an async function, without quotes: `probe = orders_exist`",
+                )?;
+                put(&mut self.probe, key, path)
+            }
             other => Err(syn::Error::new(
                 key.span(),
                 format!("`{other}` is not an argument of a change; known are {KNOWN}"),
@@ -120,6 +129,7 @@ impl Given {
             transactional: self.transactional,
             recovery,
             rollback: self.rollback,
+            probe: self.probe,
         })
     }
 }
@@ -128,6 +138,13 @@ fn put<T>(slot: &mut Option<T>, key: &Ident, value: T) -> syn::Result<()> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(syn::Error::new(key.span(), format!("`{key}` is given twice"))),
+    }
+}
+
+fn function(value: Expr, expected: &str) -> syn::Result<Path> {
+    match value {
+        Expr::Path(path) => Ok(path.path),
+        other => Err(syn::Error::new(other.span(), expected)),
     }
 }
 

@@ -67,6 +67,21 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
         }
     });
 
+    let probe = args.probe.as_ref().map(|path| {
+        let span = path.span();
+        let requirements = quote_spanned! { span=> ::flamingock::__private::probe_requirements(&#path) };
+        let call = quote_spanned! { span=> ::flamingock::__private::call_probe(&#path, context) };
+        quote! {
+            fn probe_requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
+                #requirements
+            }
+
+            fn probe<'a>(&'a self, context: &'a mut ::flamingock::Context) -> ::flamingock::ProbeFuture<'a> {
+                #call
+            }
+        }
+    });
+
     Ok(quote! {
         #(#docs)*
         #[allow(non_camel_case_types)]
@@ -99,6 +114,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             }
 
             #rollback
+
+            #probe
         }
     })
 }
@@ -117,10 +134,11 @@ fn info(args: &Args, name: &Ident) -> TokenStream {
         Recovery::AlwaysRetry => Some(quote! { .recovery(::flamingock::Recovery::AlwaysRetry) }),
     };
     let rollback = args.rollback.as_ref().map(|_| quote! { .with_rollback() });
+    let probe = args.probe.as_ref().map(|_| quote! { .with_probe() });
     let source = name.to_string();
     quote! {
         ::flamingock::ChangeInfo::new(#id, #order, #target)
-            #author #transactional #recovery #rollback
+            #author #transactional #recovery #rollback #probe
             .source(::core::concat!(::core::module_path!(), "::", #source))
     }
 }

@@ -26,6 +26,7 @@ use syn::{ItemFn, parse_macro_input};
 /// | `transactional = true` or `false` | optional | run in the target's transaction; the default where the target has any |
 /// | `recovery = "…"` | optional | `"manual_intervention"` (the default) or `"always_retry"` |
 /// | `rollback = path` | optional | an async function that undoes the change |
+/// | `probe = path` | optional | an async function that says whether the change took effect: `Probed`, or a `Result` with it |
 ///
 /// The function takes what it needs by parameters and returns `Result<(), E>`. Among the parameters there may be one
 /// `&mut` transaction handle; all others are extractors (`flamingock::FromContext`). The function itself stays

@@ -79,6 +79,7 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         kind: scenario.kind,
         ending: scenario.ending,
         undo: scenario.undo,
+        probing: scenario.probing,
         recovery: if scenario.always_retry {
             Recovery::AlwaysRetry
         } else {

@@ -50,7 +50,7 @@ pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;
 pub use postgres::{Cluster, Database};
 pub use proxy::{HttpProxy, Mischief, PostgresProxy, Side, Trap};
-pub use scenario::{Ending, Kind, Scenario, Undo};
+pub use scenario::{Ending, Kind, Probing, Scenario, Undo};
 pub use server::TestServer;
 pub use tenants::{Tokens, generate as new_token, tokens};
 pub use waiting::{eventually, eventually_within, repeatedly};

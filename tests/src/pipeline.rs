@@ -96,6 +96,13 @@ impl Pipeline {
         self
     }
 
+    /// As our SDK sends it: it can be asked what became of it.
+    #[must_use]
+    pub fn probe(mut self, id: &str) -> Self {
+        self.change(id).has_probe = Some(true);
+        self
+    }
+
     /// As our SDK sends it: who wrote it.
     #[must_use]
     pub fn author(mut self, id: &str, author: &str) -> Self {

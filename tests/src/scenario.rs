@@ -32,6 +32,17 @@ pub enum Undo {
     Fails,
 }
 
+/// What the change under test does when it is asked what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probing {
+    /// It cannot be asked.
+    None,
+    /// It counts its steps: all, none, or something between.
+    Looks,
+    Fails,
+    Panics,
+}
+
 /// An application with three changes in one stage: `before`, `tested`, `after`. All of them write rows into the table
 /// `effects` of their target, one for each step: what really happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +50,7 @@ pub struct Scenario {
     pub kind: Kind,
     pub ending: Ending,
     pub undo: Undo,
+    pub probing: Probing,
     pub always_retry: bool,
     pub environment: String,
     pub service: String,
@@ -58,6 +70,7 @@ impl Scenario {
             kind,
             ending: Ending::Works,
             undo: Undo::None,
+            probing: Probing::None,
             always_retry: false,
             environment: "production".to_owned(),
             service: service.to_owned(),
@@ -88,6 +101,11 @@ impl Scenario {
     #[must_use]
     pub fn undo(self, undo: Undo) -> Self {
         Self { undo, ..self }
+    }
+
+    #[must_use]
+    pub fn probing(self, probing: Probing) -> Self {
+        Self { probing, ..self }
     }
 
     #[must_use]

@@ -185,6 +185,7 @@ fn sheet(report: &ExecutionReport, submission: bool, now: DateTime<Utc>) -> Stri
                 ChangeAction::Apply => Cell::styled("apply", BOLD),
                 ChangeAction::Skip => Cell::styled("skip", DIM),
                 ChangeAction::ManualIntervention => Cell::styled("a person", BAD),
+                ChangeAction::Probe => Cell::styled("ask its probe", BOLD),
                 ChangeAction::Unknown => Cell::from("unknown"),
             };
             table.row([stage.name.as_str().into(), change.id.as_str().into(), action]);

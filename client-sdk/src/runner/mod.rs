@@ -16,6 +16,7 @@ mod audit;
 mod marks;
 mod offer;
 mod plan_loop;
+mod probing;
 mod record;
 mod stage;
 mod strategy;

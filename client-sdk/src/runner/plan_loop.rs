@@ -251,6 +251,7 @@ impl<'a> Planner<'a> {
                 host: Some(self.host.clone()),
                 commit: settings.commit.clone(),
             }),
+            certificate: false,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Two write here. The executor records what it did; the plan may only fill in what was applied before, where the
 //! executor has recorded nothing.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use chrono::{DateTime, Utc};
 use flamingock_api_types::execution::{
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct RunRecord<'a> {
     stages: &'a [Stage],
     records: Vec<StageRecord>,
+    /// Ids of the changes whose probe was asked in this run.
+    probed: HashSet<String>,
     start_time: DateTime<Utc>,
     began: Instant,
 }
@@ -50,6 +52,7 @@ impl<'a> RunRecord<'a> {
         Self {
             stages,
             records: records.collect(),
+            probed: HashSet::new(),
             start_time: Utc::now(),
             began: Instant::now(),
         }
@@ -65,6 +68,14 @@ impl<'a> RunRecord<'a> {
 
     pub(super) fn is_started(&self, index: usize) -> bool {
         self.records[index].state != StageState::NotStarted
+    }
+
+    pub(super) fn was_probed(&self, change: &str) -> bool {
+        self.probed.contains(change)
+    }
+
+    pub(super) fn note_probed(&mut self, change: &str) {
+        self.probed.insert(change.to_owned());
     }
 
     /// The pipeline as submitted: what it is, what marks were found, what happened in this run so far.
@@ -235,6 +246,7 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         target_system_id: Some(info.target().to_owned()),
         recovery_strategy: Some(info.recovery.into()),
         has_rollback: Some(info.has_rollback),
+        has_probe: info.has_probe.then_some(true),
         checksum: change.checksum.clone(),
         depends_on: None,
     }

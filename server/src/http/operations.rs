@@ -25,12 +25,23 @@ pub fn instant(at: Timestamp) -> DateTime<Utc> {
 /// What an execution's plan offered.
 pub fn offer(plan: &str) -> Option<Vec<(String, Action)>> {
     let plan: RecordedPlan = serde_json::from_str(plan).ok()?;
-    let changes = plan.stages.into_iter().flat_map(|stage| stage.changes);
+    let changes = plan.stages.into_iter().flat_map(|stage| {
+        let asks = stage
+            .changes
+            .iter()
+            .any(|change| change.action == wire::ChangeAction::Probe);
+        stage.changes.into_iter().map(move |change| (asks, change))
+    });
     Some(
         changes
-            .map(|change| {
+            .map(|(asks, change)| {
                 let action = match change.action {
+                    // Where a change is asked first, its stage is offered anew by the next plan.
+                    wire::ChangeAction::Apply if asks => Action::Skip,
                     wire::ChangeAction::Apply => Action::Apply,
+                    wire::ChangeAction::Probe => Action::Probe {
+                        about: change.expected_seq.unwrap_or_default(),
+                    },
                     wire::ChangeAction::ManualIntervention => Action::ManualIntervention,
                     wire::ChangeAction::Skip | wire::ChangeAction::Unknown => Action::Skip,
                 };

@@ -98,6 +98,7 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
                             author: change.author.clone(),
+                            has_probe: change.has_probe == Some(true),
                             checksum: change
                                 .checksum
                                 .as_deref()
@@ -221,7 +222,17 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
             policy: planned.warnings.iter().map(rulings::finding).collect(),
             ..reasons::of(plan)
         }),
+        certificate: None,
     }
+}
+
+/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
+pub fn is_fully_applied(plan: &Plan) -> bool {
+    matches!(plan.action, PlanAction::Continue)
+        && plan
+            .findings
+            .iter()
+            .all(|stage| stage.verdict == Verdict::UpToDate)
 }
 
 /// What is kept in an execution's row.
@@ -256,6 +267,10 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
                 .map(|(id, action)| wire::OfferedChange {
                     id: id.to_string(),
                     action: change_action(*action),
+                    expected_seq: match action {
+                        Action::Probe { about } => Some(*about),
+                        Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
+                    },
                     cursor: None,
                 })
                 .collect(),
@@ -269,6 +284,7 @@ fn change_action(action: Action) -> wire::ChangeAction {
         // Never inside an offered stage; if it ever were, skipping is the answer that runs nothing.
         Action::Skip | Action::Withhold => wire::ChangeAction::Skip,
         Action::ManualIntervention => wire::ChangeAction::ManualIntervention,
+        Action::Probe { .. } => wire::ChangeAction::Probe,
     }
 }
 

@@ -21,6 +21,7 @@ mod night;
 mod operations;
 mod policies;
 mod preview;
+mod probes;
 mod replicas;
 mod resolution;
 mod saga;

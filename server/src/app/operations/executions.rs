@@ -242,16 +242,22 @@ async fn judge(
     holder: Option<ExecutionId>,
     asked: Vec<(Run, Vec<(String, Action)>)>,
 ) -> Result<Vec<Recorded>, Fault> {
-    let pairs: Vec<(String, &str)> = asked
-        .iter()
-        .flat_map(|(run, offer)| {
-            let to_apply = offer.iter().filter(|(_, action)| *action == Action::Apply);
-            to_apply.map(|(change, _)| (run.id.to_string(), change.as_str()))
-        })
-        .collect();
-    let reported: HashMap<(String, String), AuditState> = runs::load_reported(conn, stream_id, &pairs)
-        .await?
+    let pairs = |wanted: fn(Action) -> bool| -> Vec<(String, &str)> {
+        asked
+            .iter()
+            .flat_map(|(run, offer)| {
+                let those = offer.iter().filter(move |(_, action)| wanted(*action));
+                those.map(|(change, _)| (run.id.to_string(), change.as_str()))
+            })
+            .collect()
+    };
+    let to_apply = pairs(|action| action == Action::Apply);
+    let to_ask = pairs(|action| matches!(action, Action::Probe { .. }));
+    let reported = runs::load_reported(conn, stream_id, &to_apply).await?;
+    let said = runs::load_probed(conn, stream_id, &to_ask).await?;
+    let reported: HashMap<(String, String), AuditState> = reported
         .into_iter()
+        .chain(said)
         .map(|(execution, change, state)| ((execution, change), state))
         .collect();
     Ok(asked

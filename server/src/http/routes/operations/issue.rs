@@ -5,6 +5,7 @@ use axum::extract::State;
 use flamingock_api_types::explanation::Remedy;
 use flamingock_api_types::issue::{IssueDetail, IssueStanding, ResolutionKind};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::audit::Source;
 use flamingock_domain::ids::ChangeId;
 use serde::Deserialize;
 
@@ -114,7 +115,14 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
             (false, false) => Open::ByRecord,
         },
         was_refused: !report.refusals.is_empty(),
-        has_late_reports: report.history.iter().any(|entry| entry.late),
+        has_late_reports: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source != Source::Probe),
+        was_asked: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source == Source::Probe),
         has_error: error.is_some(),
         target: fact.target_system_id.as_deref(),
     });
