@@ -7,6 +7,7 @@ use crate::execution::RunnerFacts;
 use crate::explanation::Remedy;
 use crate::history::{ExecutionEnd, RefusedStart, TimelineEntry};
 use crate::lock::LockRecord;
+use crate::progress::ChangeProgress;
 
 /// A change that stops its service until a person decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +178,9 @@ pub struct IssueDetail {
     /// The service's lock now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockRecord>,
+    /// How far the latest attempt was when it was last heard of, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ChangeProgress>,
     pub guidance: Guidance,
     /// Ready to paste.
     pub remedies: Vec<Remedy>,

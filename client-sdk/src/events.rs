@@ -112,6 +112,18 @@ pub enum RunEvent {
         /// The target system's id.
         target: String,
     },
+    /// A long change says how far it is, by [`Progress`](crate::Progress): as often as it does.
+    #[non_exhaustive]
+    ChangeProgress {
+        /// The change's id.
+        change: String,
+        /// How much is done, in the change's own unit.
+        done: u64,
+        /// Of how much, where it is known.
+        total: Option<u64>,
+        /// For people.
+        message: String,
+    },
     /// A change was applied, and that is recorded.
     #[non_exhaustive]
     ChangeApplied {

@@ -28,6 +28,9 @@ mod guide_to_start_up {}
 #[doc = include_str!("../../docs/saga.md")]
 mod guide_to_sagas {}
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
+#[cfg(doctest)]
 mod macro_refuses;
 mod probe;
 mod readiness;

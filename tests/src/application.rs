@@ -12,6 +12,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::changes::{BareTransactions, Effect};
 use crate::files;
+use crate::long::Long;
 use crate::process::{Process, terminate};
 use crate::saga::saga;
 use crate::scenario::Scenario;
@@ -92,7 +93,12 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         None => {
             let stage = Stage::new("work").change(Effect::new("before", "0001"));
             let stage = if scenario.saga {
-                stage.change(saga(scenario.ending, scenario.undo))
+                stage.change(saga(scenario.ending, scenario.undo, scenario.probing))
+            } else if scenario.is_long {
+                stage.change(Long {
+                    id: "tested",
+                    order: "0002",
+                })
             } else {
                 stage.change(tested)
             };

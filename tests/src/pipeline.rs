@@ -110,6 +110,15 @@ impl Pipeline {
         self
     }
 
+    /// As our SDK sends it: whether there is a rollback, and whether the cursor outlives it.
+    #[must_use]
+    pub fn rollback(mut self, id: &str, has_rollback: bool, cursor_outlives_failure: bool) -> Self {
+        let change = self.change(id);
+        change.has_rollback = Some(has_rollback);
+        change.cursor_outlives_failure = cursor_outlives_failure.then_some(true);
+        self
+    }
+
     fn change(&mut self, id: &str) -> &mut ChangeSubmission {
         let stages = self.blocks.iter_mut().flat_map(|block| &mut block.stages);
         let mut changes = stages.flat_map(|stage| &mut stage.changes);

@@ -1,15 +1,16 @@
 //! A saga whose effects can be counted: three steps on two target systems, each of which writes a row.
 
-use flamingock::{ChangeError, Saga, Step, TargetClient};
+use flamingock::{ChangeError, Probed, Saga, Step, TargetClient};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::scenario::{Ending, Undo};
+use crate::scenario::{Ending, Probing, Undo};
 
 /// The steps and their target systems, in order.
 const STEPS: [(&str, &str); 3] = [("one", "plain"), ("two", "bare"), ("three", "plain")];
 
 /// The change `tested`. `Ending::Fails`: the last step does. `Undo::Fails`: the first one's compensation does.
-pub fn saga(ending: Ending, undo: Undo) -> Saga {
+/// `Probing::Looks`: each step looks for its row.
+pub fn saga(ending: Ending, undo: Undo, probing: Probing) -> Saga {
     let saga = Saga::new("tested", "0002", "plain").author("mara");
     STEPS.into_iter().fold(saga, |saga, (name, target)| {
         let fails = ending == Ending::Fails && name == "three";
@@ -35,6 +36,22 @@ pub fn saga(ending: Ending, undo: Undo) -> Saga {
             sqlx::query(AssertSqlSafe(text)).execute(&*pool).await?;
             Ok(())
         };
-        saga.step(Step::new(name, target, apply, compensate))
+        let look = move |pool: TargetClient<PgPool>| async move {
+            let found: i64 =
+                sqlx::query_scalar("SELECT count(*) FROM effects WHERE change_id = 'tested' AND step = $1")
+                    .bind(name)
+                    .fetch_one(&*pool)
+                    .await?;
+            Ok::<_, sqlx::Error>(if found > 0 {
+                Probed::Applied
+            } else {
+                Probed::NotApplied
+            })
+        };
+        let step = Step::new(name, target, apply, compensate);
+        saga.step(match probing {
+            Probing::Looks => step.probe(look),
+            Probing::None | Probing::Fails | Probing::Panics => step,
+        })
     })
 }

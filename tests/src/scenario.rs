@@ -59,6 +59,8 @@ pub struct Scenario {
     pub stop_grace_ms: u64,
     /// The tested change is a saga of three steps; of `kind` nothing counts then.
     pub saga: bool,
+    /// The tested change is a [`Long`](crate::Long) one; of what it says of itself only the id counts.
+    pub is_long: bool,
     /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
     pub files: Option<PathBuf>,
 }
@@ -78,6 +80,7 @@ impl Scenario {
             lease_ms: 5_000,
             stop_grace_ms: 60_000,
             saga: false,
+            is_long: false,
             files: None,
         }
     }
@@ -112,6 +115,14 @@ impl Scenario {
     pub fn always_retry(self) -> Self {
         Self {
             always_retry: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn long(self) -> Self {
+        Self {
+            is_long: true,
             ..self
         }
     }

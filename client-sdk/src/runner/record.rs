@@ -247,6 +247,7 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         recovery_strategy: Some(info.recovery.into()),
         has_rollback: Some(info.has_rollback),
         has_probe: info.has_probe.then_some(true),
+        cursor_outlives_failure: info.keeps_steps.then_some(true),
         checksum: change.checksum.clone(),
         depends_on: None,
     }

@@ -8,6 +8,7 @@ mod support;
 mod client;
 mod events;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
 mod readiness;

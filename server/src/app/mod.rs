@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod checkpoints;
 pub mod checksums;
 mod combine;
+pub mod cursors;
 pub mod differences;
 pub mod events;
 pub mod exports;

@@ -17,6 +17,7 @@ mod import;
 mod isolation;
 mod late_reports;
 mod locks_and_takeover;
+mod long_changes;
 mod night;
 mod operations;
 mod policies;

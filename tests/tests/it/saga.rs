@@ -2,8 +2,8 @@
 
 use flamingock_api_types::issue::ResolutionKind;
 use flamingock_tests::{
-    Database, Effects, HttpProxy, Outcome, PostgresProxy, RunnerProcess, Scenario, Side, TestServer, Trap,
-    Undo,
+    Database, Effects, HttpProxy, Outcome, PostgresProxy, Probing, RunnerProcess, Scenario, Side, TestServer,
+    Trap, Undo,
 };
 
 const ALL: &[&str] = &["one", "two", "three"];
@@ -137,22 +137,60 @@ async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
 }
 
 #[tokio::test]
-async fn a_failed_step_has_the_finished_ones_compensated_also_those_of_a_killed_predecessor() {
-    let world = World::new().await;
-    let failing = scenario().failing();
-    let trap = world.at_cursor(Side::Answer, r#""underWay":"three""#);
-    // Nothing of the third step has happened; a corrected log would say so, a killed process cannot.
-    world.killed_at(&failing, trap).await;
-    assert_eq!(world.effects.of("tested").await, ["one", "two"]);
+async fn killed_anywhere_a_saga_whose_steps_can_be_asked_takes_effect_exactly_once() {
+    let scenario = scenario().probing(Probing::Looks);
+    for step in ["one", "two", "three"] {
+        let world = World::new().await;
+        let does = format!("tested does {step}");
+        for trap in [
+            world.postgres.trap(Side::Message, &[&does]),
+            world.postgres.trap(Side::Answer, &[&does]),
+        ] {
+            world.killed_at(&scenario, trap).await;
+        }
+        let outcome = world.run(&scenario).await;
+        assert!(outcome.may_start, "{step}: {}", outcome.report);
+        assert_eq!(world.effects.of("tested").await, ALL, "killed twice in {step}");
+    }
+}
 
-    let world = World::new().await;
-    let outcome = world.run(&failing).await;
-    assert!(!outcome.may_start);
-    assert_eq!(world.states().await, ["STARTED", "FAILED", "ROLLED_BACK"]);
-    assert_eq!(world.effects.of("tested").await, [""; 0], "all is undone");
-    let outcome = world.run(&failing.corrected()).await;
-    assert!(outcome.may_start, "{}", outcome.report);
-    assert_eq!(world.effects.of("tested").await, ALL);
+#[tokio::test]
+async fn a_failed_step_has_the_finished_ones_compensated_also_those_of_a_killed_predecessor() {
+    let failing = scenario().failing().probing(Probing::Looks);
+    for killed_first in [false, true] {
+        let world = World::new().await;
+        if killed_first {
+            let trap = world.at_cursor(Side::Answer, r#""underWay":"three""#);
+            world.killed_at(&failing, trap).await;
+            assert_eq!(world.effects.of("tested").await, ["one", "two"]);
+        }
+        let outcome = world.run(&failing).await;
+        assert!(!outcome.may_start);
+        let states = world.states().await;
+        assert!(
+            states.ends_with(&["STARTED".into(), "FAILED".into(), "ROLLED_BACK".into()]),
+            "{states:?}"
+        );
+        assert_eq!(world.effects.of("tested").await, [""; 0], "all is undone");
+        let outcome = world.run(&failing.clone().corrected()).await;
+        assert!(outcome.may_start, "{}", outcome.report);
+        assert_eq!(world.effects.of("tested").await, ALL);
+    }
+}
+
+#[tokio::test]
+async fn killed_while_it_compensates_the_successor_goes_forward_from_what_is_left() {
+    let failing = scenario().failing().probing(Probing::Looks);
+    for (side, undone) in [(Side::Message, "two"), (Side::Answer, "one")] {
+        let world = World::new().await;
+        let trap = world.postgres.trap(side, &[&format!("tested undoes {undone}")]);
+        world.killed_at(&failing, trap).await;
+        let outcome = world.run(&failing.clone().corrected()).await;
+        assert!(outcome.may_start, "{}", outcome.report);
+        let mut steps = world.effects.of("tested").await;
+        steps.sort();
+        assert_eq!(steps, ["one", "three", "two"], "{side:?} {undone}: each once");
+    }
 }
 
 #[tokio::test]

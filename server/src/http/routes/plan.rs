@@ -17,6 +17,7 @@ use flamingock_domain::plan::{Plan, PlanAction as Action};
 use serde::Deserialize;
 
 use crate::app::admission::Place;
+use crate::app::cursors::Cursors;
 use crate::app::plans::{Ask, PlanError, Planned};
 use crate::http::answers::{Place as Kept, Question};
 use crate::http::extract::{ApiPath, ApiQuery, Runner};
@@ -141,7 +142,11 @@ pub async fn execution_plan(
         .runner
         .as_ref()
         .and_then(|facts| serde_json::to_string(facts).ok());
-    let render = |plan: &Plan| serde_json::to_string(&wire::recorded_plan(plan)).unwrap_or_default();
+    let render = |plan: &Plan, cursors: &Cursors| {
+        serde_json::to_string(&wire::recorded_plan(plan, cursors)).unwrap_or_default()
+    };
+    let failure_voids_cursor =
+        |change: &ChangeId| wire::failure_voids_cursor(&request.client_submission, change);
     let unwelcome = Mutex::new(None);
     let is_welcome = || {
         let refusal = runner.refuse_unwelcome(&api, &headers).err();
@@ -160,6 +165,7 @@ pub async fn execution_plan(
         submission: &submission,
         runner_facts: runner_facts.as_deref(),
         render: &render,
+        failure_voids_cursor: &failure_voids_cursor,
         place: place.as_ref().map(|Extension(place)| place),
         is_welcome: &is_welcome,
     };

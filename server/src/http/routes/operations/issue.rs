@@ -15,7 +15,7 @@ use crate::http::Api;
 use crate::http::commands::Subject;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::guidance::{self, Known, Open};
-use crate::http::operations::{attempt, lock_record, refused_start, timeline_entry};
+use crate::http::operations::{attempt, change_progress, lock_record, refused_start, timeline_entry};
 use crate::http::problem::Problem;
 use crate::http::trace;
 
@@ -151,6 +151,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         attempts: report.attempts.iter().map(attempt).collect(),
         refused_starts: report.refusals.iter().map(refused_start).collect(),
         lock: report.lock.as_ref().map(|facts| lock_record(operations, facts)),
+        progress: report.progress.as_ref().map(change_progress),
         guidance,
         remedies: remedies(&subject, report),
     }
