@@ -93,7 +93,8 @@ async fn killed_after_the_last_step_was_kept_the_successor_only_says_so() {
 #[tokio::test]
 async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
     let world = World::new().await;
-    let trap = world.postgres.trap(Side::Answer, &["tested does two"]);
+    // The step has taken effect, and that is not kept.
+    let trap = world.at_cursor(Side::Message, r#""underWay":"three""#);
     world.killed_at(&scenario(), trap).await;
     let outcome = world.run(&scenario()).await;
     assert!(!outcome.may_start);
@@ -139,15 +140,20 @@ async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
 #[tokio::test]
 async fn killed_anywhere_a_saga_whose_steps_can_be_asked_takes_effect_exactly_once() {
     let scenario = scenario().probing(Probing::Looks);
-    for step in ["one", "two", "three"] {
+    // Before the step takes effect, and then after that, before it is kept.
+    for (step, kept) in [
+        ("one", r#""underWay":"two""#),
+        ("two", r#""underWay":"three""#),
+        ("three", r#"{"done":["one","two","three"]}"#),
+    ] {
         let world = World::new().await;
-        let does = format!("tested does {step}");
-        for trap in [
-            world.postgres.trap(Side::Message, &[&does]),
-            world.postgres.trap(Side::Answer, &[&does]),
-        ] {
-            world.killed_at(&scenario, trap).await;
-        }
+        let before = world
+            .postgres
+            .trap(Side::Message, &[&format!("tested does {step}")]);
+        world.killed_at(&scenario, before).await;
+        world
+            .killed_at(&scenario, world.at_cursor(Side::Message, kept))
+            .await;
         let outcome = world.run(&scenario).await;
         assert!(outcome.may_start, "{step}: {}", outcome.report);
         assert_eq!(world.effects.of("tested").await, ALL, "killed twice in {step}");
@@ -181,15 +187,19 @@ async fn a_failed_step_has_the_finished_ones_compensated_also_those_of_a_killed_
 #[tokio::test]
 async fn killed_while_it_compensates_the_successor_goes_forward_from_what_is_left() {
     let failing = scenario().failing().probing(Probing::Looks);
-    for (side, undone) in [(Side::Message, "two"), (Side::Answer, "one")] {
+    for undone in [false, true] {
         let world = World::new().await;
-        let trap = world.postgres.trap(side, &[&format!("tested undoes {undone}")]);
+        let trap = if undone {
+            world.at_cursor(Side::Message, r#"{"done":[]}"#)
+        } else {
+            world.postgres.trap(Side::Message, &["tested undoes two"])
+        };
         world.killed_at(&failing, trap).await;
         let outcome = world.run(&failing.clone().corrected()).await;
         assert!(outcome.may_start, "{}", outcome.report);
         let mut steps = world.effects.of("tested").await;
         steps.sort();
-        assert_eq!(steps, ["one", "three", "two"], "{side:?} {undone}: each once");
+        assert_eq!(steps, ["one", "three", "two"], "{undone}: each once");
     }
 }
 
