@@ -111,13 +111,13 @@ pub struct ChangeSubmission {
     pub recovery_strategy: Option<RecoveryStrategy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_rollback: Option<bool>,
+    /// Its cursor tells the truth also while the rollback undoes what it counts: a failure does not void it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor_outlives_failure: Option<bool>,
     /// The change can be asked whether it took effect: then a doubt about it is settled by its probe, before a person is
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_probe: Option<bool>,
-    /// Its cursor tells the truth also while the rollback undoes what it counts: a failure does not void it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor_outlives_failure: Option<bool>,
     /// `sha256-v1:<hex>` over the change's normalised content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,

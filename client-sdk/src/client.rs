@@ -190,6 +190,17 @@ impl Client {
         &self.shared.runner_id
     }
 
+    /// Server, environment and service, as configured.
+    #[cfg(feature = "certificate")]
+    pub(crate) fn configured(&self) -> (String, &str, &str) {
+        let config = &self.shared.config;
+        (
+            without_credentials(&config.server).into_owned(),
+            &config.environment,
+            &config.service,
+        )
+    }
+
     /// The session: made by the first call that needs it, or now.
     pub async fn session(&self) -> Result<Arc<TokenResponse>, Error> {
         let mut session = self.shared.session.lock().await;

@@ -110,6 +110,11 @@ impl Error {
         )
     }
 
+    /// The server could not be asked: no answer came, or only a gateway's or an overloaded server's (502, 503, 504).
+    pub fn is_unreachable(&self) -> bool {
+        self.is_unanswered() || matches!(self.status(), Some(502..=504))
+    }
+
     /// No connection could be made.
     pub fn is_connect(&self) -> bool {
         matches!(self.inner.failure, Failure::Connect(_))

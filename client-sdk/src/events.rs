@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use flamingock_api_types::execution::PlanAction;
+use flamingock_api_types::{execution::PlanAction, probe::ProbeVerdict};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -101,6 +101,16 @@ pub enum RunEvent {
         stage: String,
         /// The change's id.
         change: String,
+    },
+    /// The probe of a change was asked what became of an earlier attempt. That it counts is recorded after this.
+    #[non_exhaustive]
+    ChangeProbed {
+        /// The stage.
+        stage: String,
+        /// The change's id.
+        change: String,
+        /// What it found.
+        verdict: ProbeVerdict,
     },
     /// A change is about to be applied. Its start is not recorded yet.
     #[non_exhaustive]

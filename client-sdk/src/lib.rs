@@ -10,6 +10,8 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod change;
 mod checkpoint;
 mod client;
@@ -27,9 +29,24 @@ mod guide_to_start_up {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/saga.md")]
 mod guide_to_sagas {}
+#[cfg(all(doctest, feature = "postgres"))]
+mod guide {
+    #[doc = include_str!("../../docs/first-change.md")]
+    mod first_change {}
+    #[doc = include_str!("../../docs/moving.md")]
+    mod moving {}
+    #[doc = include_str!("../../docs/recovery.md")]
+    mod recovery {}
+}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/long-changes.md")]
 mod guide_to_long_changes {}
+#[cfg(all(doctest, feature = "certificate"))]
+#[doc = include_str!("../../docs/certificate.md")]
+mod guide_to_certificates {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/probes.md")]
+mod guide_to_probes {}
 #[cfg(doctest)]
 mod macro_refuses;
 mod probe;
@@ -58,6 +75,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "certificate")]
+pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertificate};
 #[cfg(feature = "axum")]
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
@@ -108,7 +127,10 @@ pub use crate::{
     error::Error,
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
-    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    report::{
+        CertifiedStart, ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState,
+        Verdict,
+    },
     saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},

@@ -19,6 +19,8 @@ mod transactional;
 mod validation;
 
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;

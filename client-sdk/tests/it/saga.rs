@@ -240,6 +240,11 @@ async fn each_step_works_on_its_own_target_and_is_kept_before_it_begins() {
         !server.calls_of(&Kind::Extend).iter().any(void),
         "what is finished stays so when the saga has failed, until it is compensated"
     );
+    let submitted = &server.calls_of(&Kind::Plan)[0].body["clientSubmission"]["blocks"][0]["stages"][0];
+    assert_eq!(
+        submitted["changes"][0]["cursorOutlivesFailure"], true,
+        "between a failure and the first compensation the steps are still there"
+    );
     let started = &server.calls_of(&Kind::Audit("STARTED".to_owned()))[0].body;
     assert_eq!(started["recoveryStrategy"], "ALWAYS_RETRY");
     assert_eq!(started["txStrategy"], "NON_TX");

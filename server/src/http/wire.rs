@@ -231,15 +231,6 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
     }
 }
 
-/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
-pub fn is_fully_applied(plan: &Plan) -> bool {
-    matches!(plan.action, PlanAction::Continue)
-        && plan
-            .findings
-            .iter()
-            .all(|stage| stage.verdict == Verdict::UpToDate)
-}
-
 /// Whether a failure of the change voids its cursor: its rollback undoes what the cursor counts. A client that does not say
 /// whether there is a rollback may have one.
 pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) -> bool {
@@ -251,6 +242,15 @@ pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) ->
         .is_none_or(|submitted| {
             submitted.has_rollback != Some(false) && submitted.cursor_outlives_failure != Some(true)
         })
+}
+
+/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
+pub fn is_fully_applied(plan: &Plan) -> bool {
+    matches!(plan.action, PlanAction::Continue)
+        && plan
+            .findings
+            .iter()
+            .all(|stage| stage.verdict == Verdict::UpToDate)
 }
 
 /// What is kept in an execution's row.

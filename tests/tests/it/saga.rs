@@ -187,19 +187,22 @@ async fn a_failed_step_has_the_finished_ones_compensated_also_those_of_a_killed_
 #[tokio::test]
 async fn killed_while_it_compensates_the_successor_goes_forward_from_what_is_left() {
     let failing = scenario().failing().probing(Probing::Looks);
-    for undone in [false, true] {
+    for moment in ["failed", "undoing", "undone"] {
         let world = World::new().await;
-        let trap = if undone {
-            world.at_cursor(Side::Message, r#"{"done":[]}"#)
-        } else {
-            world.postgres.trap(Side::Message, &["tested undoes two"])
+        let trap = match moment {
+            // Recorded, and nothing is undone yet.
+            "failed" => world
+                .http
+                .trap(Side::Answer, &["/change/tested/audit", " FAILED"]),
+            "undoing" => world.postgres.trap(Side::Message, &["tested undoes two"]),
+            _ => world.at_cursor(Side::Message, r#"{"done":[]}"#),
         };
         world.killed_at(&failing, trap).await;
         let outcome = world.run(&failing.clone().corrected()).await;
         assert!(outcome.may_start, "{}", outcome.report);
         let mut steps = world.effects.of("tested").await;
         steps.sort();
-        assert_eq!(steps, ["one", "three", "two"], "{undone}: each once");
+        assert_eq!(steps, ["one", "three", "two"], "{moment}: each once");
     }
 }
 
