@@ -12,6 +12,8 @@ const STRICT: &str = "FLAMINGOCK_TARGETS_STRICT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fidelity {
     Real,
+    /// Somebody's imitation of it.
+    Emulator,
     /// Ours, for failures that no real one produces on demand.
     Sample,
 }
@@ -39,6 +41,11 @@ impl System {
         found
     }
 
+    /// Of a server that does not tell its own version, from a variable beside that of its address.
+    pub fn version_of(variable: &str) -> String {
+        env::var(format!("{variable}_VERSION")).unwrap_or_else(|_| "?".to_owned())
+    }
+
     pub fn new(name: &'static str, fidelity: Fidelity, version: impl Into<String>) -> Self {
         Self {
             name,
@@ -57,6 +64,7 @@ impl Drop for System {
         };
         let fidelity = match self.fidelity {
             Fidelity::Real => "real",
+            Fidelity::Emulator => "emulator",
             Fidelity::Sample => "sample",
         };
         report(&[self.name, fidelity, &self.version, &test(), outcome]);

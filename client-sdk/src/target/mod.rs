@@ -26,8 +26,12 @@ mod graphql;
     feature = "vault"
 ))]
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "nats")]
@@ -49,6 +53,8 @@ mod unleash;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "mongodb")]
+pub use self::mongodb::{MongoDbTarget, MongoDbTx};
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 pub(crate) use erased::{AnyTarget, AnyTransaction};
@@ -62,6 +68,8 @@ pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
     feature = "vault"
 ))]
 pub use http::HttpError;
+#[cfg(feature = "kafka")]
+pub use kafka::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "local")]
 pub use local::{CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget};
 #[cfg(feature = "mysql")]

@@ -1,9 +1,15 @@
 //! Each target system of the SDK, against the real one. See `./run-targets`.
 
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 #[cfg(feature = "graphql")]
 mod graphql;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "nats")]
