@@ -100,8 +100,12 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "kafka")]
+pub use crate::target::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "lambda")]
 pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
+#[cfg(feature = "mongodb")]
+pub use crate::target::{MongoDbTarget, MongoDbTx};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
