@@ -12,6 +12,10 @@ const STRICT: &str = "FLAMINGOCK_TARGETS_STRICT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fidelity {
     Real,
+    /// The vendor's own, for development.
+    VendorLocal,
+    /// Somebody else's, which speaks the same API.
+    Emulator,
     /// Ours, for failures that no real one produces on demand.
     Sample,
 }
@@ -39,6 +43,11 @@ impl System {
         found
     }
 
+    /// Of a server that does not tell its own version, from a variable beside that of its address.
+    pub fn version_of(variable: &str) -> String {
+        env::var(format!("{variable}_VERSION")).unwrap_or_else(|_| "?".to_owned())
+    }
+
     pub fn new(name: &'static str, fidelity: Fidelity, version: impl Into<String>) -> Self {
         Self {
             name,
@@ -57,6 +66,8 @@ impl Drop for System {
         };
         let fidelity = match self.fidelity {
             Fidelity::Real => "real",
+            Fidelity::VendorLocal => "vendor-local",
+            Fidelity::Emulator => "emulator",
             Fidelity::Sample => "sample",
         };
         report(&[self.name, fidelity, &self.version, &test(), outcome]);

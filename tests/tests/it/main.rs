@@ -30,6 +30,7 @@ mod saga;
 mod starts;
 mod stopping;
 mod tenancy;
+mod testing_kit;
 mod tokens;
 mod waiting;
 mod wire;
