@@ -314,6 +314,7 @@ async fn a_change_that_ends_the_transaction_by_itself_is_told_of() {
     }
     for commits in [true, false] {
         on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+            shop.database.create_collection("visits").await.unwrap();
             let app = shop.app(&world).dependency(commits);
             let error = world
                 .start(app.stage(Stage::new("s").change(ends_it)))
