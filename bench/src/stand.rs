@@ -13,12 +13,14 @@ use tokio::process::{Child, Command};
 use crate::http::{Connection, Runner};
 
 const TOKEN_VARIABLE: &str = "BENCH_RUNNER_TOKEN";
+const ADMINISTRATOR_VARIABLE: &str = "BENCH_ADMINISTRATOR_TOKEN";
 
 pub struct Stand {
     pub address: String,
     pub database_url: String,
     pub server: Child,
     token: String,
+    administrator: String,
     directory: PathBuf,
     _postgres: Option<EmbeddedPostgres>,
 }
@@ -43,6 +45,7 @@ impl Stand {
             (Some(postgres), url)
         };
         let token = new_token(binary).await?;
+        let administrator = new_token(binary).await?;
         let bootstrap = data.join("bootstrap.toml");
         std::fs::write(&bootstrap, bootstrap_file())?;
         let ready = data.join("ready.json");
@@ -53,8 +56,10 @@ impl Stand {
             .env("DATABASE_URL", &database_url)
             .env("FLAMINGOCK_LISTEN", "127.0.0.1:0")
             .env("FLAMINGOCK_BOOTSTRAP", &bootstrap)
-            .env("FLAMINGOCK_LOG_FILTER", "warn")
+            // Slow statements are expected, and their log would be longer than the table.
+            .env("FLAMINGOCK_LOG_FILTER", "error")
             .env(TOKEN_VARIABLE, &token)
+            .env(ADMINISTRATOR_VARIABLE, &administrator)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -66,15 +71,25 @@ impl Stand {
             database_url,
             server,
             token,
+            administrator,
             directory: data.to_owned(),
             _postgres: postgres,
         })
     }
 
+    /// The API token of runners.
+    pub fn runner_token(&self) -> &str {
+        &self.token
+    }
+
     /// A session of a service of its own; services register themselves.
     pub async fn runner(&self, service: &str) -> Result<Runner> {
+        self.runner_in("production", service).await
+    }
+
+    pub async fn runner_in(&self, environment: &str, service: &str) -> Result<Runner> {
         let body = serde_json::json!({
-            "apiToken": self.token, "serviceName": service, "environmentName": "production"
+            "apiToken": self.token, "serviceName": service, "environmentName": environment
         })
         .to_string();
         let request = format!(
@@ -98,6 +113,15 @@ impl Stand {
         })
     }
 
+    /// A request of the organisation's administrator.
+    pub fn administrator_request(&self, path: &str) -> Vec<u8> {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\n\r\n",
+            self.address, self.administrator
+        )
+        .into_bytes()
+    }
+
     pub async fn pool(&self, connections: u32) -> Result<PgPool> {
         Ok(PgPoolOptions::new()
             .max_connections(connections)
@@ -112,7 +136,13 @@ impl Stand {
         self.server_memory_mb("VmRSS:")
     }
 
-    /// The most that it ever had.
+    /// From here on the peak is measured anew.
+    pub fn forget_server_peak(&self) -> Result<()> {
+        let pid = self.server.id().context("the server has ended")?;
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("resetting the peak")
+    }
+
+    /// The most that it had since then.
     pub fn server_peak_mb(&self) -> Result<f64> {
         self.server_memory_mb("VmHWM:")
     }
@@ -146,12 +176,20 @@ fn bootstrap_file() -> String {
         r#"[[organisations]]
 name = "bench"
 
+[[organisations.tokens]]
+name = "administrator"
+role = "admin"
+value_env = "{ADMINISTRATOR_VARIABLE}"
+
 [[organisations.projects]]
 name = "bench"
 self_register_services = true
 
 [[organisations.projects.environments]]
 name = "production"
+
+[[organisations.projects.environments]]
+name = "staging"
 
 [[organisations.projects.tokens]]
 name = "runner"

@@ -110,6 +110,11 @@ impl Error {
         )
     }
 
+    /// The server could not be asked: no answer came, or only a gateway's or an overloaded server's (502, 503, 504).
+    pub fn is_unreachable(&self) -> bool {
+        self.is_unanswered() || matches!(self.status(), Some(502..=504))
+    }
+
     /// No connection could be made.
     pub fn is_connect(&self) -> bool {
         matches!(self.inner.failure, Failure::Connect(_))
@@ -136,6 +141,11 @@ impl Error {
     /// The server refused to have the change started.
     pub fn is_start_refused(&self) -> bool {
         self.code() == Some(ErrorCode::StartRefused)
+    }
+
+    /// The verdict of a probe does not count: another has written about the change since, or the lock is lost.
+    pub fn is_probe_refused(&self) -> bool {
+        self.code() == Some(ErrorCode::ProbeRefused)
     }
 
     /// The server wants the whole pipeline instead of its digest.
@@ -202,31 +212,39 @@ impl fmt::Display for Error {
             failure,
             ..
         } = &*self.inner;
-        match failure {
-            Failure::Connect(_) => write!(f, "{operation}: the coordination server cannot be reached")?,
-            Failure::TimedOut(_) => write!(f, "{operation}: the coordination server did not answer in time")?,
-            Failure::Broken(_) => write!(f, "{operation}: the connection to the coordination server broke")?,
-            Failure::Unreadable(_) => write!(f, "{operation}: the answer cannot be read")?,
-            Failure::Malformed(_) => write!(f, "{operation}: the request cannot be formed")?,
-            Failure::Refused {
+        write!(f, "{operation}: {failure}")?;
+        if *attempts > 1 {
+            write!(f, " ({attempts} attempts)")?;
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong, without which call it was.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(_) => f.write_str("the coordination server cannot be reached"),
+            Self::TimedOut(_) => f.write_str("the coordination server did not answer in time"),
+            Self::Broken(_) => f.write_str("the connection to the coordination server broke"),
+            Self::Unreadable(_) => f.write_str("the answer cannot be read"),
+            Self::Malformed(_) => f.write_str("the request cannot be formed"),
+            Self::Refused {
                 status,
                 code,
                 problem,
                 ..
             } => {
-                write!(f, "{operation}: refused with status {status}")?;
+                write!(f, "refused with status {status}")?;
                 if let Some(code) = code {
                     write!(f, " {code}")?;
                 }
                 if let Some(problem) = problem {
                     write!(f, ": {}", problem.message)?;
                 }
+                Ok(())
             }
         }
-        if *attempts > 1 {
-            write!(f, " ({attempts} attempts)")?;
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
     target::Target,
 };
 
+mod depends;
+
 /// The application cannot be built. Says everything that is wrong, not only the first.
 pub struct BuildError {
     problems: Vec<Problem>,
@@ -117,6 +119,16 @@ pub enum Problem {
         /// Which change.
         change: String,
     },
+    /// A change depends on something that cannot be there before it.
+    #[error("change `{change}`: depends on `{depends_on}`, {obstacle}")]
+    Dependency {
+        /// Which change.
+        change: String,
+        /// On what.
+        depends_on: String,
+        /// Why that cannot be.
+        obstacle: String,
+    },
     /// A target system without an id.
     #[error("a target system has an empty id")]
     TargetIdEmpty,
@@ -155,6 +167,14 @@ pub enum Problem {
         /// What is wrong.
         text: String,
     },
+    /// What a change finds wrong with itself.
+    #[error("change `{change}`: {text}")]
+    Change {
+        /// Which change.
+        change: String,
+        /// What is wrong.
+        text: String,
+    },
     /// Two templates of one name.
     #[error("template `{template}` is there more than once")]
     TemplateDuplicate {
@@ -166,7 +186,7 @@ pub enum Problem {
     Injection {
         /// Which change.
         change: String,
-        /// `apply` or `rollback`.
+        /// `apply`, `rollback` or `probe`.
         function: &'static str,
         /// What it takes.
         wanted: String,
@@ -180,6 +200,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) stages: &'a [Stage],
     pub(crate) targets: &'a [Target],
     pub(crate) dependencies: &'a Dependencies,
+    /// Those that are active.
+    pub(crate) profiles: &'a [String],
 }
 
 pub(crate) fn finish(problems: Vec<Problem>) -> Result<(), BuildError> {
@@ -203,6 +225,7 @@ impl Pipeline<'_> {
     pub(crate) fn check_structure(&self, problems: &mut Vec<Problem>) {
         self.check_stages(problems);
         self.check_ids(problems);
+        depends::check(self.stages, self.profiles, problems);
     }
 
     fn check_targets(&self, problems: &mut Vec<Problem>) {
@@ -287,6 +310,10 @@ impl Pipeline<'_> {
             });
         }
         let info = &change.info;
+        problems.extend(change.code.problems().into_iter().map(|text| Problem::Change {
+            change: info.label(),
+            text,
+        }));
         let Some(target) = self.targets.iter().find(|target| target.id == info.target) else {
             let known = self.targets.iter().map(|target| target.id.to_string()).collect();
             problems.push(Problem::TargetUnknown {
@@ -298,12 +325,21 @@ impl Pipeline<'_> {
         };
         let in_transaction = info.is_transactional() && target.transactions.is_some();
         let functions = [
-            ("apply", change.code.requirements()),
-            ("rollback", change.code.rollback_requirements()),
+            ("apply", change.code.requirements(), in_transaction),
+            ("rollback", change.code.rollback_requirements(), in_transaction),
+            // It looks at what is there, outside every transaction.
+            ("probe", change.code.probe_requirements(), false),
         ];
-        for (function, requirements) in functions {
+        for (function, requirements, in_transaction) in functions {
             for requirement in requirements {
-                if let Some(obstacle) = self.obstacle(requirement, target, in_transaction) {
+                let obstacle = if function == "probe"
+                    && matches!(requirement.kind, RequirementKind::Transaction)
+                {
+                    Some("a probe is asked outside every transaction: take the target's client".to_owned())
+                } else {
+                    self.obstacle(requirement, target, in_transaction)
+                };
+                if let Some(obstacle) = obstacle {
                     problems.push(Problem::Injection {
                         change: info.label(),
                         function,
@@ -317,6 +353,12 @@ impl Pipeline<'_> {
 
     /// Why the requirement cannot be met.
     fn obstacle(&self, requirement: Requirement, target: &Target, in_transaction: bool) -> Option<String> {
+        if let Some(other) = requirement
+            .of_target
+            .filter(|other| *other != target.id || requirement.is_of_step)
+        {
+            return self.obstacle_elsewhere(requirement, other);
+        }
         let id = &target.id;
         match (requirement.kind, &target.transactions) {
             (RequirementKind::Nothing, _) => None,
@@ -329,6 +371,11 @@ impl Pipeline<'_> {
             ),
             (RequirementKind::Client, _) => (target.client.type_id != requirement.type_id)
                 .then(|| format!("the client of target system `{id}` is {}", target.client.type_name)),
+            (RequirementKind::Checkpoint, _) => in_transaction.then(|| {
+                "it runs in a transaction, which is undone as a whole, whatever a cursor says: declare `transactional = \
+                 false`"
+                    .to_owned()
+            }),
             (RequirementKind::Transaction, None) => Some(format!("target system `{id}` has no transactions")),
             (RequirementKind::Transaction, Some(_)) if !in_transaction => {
                 Some("it is declared `transactional = false`".to_owned())
@@ -337,6 +384,35 @@ impl Pipeline<'_> {
                 let (type_id, type_name) = transactions.transaction_type();
                 (type_id != requirement.type_id).then(|| format!("transactions of target system `{id}` are {type_name}"))
             }
+        }
+    }
+
+    /// The same for what a change needs of another target system, or a step of a saga of its own.
+    fn obstacle_elsewhere(&self, requirement: Requirement, id: &str) -> Option<String> {
+        let Some(target) = self.targets.iter().find(|target| target.id == id) else {
+            let known: Vec<_> = self.targets.iter().map(|target| target.id.to_string()).collect();
+            return Some(format!(
+                "there is no target system `{id}`; given are {}",
+                list(&known)
+            ));
+        };
+        match requirement.kind {
+            RequirementKind::Transaction => {
+                Some("a step of a saga runs outside transactions: take the client".to_owned())
+            }
+            RequirementKind::Checkpoint => {
+                Some("a saga has one of its own, which says what steps are finished".to_owned())
+            }
+            RequirementKind::Client | RequirementKind::Dependency | RequirementKind::Nothing => self
+                .obstacle(
+                    Requirement {
+                        of_target: None,
+                        is_of_step: false,
+                        ..requirement
+                    },
+                    target,
+                    false,
+                ),
         }
     }
 
@@ -382,10 +458,14 @@ impl Pipeline<'_> {
 fn wanted(requirement: Requirement) -> String {
     let name = requirement.type_name;
     match requirement.kind {
-        RequirementKind::Nothing => "nothing".to_owned(),
+        RequirementKind::Nothing => match requirement.of_target {
+            Some(target) => format!("target system `{target}`"),
+            None => "nothing".to_owned(),
+        },
         RequirementKind::Dependency => format!("Dep<{name}>"),
         RequirementKind::Client => format!("TargetClient<{name}>"),
         RequirementKind::Transaction => format!("&mut {name}"),
+        RequirementKind::Checkpoint => "Checkpoint".to_owned(),
     }
 }
 

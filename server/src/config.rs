@@ -43,8 +43,16 @@ pub struct Config {
     pub auth: AuthConfig,
     #[command(flatten)]
     pub checkpoints: CheckpointConfig,
+    #[command(flatten)]
+    pub certificates: CertificateConfig,
     /// File that says which organisations, projects, environments, services and tokens there are; applied at start.
-    #[arg(long, env = "FLAMINGOCK_BOOTSTRAP", value_name = "FILE", value_parser = file)]
+    #[arg(
+        long,
+        env = "FLAMINGOCK_BOOTSTRAP",
+        value_name = "FILE",
+        value_parser = file,
+        help_heading = "Tenancy"
+    )]
     pub bootstrap: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogConfig,
@@ -159,6 +167,16 @@ pub struct HttpConfig {
         value_parser = duration
     )]
     pub wait_max: Duration,
+    /// How long one export of the audit may take, however slow its reader is; then it is cut.
+    #[arg(
+        id = "http_export_max",
+        long = "http-export-max",
+        env = "FLAMINGOCK_HTTP_EXPORT_MAX",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = duration
+    )]
+    pub export_max: Duration,
     /// How long requests in work may take to end after the signal to stop.
     #[arg(
         id = "http_shutdown_grace",
@@ -262,6 +280,22 @@ pub struct CheckpointConfig {
         value_parser = duration
     )]
     pub key_rotation: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Certificates of starts")]
+pub struct CertificateConfig {
+    /// How long an application may start by its certificate while the server cannot be reached, where it asks for one; at most
+    /// 30 days, 0s: none are handed out. They are signed with the key of the checkpoints.
+    #[arg(
+        id = "certificate_validity",
+        long = "certificate-validity",
+        env = "FLAMINGOCK_CERTIFICATE_VALIDITY",
+        value_name = "DURATION",
+        default_value = "24h",
+        value_parser = duration
+    )]
+    pub validity: Duration,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -375,12 +409,17 @@ impl Config {
             ("FLAMINGOCK_HTTP_MAX_WAITERS", http.max_waiters.to_string()),
             ("FLAMINGOCK_HTTP_MAX_LISTENERS", http.max_listeners.to_string()),
             ("FLAMINGOCK_HTTP_WAIT_MAX", print(http.wait_max)),
+            ("FLAMINGOCK_HTTP_EXPORT_MAX", print(http.export_max)),
             ("FLAMINGOCK_HTTP_SHUTDOWN_GRACE", print(http.shutdown_grace)),
             ("FLAMINGOCK_LOCK_TAKEOVER_GRACE", print(self.locks.takeover_grace)),
             ("FLAMINGOCK_AUTH_SESSION_LIFETIME", print(auth.session_lifetime)),
             ("FLAMINGOCK_AUTH_KEY_ROTATION", print(auth.key_rotation)),
             ("FLAMINGOCK_AUTH_ISSUER", auth.issuer.clone()),
             ("FLAMINGOCK_AUTH_AUDIENCE", auth.audience.clone()),
+            (
+                "FLAMINGOCK_CERTIFICATE_VALIDITY",
+                print(self.certificates.validity),
+            ),
             ("FLAMINGOCK_CHECKPOINT_INTERVAL", print(self.checkpoints.interval)),
             (
                 "FLAMINGOCK_CHECKPOINT_KEY_FILE",

@@ -12,7 +12,9 @@ const STRICT: &str = "FLAMINGOCK_TARGETS_STRICT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fidelity {
     Real,
-    /// Somebody's imitation of it.
+    /// The vendor's own, for development.
+    VendorLocal,
+    /// Somebody else's, which speaks the same API.
     Emulator,
     /// Ours, for failures that no real one produces on demand.
     Sample,
@@ -64,6 +66,7 @@ impl Drop for System {
         };
         let fidelity = match self.fidelity {
             Fidelity::Real => "real",
+            Fidelity::VendorLocal => "vendor-local",
             Fidelity::Emulator => "emulator",
             Fidelity::Sample => "sample",
         };

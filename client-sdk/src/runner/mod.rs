@@ -6,17 +6,22 @@ use tracing::Instrument as _;
 use crate::{
     builder::Flamingock,
     client::Client,
+    events::RunEvent,
     report::{ErrorReport, Report, RunStatus},
     stage::Stage,
     start_error::{StartError, StartErrorKind},
 };
 
 mod audit;
+#[cfg(feature = "certificate")]
+mod certified;
 mod marks;
 mod offer;
 mod plan_loop;
+mod probing;
 mod record;
 mod stage;
+pub(crate) mod step;
 mod strategy;
 
 use record::RunRecord;
@@ -34,6 +39,11 @@ pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
     };
     let span = tracing::info_span!("flamingock.run", runner_id = client.runner_id());
     async {
+        app.events.emit(|| RunEvent::RunStarted {
+            runner_id: client.runner_id().to_owned(),
+            stages: app.stages.len(),
+            changes: app.stages.iter().map(|stage| stage.changes.len()).sum(),
+        });
         let ended = go(app, client, &mut record).await;
         conclude(app, &record, ended)
     }
@@ -41,8 +51,32 @@ pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
     .await
 }
 
+/// A run of which nothing is known.
+pub(crate) fn failed(app: &Flamingock, kind: StartErrorKind) -> StartError {
+    let (name, message) = kind.describe();
+    let report = RunRecord::new(&app.stages).report(Some(ErrorReport::new(name, message, Vec::new())));
+    StartError::new(kind, report)
+}
+
 async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Result<(), StartErrorKind> {
-    let session = client.session().await.map_err(StartErrorKind::Server)?;
+    let ended = ask_and_carry_out(app, client, record).await;
+    #[cfg(feature = "certificate")]
+    if let Some(certificate) = &app.settings.certificate {
+        return certified::conclude(app, client, record, certificate, ended).await;
+    }
+    ended
+}
+
+async fn ask_and_carry_out(
+    app: &Flamingock,
+    client: &Client,
+    record: &mut RunRecord<'_>,
+) -> Result<(), StartErrorKind> {
+    let session = tokio::select! {
+        biased;
+        _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
+        session = client.session() => session.map_err(StartErrorKind::Server)?,
+    };
     plan_loop::run(app, client, &session, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),
@@ -67,10 +101,15 @@ fn conclude(
     if app.settings.log_report {
         if report.status == RunStatus::Failed {
             tracing::error!(target: "flamingock::report", "\n{report}");
+        } else if report.status == RunStatus::Certified {
+            tracing::warn!(target: "flamingock::report", "\n{report}");
         } else {
             tracing::info!(target: "flamingock::report", "\n{report}");
         }
     }
+    app.events.emit(|| RunEvent::RunEnded {
+        report: Box::new(report.clone()),
+    });
     match ended {
         Ok(()) => Ok(report),
         Err(StartErrorKind::LockUnavailable { .. }) if !app.settings.fail_if_lock_unavailable => Ok(report),

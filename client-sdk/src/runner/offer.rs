@@ -1,5 +1,7 @@
 //! `EXECUTE` answers, read with suspicion: what is not fully understood is not carried out.
 
+use std::collections::HashMap;
+
 use flamingock_api_types::{
     execution::{ChangeAction, OfferedStage, PlanResponse},
     lock::LockView,
@@ -20,6 +22,8 @@ pub(super) struct StageOffer {
     pub(super) index: usize,
     /// One for each change of the stage, in its order.
     pub(super) actions: Vec<Action>,
+    /// Where earlier attempts got to, for those that go on from there.
+    pub(super) cursors: HashMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub(super) enum Action {
     Apply,
     Skip,
     ManualIntervention,
+    /// Ask the change what became of the attempt that this entry is about.
+    Probe {
+        about: i64,
+    },
 }
 
 impl Offer {
@@ -86,7 +94,21 @@ impl StageOffer {
         let actions = stage.changes.iter().map(|change| {
             let id = change.info.id();
             let mut found = offered.changes.iter().filter(|offered| offered.id == id);
-            match (found.next().map(|offered| offered.action), found.next()) {
+            let first = found.next();
+            let about = first.and_then(|offered| offered.expected_seq);
+            match (first.map(|offered| offered.action), found.next()) {
+                // Never asked for without having said that it can be.
+                (Some(ChangeAction::Probe), None) => match about {
+                    // Would go round in circles.
+                    Some(_) if record.was_probed(id) => Err(format!(
+                        "it asks the probe of change `{id}` again, which has answered in this run"
+                    )),
+                    Some(about) if change.info.has_probe => Ok(Action::Probe { about }),
+                    Some(_) => Err(format!("it asks the probe of change `{id}`, which has none")),
+                    None => Err(format!(
+                        "it does not say which entry the probe of `{id}` is about"
+                    )),
+                },
                 (Some(_), Some(_)) => Err(format!("it offers change `{id}` twice")),
                 (Some(ChangeAction::Apply), None) => Ok(Action::Apply),
                 (Some(ChangeAction::Skip), None) => Ok(Action::Skip),
@@ -100,9 +122,14 @@ impl StageOffer {
                 )),
             }
         });
+        let cursors = offered
+            .changes
+            .iter()
+            .filter_map(|offered| Some((offered.id.clone(), offered.cursor.clone()?)));
         Ok(Self {
             index,
             actions: actions.collect::<Result<_, _>>()?,
+            cursors: cursors.collect(),
         })
     }
 }

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     builder::Flamingock,
+    cancellation::CancelReason,
     client::{Client, PlanOptions, Timed},
+    events::RunEvent,
     lease::{Heartbeat, Lease},
     runner_id,
     start_error::StartErrorKind,
@@ -27,6 +29,8 @@ use crate::{
 
 /// Between two plan requests, whatever the server answers.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks for a lock that may have been granted to a request which nobody waits for any more.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// What the server is asked to hold a request at most.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
@@ -46,9 +50,10 @@ pub(super) async fn run(
         scope,
         host: runner_id::host(),
         last_request: None,
+        asking: None,
     };
     loop {
-        let Some(next) = planner.next(record).await? else {
+        let Some(next) = planner.next_unless_stopped(record).await? else {
             record.everything_was_applied();
             return Ok(());
         };
@@ -59,7 +64,10 @@ pub(super) async fn run(
                     .pipeline_result
                     .as_ref()
                     .ok_or_else(|| protocol("it has no pipelineResult"))?;
-                return record.finish(result);
+                record.finish(result)?;
+                #[cfg(feature = "certificate")]
+                record.note_certificate(plan.certificate.clone());
+                return Ok(());
             }
             PlanAction::Abort if record.failure().is_some() => return Ok(()),
             // An application must not start because the server stopped it for a reason of its own.
@@ -78,6 +86,8 @@ struct Planner<'a> {
     scope: MarkScope,
     host: String,
     last_request: Option<Instant>,
+    /// The key of the lock that the request under way may be granted.
+    asking: Option<String>,
 }
 
 /// A plan that is not `AWAIT`.
@@ -94,9 +104,29 @@ struct Watched {
 }
 
 impl<'a> Planner<'a> {
+    /// As [`next`](Self::next), until the application is asked to stop.
+    async fn next_unless_stopped(
+        &mut self,
+        record: &RunRecord<'_>,
+    ) -> Result<Option<Planned<'a>>, StartErrorKind> {
+        let stop = self.app.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.requested() => {}
+            next = self.next(record) => return next,
+        }
+        self.app.events.emit(|| RunEvent::Stopping {});
+        if let Some(key) = self.asking.take() {
+            give_back(self.client, &key).await;
+        }
+        Err(StartErrorKind::Interrupted)
+    }
+
     /// The next plan that is not `AWAIT`; `None` if by its digest alone the whole pipeline is known to be applied.
     async fn next(&mut self, record: &RunRecord<'_>) -> Result<Option<Planned<'a>>, StartErrorKind> {
         let settings = self.app.settings.lock;
+        // Where the server has not named it yet, it is that of the service.
+        let mut key = self.scope.service_id.to_string();
         let began = Instant::now();
         let left = || settings.wait.saturating_sub(began.elapsed());
         let mut watched: Option<Watched> = None;
@@ -114,9 +144,16 @@ impl<'a> Planner<'a> {
             };
             let digest_may_do = first_of_run && marks.is_empty();
             let asked_at = Instant::now();
-            let Some(timed) = self.ask(record, &marks, digest_may_do, &options).await? else {
+            self.asking = Some(key.clone());
+            let answered = self.ask(record, &marks, digest_may_do, &options).await;
+            self.asking = None;
+            let Some(timed) = answered? else {
                 return Ok(None);
             };
+            self.app.events.emit(|| RunEvent::PlanReceived {
+                action: timed.answer.action,
+                execution_id: timed.answer.execution_id,
+            });
             let mut settled = MarkSnapshot::default();
             if timed.answer.synchronized_marks {
                 settled = marks;
@@ -132,11 +169,15 @@ impl<'a> Planner<'a> {
                 .answer
                 .lock
                 .ok_or_else(|| protocol("it says to wait, but not for which lock"))?;
+            key.clone_from(&lock.key);
             if watched
                 .as_ref()
                 .is_none_or(|watched| watched.acquisition_id != lock.acquisition_id)
             {
                 tracing::info!(holder = %lock.owner, "waiting for the lock");
+                self.app.events.emit(|| RunEvent::WaitingForLock {
+                    holder: lock.owner.clone(),
+                });
                 watched = Some(Watched {
                     acquisition_id: lock.acquisition_id.clone(),
                     since: Instant::now(),
@@ -169,8 +210,15 @@ impl<'a> Planner<'a> {
                 digest: Some(digest::of_blocks(&blocks)),
                 ..Submission::default()
             };
-            match self.client.plan(&self.request(digest), options).await {
+            let answer = self.client.plan(&self.request(digest), options).await;
+            #[cfg(feature = "certificate")]
+            if is_word(answer.as_ref().err()) {
+                record.note_heard();
+            }
+            match answer {
                 Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
+                    #[cfg(feature = "certificate")]
+                    record.note_certificate(plan.certificate);
                     return Ok(None);
                 }
                 // A server that does not know digests has judged an empty pipeline.
@@ -194,6 +242,10 @@ impl<'a> Planner<'a> {
         };
         let plan = self.client.plan_timed(&self.request(whole), options).await;
         self.last_request = Some(Instant::now());
+        #[cfg(feature = "certificate")]
+        if is_word(plan.as_ref().err()) {
+            record.note_heard();
+        }
         let plan = plan.map_err(StartErrorKind::of_plan)?;
         for found in plan.answer.reasons.iter().flat_map(|reasons| &reasons.policy) {
             let change = found.change_id.as_deref().unwrap_or_default();
@@ -213,6 +265,10 @@ impl<'a> Planner<'a> {
                 host: Some(self.host.clone()),
                 commit: settings.commit.clone(),
             }),
+            #[cfg(feature = "certificate")]
+            certificate: settings.certificate.is_some(),
+            #[cfg(not(feature = "certificate"))]
+            certificate: false,
         }
     }
 
@@ -277,6 +333,11 @@ impl<'a> Planner<'a> {
             stages = offer.stages.len(),
             "carrying out a plan"
         );
+        self.app.events.emit(|| RunEvent::LockGranted {
+            execution_id: offer.execution_id,
+            key: offer.lock.key.clone(),
+            fence: offer.lock.fence,
+        });
         let lease = Lease::granted(&offer.lock, sent_at);
         // Before anything that takes time, such as removing marks.
         let heartbeat = Heartbeat::start(self.client.clone(), lease.clone());
@@ -289,13 +350,18 @@ impl<'a> Planner<'a> {
             lease: &lease,
         };
         let pass = match settled.clear(self.scope).await {
-            Ok(()) => Ok(execution.run(offer, record).await),
+            Ok(()) => Ok(execution.run_unless_stopped(offer, record).await),
             Err(error) => Err(error),
         };
         heartbeat.stop().await;
         match pass? {
-            Pass::Finished => Ok(()),
-            Pass::Stopped(reason) => Err(StartErrorKind::Cancelled { reason }),
+            Pass::Finished if lease.check() != Err(CancelReason::Requested) || record.is_all_applied() => {
+                Ok(())
+            }
+            // What was under way has stopped or ended, and what is pending is not begun.
+            Pass::Finished => Err(cancelled(CancelReason::Requested, &lease)),
+            Pass::Stopped(CancelReason::Shutdown) => Err(StartErrorKind::Interrupted),
+            Pass::Stopped(reason) => Err(cancelled(reason, &lease)),
         }
     }
 
@@ -307,6 +373,25 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// After a plan request that was dropped unanswered: the server may grant it the lock all the same, in that very moment or
+/// in the next, where a proxy has yet to notice. The lease would end it too, only later.
+async fn give_back(client: &Client, key: &str) {
+    for pause in [Duration::ZERO, SECOND_LOOK] {
+        tokio::time::sleep(pause).await;
+        match client.release(key, None).await {
+            Ok(()) => return tracing::info!(lock = key, "granted while stopping, and given back"),
+            Err(error) if error.is_lock_held() => {}
+            Err(error) => tracing::warn!(lock = key, %error, "whether the lock was granted is not known"),
+        }
+    }
+}
+
+/// Whether an answer came from the server itself, be it a refusal, and not from what stands before it.
+#[cfg(feature = "certificate")]
+fn is_word(error: Option<&crate::Error>) -> bool {
+    error.is_none_or(|error| !error.is_unreachable())
+}
+
 /// How long to wait before the next request, given how long the last one took: a server that held it has waited for us.
 fn pause(lock: &LockView, seen_for: Duration, poll: Duration, request_took: Duration) -> Duration {
     let lease = Duration::from_millis(u64::try_from(lock.acquired_for_millis).unwrap_or(0));
@@ -315,6 +400,11 @@ fn pause(lock: &LockView, seen_for: Duration, poll: Duration, request_took: Dura
     until_lease_ends
         .min(poll.saturating_sub(request_took))
         .max(SHORTEST_PAUSE)
+}
+
+fn cancelled(reason: CancelReason, lease: &Lease) -> StartErrorKind {
+    let notice = lease.notice().filter(|_| reason == CancelReason::Requested);
+    StartErrorKind::Cancelled { reason, notice }
 }
 
 fn protocol(text: &str) -> StartErrorKind {

@@ -11,9 +11,14 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::audit::{Fact, Job};
+use super::{
+    audit::{Fact, Job},
+    step::{Step, reached, watched},
+};
 use crate::{
+    cancellation::CancelReason,
     change::{ChangeError, ChangeFuture},
+    context::Context,
     error::Error,
     report::{ChangeStatus, ErrorReport},
     start_error::with_sources,
@@ -40,26 +45,34 @@ pub(super) async fn execute(job: &Job<'_>) -> Outcome {
     if matches!(outcome.status, ChangeStatus::Applied) {
         tracing::info!(change, "applied");
     }
+    reached(job, Step::Ended).await;
     outcome
 }
 
 /// `STARTED`, apply, `APPLIED`; or `FAILED` and, where there is a rollback, `ROLLED_BACK` or `ROLLBACK_FAILED`.
 async fn outside_transactions(job: &Job<'_>) -> Outcome {
+    reached(job, Step::Starting).await;
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
-    if let Some(outcome) = job.lost_before_it_began().await {
+    reached(job, Step::Started).await;
+    if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
     let mut context = job.context(None);
-    let (result, took) = run(|| job.change.code.apply(&mut context)).await;
+    let (result, took) = apply(job, &mut context).await;
     let error = match result {
-        Ok(()) => return job.applied(&Fact::applied(took)).await.0,
+        Ok(()) => {
+            reached(job, Step::Applied).await;
+            return job.applied(&Fact::applied(took)).await.0;
+        }
         Err(error) => error,
     };
+    reached(job, Step::Failed).await;
     tracing::error!(error = %trace::one_line(&error), "the change failed");
     // A result that cannot be recorded is logged; the rollback is needed all the same.
     let recorded = job.report(&Fact::failed(took, &error)).await;
+    let unrecorded = recorded.is_err();
     let superseded = recorded.is_ok_and(|answer| answer.late);
     if !job.change.info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");
@@ -69,9 +82,18 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
             superseded,
             "it is not rolled back, because the lock was lost or another has written about the change since"
         );
+    } else if unrecorded && job.attempt.has_cursor() {
+        // If this process died in the rollback, the next attempt would go on from a cursor whose work is half undone: only
+        // the recorded failure voids it.
+        tracing::error!(
+            "it is not rolled back, because its failure is not recorded and its cursor would outlive its work"
+        );
     } else {
+        job.attempt.rolls_back();
         let mut context = job.context(None);
-        let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
+        let (result, took) =
+            run(|| watched(job, Step::RollingBack, job.change.code.rollback(&mut context))).await;
+        reached(job, Step::RolledBack).await;
         match &result {
             Ok(()) => tracing::info!("rolled back"),
             Err(error) => tracing::error!(error = %trace::one_line(error), "the rollback failed as well"),
@@ -89,10 +111,12 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         let message = format!("not started: {}", with_sources(&error));
         return job.failure(ChangeStatus::Failed, "TARGET_UNAVAILABLE", message);
     }
+    reached(job, Step::Starting).await;
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
-    if let Some(outcome) = job.lost_before_it_began().await {
+    reached(job, Step::Started).await;
+    if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
     let transaction = match target.begin().await {
@@ -100,7 +124,13 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         Err(error) => return job.rolled_back(Duration::ZERO, &error.into()).await,
     };
     let mut context = job.context(Some(transaction));
-    let (result, took) = run(|| job.change.code.apply(&mut context)).await;
+    let (result, took) = apply(job, &mut context).await;
+    let step = if result.is_ok() {
+        Step::Applied
+    } else {
+        Step::Failed
+    };
+    reached(job, step).await;
     let transaction = context
         .transaction
         .take()
@@ -169,6 +199,7 @@ async fn commit(
 }
 
 async fn committed(job: &Job<'_>, target: &Arc<dyn AnyTarget>, took: Duration) -> Outcome {
+    reached(job, Step::Committed).await;
     let (outcome, acknowledged) = job.applied(&Fact::applied(took)).await;
     // The mark stays as long as the log may say something else.
     if acknowledged && target.keeps_marks() {
@@ -215,7 +246,10 @@ async fn undo(
     cause: &ChangeError,
 ) -> Result<(), Outcome> {
     match while_reportable(job, target.rollback(transaction)).await {
-        Some(Ok(())) => Ok(()),
+        Some(Ok(())) => {
+            reached(job, Step::RolledBack).await;
+            Ok(())
+        }
         Some(Err(RollbackError::TransactionEnded)) => Err(job.transaction_ended(took, cause).await),
         Some(Err(RollbackError::Unknown(error))) => Err(job.rollback_unknown(cause, &with_sources(&error))),
         None => Err(job.rollback_unknown(cause, "the target did not answer in time")),
@@ -232,6 +266,20 @@ async fn while_reportable<T>(job: &Job<'_>, work: impl Future<Output = T>) -> Op
             // The lease was extended meanwhile.
             Err(_) if until() > Instant::now() => {}
             Err(_) => return None,
+        }
+    }
+}
+
+/// Applies the change; cuts it off when the grace after a request to stop is over.
+async fn apply(job: &Job<'_>, context: &mut Context) -> (Result<(), ChangeError>, Duration) {
+    let app = job.execution.app;
+    let (began, grace) = (Instant::now(), app.settings.stop_grace);
+    tokio::select! {
+        biased;
+        ended = run(|| watched(job, Step::Applying, job.change.code.apply(context))) => ended,
+        () = app.stop.grace_over(grace) => {
+            let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
+            (Err(ChangeError::named("interrupted", text.into())), began.elapsed())
         }
     }
 }
@@ -300,15 +348,18 @@ impl Job<'_> {
     }
 
     /// The answer to `STARTED` may have come late, to a process that stood still: by now the change may be another
-    /// runner's, and done. It was permitted and never begun, which is what is reported.
-    async fn lost_before_it_began(&self) -> Option<Outcome> {
-        if !self.execution.lease.is_lost() {
-            return None;
-        }
-        let error = ChangeError::from("the lock was lost before the change was begun".to_owned());
+    /// runner's, and done. Or the application was asked to stop meanwhile. It was permitted and never begun, which is
+    /// what is reported.
+    async fn stopped_before_it_began(&self) -> Option<Outcome> {
+        let (name, reason) = match self.execution.lease.check() {
+            Err(reason @ CancelReason::LockLost) => ("LOCK_LOST", reason),
+            Err(reason @ CancelReason::Shutdown) => ("INTERRUPTED", reason),
+            Ok(()) | Err(CancelReason::Requested) => return None,
+        };
+        let error = ChangeError::from(format!("{reason} before the change was begun"));
         tracing::error!(error = %trace::one_line(&error), "not applied");
         self.report_never_begun(&error).await;
-        Some(self.failure(ChangeStatus::RolledBack, "LOCK_LOST", trace::one_line(&error)))
+        Some(self.failure(ChangeStatus::RolledBack, name, trace::one_line(&error)))
     }
 
     /// What it did before its own `COMMIT` stayed, and nobody knows how much that is: a person has to look. It is reported

@@ -13,6 +13,10 @@ use std::{
 
 use crate::{context::TransactionHandle, error::BoxError};
 
+#[cfg(feature = "apigateway")]
+mod apigateway;
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+mod aws;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod erased;
@@ -28,6 +32,8 @@ mod graphql;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "lambda")]
+mod lambda;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(feature = "mongodb")]
@@ -44,10 +50,14 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "rest")]
 mod rest;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqs")]
+mod sqs;
 #[cfg(feature = "unleash")]
 mod unleash;
 #[cfg(feature = "vault")]
@@ -55,6 +65,10 @@ mod vault;
 
 #[cfg(feature = "mongodb")]
 pub use self::mongodb::{MongoDbTarget, MongoDbTx};
+#[cfg(feature = "apigateway")]
+pub use apigateway::{ApiGateway, ApiGatewayTarget};
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use aws::AwsError;
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 pub(crate) use erased::{AnyTarget, AnyTransaction};
@@ -70,6 +84,8 @@ pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
 pub use http::HttpError;
 #[cfg(feature = "kafka")]
 pub use kafka::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
+#[cfg(feature = "lambda")]
+pub use lambda::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "local")]
 pub use local::{CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget};
 #[cfg(feature = "mysql")]
@@ -84,8 +100,12 @@ pub use rabbitmq::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use redis::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use rest::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use s3::{S3, S3Target};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use sqs::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use unleash::{Unleash, UnleashStrategy, UnleashTarget};
 #[cfg(feature = "vault")]

@@ -6,14 +6,24 @@
 mod support;
 
 mod client;
+mod depends;
+mod events;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
+mod readiness;
 mod run_loop;
+mod saga;
+mod stopping;
 mod transactional;
 mod validation;
 
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
+#[cfg(feature = "testing")]
+mod testing;

@@ -7,6 +7,7 @@ use flamingock_domain::audit::{
 };
 use flamingock_domain::ids::{ExecutionId, Seq};
 use flamingock_domain::lock::Lock;
+use flamingock_domain::plan::{Action, base_action};
 use proptest::prelude::*;
 
 use crate::support::{at, change_id, held_by, rows, runner_id, state_of};
@@ -458,6 +459,30 @@ fn wire_texts_are_read_as_they_are_written_in_any_case_and_by_their_old_names() 
         assert_eq!(S::from_wire(&state.as_wire().to_lowercase()), state);
     }
     assert_eq!(S::from_wire("EXECUTED"), S::Applied);
+    // Settled is what nothing is done about: people's looks leave these out.
+    for state in states {
+        let latest = ChangeState {
+            seq: 1,
+            state,
+            tx_strategy: T::NonTx,
+            recovery: R::AlwaysRetry,
+            execution: None,
+            source: Source::Runner,
+        };
+        let is_settled = base_action(Some(&latest)).0 == Action::Skip;
+        assert!(!is_settled || !contradicts_mark(&latest, None), "{state:?}");
+        assert_eq!(
+            S::SETTLED_TEXTS.contains(&state.as_wire()),
+            is_settled,
+            "{state:?}"
+        );
+    }
+    for text in S::SETTLED_TEXTS {
+        assert!(
+            matches!(S::from_wire(text), S::Applied | S::MarkedApplied),
+            "{text}"
+        );
+    }
     assert_eq!(S::from_wire("Execution_Failed"), S::Failed);
     assert_eq!(S::from_wire("PAUSED"), S::Unknown);
 

@@ -8,7 +8,7 @@ use super::tenancy::TenancyError;
 use crate::store::actions;
 use crate::store::units;
 
-pub use crate::store::actions::{ActionFilter as Filter, ActionRow as Recorded};
+pub use crate::store::actions::{ActionFilter as Filter, ActionPage as Page, ActionRow as Recorded};
 
 #[derive(Clone)]
 pub struct Actions {
@@ -21,13 +21,14 @@ impl Actions {
     }
 
     /// Newest first, of an organisation (`None`: of the whole server). A credential of a part sees what was done to that part.
+    /// A page may hold little or nothing and still have a next one: the work for a page is bounded.
     pub async fn list(
         &self,
         reach: &Reach,
         organisation_id: Option<i64>,
         filter: &Filter,
         limit: i64,
-    ) -> Result<Vec<Recorded>, TenancyError> {
+    ) -> Result<Page, TenancyError> {
         let mut conn = self.pool.acquire().await.map_err(Fault::from)?;
         if let Some(id) = organisation_id {
             let kind = UnitKind::Organisation;

@@ -1,23 +1,26 @@
 //! The audit as a stream: read in batches, each a statement of its own, so that a slow reader holds no connection and no
 //! transaction. What is exported ends where the stream stood at the beginning; before that nothing changes any more.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use flamingock_audit_chain::{GENESIS, Hash, PublicKey, SignedCheckpoint};
 use flamingock_domain::ids::Seq;
 use sqlx::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::reading::{Place, Question, Reading};
+use super::turns::{Busy, Turn, Turns};
 use crate::store::Scope;
 use crate::store::audit::Entry;
 use crate::store::checkpoints::{self, Anchor};
+use crate::store::tenancy;
 
 /// Exports at once. Each is at work on the database as long as its reader takes what it reads.
 const EXPORTS_MAX: usize = 4;
+/// Of one organisation.
+const EXPORTS_SHARE: usize = 2;
 
 /// How long one queues for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,8 +30,8 @@ const BATCH: i64 = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    #[error("{EXPORTS_MAX} exports are under way already")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] Busy),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -37,7 +40,8 @@ pub enum ExportError {
 pub struct Exports {
     pool: PgPool,
     reading: Reading,
-    turns: Arc<Semaphore>,
+    turns: Turns,
+    limit: Duration,
 }
 
 /// Where an export ends, and what is signed of it.
@@ -58,23 +62,23 @@ pub struct Export {
     after: Option<Place>,
     done: bool,
     pub proof: Proof,
-    _turn: OwnedSemaphorePermit,
+    /// When it must have ended.
+    pub deadline: Instant,
+    _turn: Turn,
 }
 
 impl Exports {
-    pub(super) fn new(pool: PgPool, reading: Reading) -> Self {
+    pub(super) fn new(pool: PgPool, reading: Reading, limit: Duration) -> Self {
         Self {
             pool,
             reading,
-            turns: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            turns: Turns::new(EXPORTS_MAX, EXPORTS_SHARE, PATIENCE),
+            limit,
         }
     }
 
     pub async fn begin(&self, scope: Scope, mut question: Question) -> Result<Export, ExportError> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
-            return Err(ExportError::TooMany);
-        };
+        let turn = self.turns.take(self.organisation_of(scope).await?).await?;
         let proof = self.proof(scope).await?;
         question.up_to = Some(proof.head_seq);
         Ok(Export {
@@ -84,8 +88,16 @@ impl Exports {
             after: None,
             done: false,
             proof,
+            deadline: Instant::now() + self.limit,
             _turn: turn,
         })
+    }
+
+    async fn organisation_of(&self, scope: Scope) -> Result<i64, Fault> {
+        let mut conn = self.pool.acquire().await?;
+        let owner = tenancy::load_environment_owner(&mut conn, scope.environment_id).await?;
+        // Nothing is ever deleted: the caller's scope was found a moment ago.
+        Ok(owner.map_or(0, |(_, organisation)| organisation))
     }
 
     async fn proof(&self, scope: Scope) -> Result<Proof, Fault> {

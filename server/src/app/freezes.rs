@@ -61,21 +61,26 @@ impl Freezes {
         Ok(freezes::load(&mut conn, id).await?)
     }
 
-    pub async fn start(&self, actor: &Actor, wanted: &Wanted) -> Result<FreezeRow, StartError> {
+    /// Sets a window, or finds the one that the very same call has set: then its answer was lost, and true is told.
+    pub async fn start(&self, actor: &Actor, wanted: &Wanted) -> Result<(FreezeRow, bool), StartError> {
         let mut tx = store::begin(&self.pool).await.map_err(Fault::from)?;
         let who = actor.to_string();
-        let made = freezes::insert(
-            &mut tx,
-            &NewFreeze {
-                environment_id: wanted.environment_id,
-                service_ids: wanted.service_ids.as_deref(),
-                starts_at: wanted.starts_at,
-                ends_at: wanted.ends_at,
-                reason: &wanted.reason,
-                created_by: &who,
-            },
-        )
-        .await;
+        let new = NewFreeze {
+            environment_id: wanted.environment_id,
+            service_ids: wanted.service_ids.as_deref(),
+            starts_at: wanted.starts_at,
+            ends_at: wanted.ends_at,
+            reason: &wanted.reason,
+            created_by: &who,
+        };
+        freezes::lock_environment(&mut tx, wanted.environment_id)
+            .await
+            .map_err(Fault::from)?;
+        if let Some(id) = freezes::load_same(&mut tx, &new).await.map_err(Fault::from)? {
+            let row = freezes::load(&mut tx, id).await.map_err(Fault::from)?;
+            return Ok((row.ok_or_else(|| Fault::from(vanished()))?, true));
+        }
+        let made = freezes::insert(&mut tx, &new).await;
         let id = match made {
             Err(error) if error.is_constraint("freeze_windows_ends_at_check") => {
                 return Err(StartError::EndsBeforeStart);
@@ -95,7 +100,7 @@ impl Freezes {
         actor.record(&mut tx, &action).await.map_err(Fault::from)?;
         tx.commit().await.map_err(Fault::from)?;
         tracing::info!(freeze.id = id, environment.id = wanted.environment_id, %actor, "a freeze was set");
-        Ok(row)
+        Ok((row, false))
     }
 
     /// Ends one before its time. One that is over already stays as it is, and is given as it is: whoever ends it a second

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgPool};
 use super::actor::{Action, Actor, Place};
 use super::fault::Fault;
 use super::retry;
-use super::situation::Situation;
+use super::situation::{About, Situation};
 use crate::metrics::Metrics;
 use crate::store::audit::{self, Entry, Fact};
 use crate::store::states::{self, NewState};
@@ -36,6 +36,12 @@ pub struct Issue {
 
 /// Late reports shown with an issue; all of them are in the audit.
 const LATE_REPORTS_MAX: i64 = 10;
+
+/// Issues whose entries are read together.
+const READ_TOGETHER: usize = 20;
+
+/// Bytes of texts after which a page ends.
+const PAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a person decides about one change.
 #[derive(Clone, Debug)]
@@ -102,15 +108,20 @@ impl Issues {
         }
     }
 
-    /// Changes that wait for a person, by id, at most `limit` after a position. One that its runner is working on this moment
-    /// is not among them.
-    pub async fn list(&self, scope: Scope, after: Option<&str>, limit: usize) -> Result<Vec<Issue>, Fault> {
-        let mut conn = self.pool.acquire().await?;
+    /// Changes that wait for a person, by id, at most `limit` after a position, and whether there are more: where their traces
+    /// are long, a page holds fewer. One that its runner is working on this moment is not among them.
+    pub async fn list(
+        &self,
+        scope: Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Issue>, bool), Fault> {
+        let mut conn = store::look(&self.pool).await?;
         let heads = streams::load_heads(&mut conn, &[scope]).await?;
         let Some(stream_id) = heads.into_iter().next().and_then(|(_, head)| head.stream_id) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         };
-        let situation = Situation::load(&mut conn, scope, stream_id).await?;
+        let situation = Situation::load(&mut conn, scope, stream_id, About::Unsettled).await?;
         let mut found: Vec<(ChangeId, ChangeState, bool)> = situation
             .states
             .iter()
@@ -119,32 +130,20 @@ impl Issues {
             .map(|(change, latest)| (change.clone(), *latest, situation.contradicted(change, latest)))
             .collect();
         found.sort_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
+        let mut more = found.len() > limit;
         found.truncate(limit);
-        let seqs: Vec<i64> = found.iter().map(|(_, latest, _)| latest.seq).collect();
-        let mut entries: HashMap<Seq, Entry> = audit::load_at(&mut conn, stream_id, &seqs)
-            .await?
-            .into_iter()
-            .map(|entry| (entry.seq, entry))
-            .collect();
-        let changes: Vec<&str> = found.iter().map(|(change, ..)| change.as_str()).collect();
-        let mut late: HashMap<String, Vec<Entry>> = HashMap::new();
-        for entry in audit::list_late(&mut conn, stream_id, &changes, LATE_REPORTS_MAX).await? {
-            late.entry(entry.fact.change_id.clone()).or_default().push(entry);
+        let mut issues: Vec<Issue> = Vec::new();
+        let mut bytes = 0;
+        for part in found.chunks(READ_TOGETHER) {
+            if bytes > PAGE_MAX_BYTES {
+                more = true;
+                break;
+            }
+            let read = with_entries(&mut conn, stream_id, part).await?;
+            bytes += read.iter().map(weight).sum::<usize>();
+            issues.extend(read);
         }
-        Ok(found
-            .into_iter()
-            .filter_map(|(change, latest, contradicted_by_mark)| {
-                let entry = entries.remove(&latest.seq)?;
-                Some(Issue {
-                    late_reports: late.remove(change.as_str()).unwrap_or_default(),
-                    change,
-                    latest,
-                    contradicted_by_mark,
-                    since: entry.received_at,
-                    fact: entry.fact,
-                })
-            })
-            .collect())
+        Ok((issues, more))
     }
 
     /// Records decisions together or not at all: in the audit, and in the log of admin actions. The same call again, where
@@ -192,7 +191,9 @@ impl Issues {
                 decisions.iter().map(unheard_of).collect(),
             )));
         };
-        let situation = Situation::load(&mut tx, scope, stream.id).await?;
+        let changes: Vec<&str> = decisions.iter().map(|it| it.change.as_str()).collect();
+        let about = About::These(&changes);
+        let situation = Situation::load(&mut tx, scope, stream.id, about).await?;
         let seqs: Vec<i64> = decisions
             .iter()
             .filter_map(|decision| situation.states.get(&decision.change))
@@ -260,6 +261,53 @@ impl Issues {
             is_repetition: false,
         }))
     }
+}
+
+/// Issues with what was reported of them.
+async fn with_entries(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    found: &[(ChangeId, ChangeState, bool)],
+) -> Result<Vec<Issue>, StoreError> {
+    let seqs: Vec<i64> = found.iter().map(|(_, latest, _)| latest.seq).collect();
+    let mut entries: HashMap<Seq, Entry> = audit::load_at(conn, stream_id, &seqs)
+        .await?
+        .into_iter()
+        .map(|entry| (entry.seq, entry))
+        .collect();
+    let changes: Vec<&str> = found.iter().map(|(change, ..)| change.as_str()).collect();
+    let mut late: HashMap<String, Vec<Entry>> = HashMap::new();
+    for entry in audit::list_late(conn, stream_id, &changes, LATE_REPORTS_MAX).await? {
+        late.entry(entry.fact.change_id.clone()).or_default().push(entry);
+    }
+    Ok(found
+        .iter()
+        .filter_map(|(change, latest, contradicted_by_mark)| {
+            let entry = entries.remove(&latest.seq)?;
+            Some(Issue {
+                late_reports: late.remove(change.as_str()).unwrap_or_default(),
+                change: change.clone(),
+                latest: *latest,
+                contradicted_by_mark: *contradicted_by_mark,
+                since: entry.received_at,
+                fact: entry.fact,
+            })
+        })
+        .collect())
+}
+
+/// About how much an issue adds to an answer: its longest texts.
+fn weight(issue: &Issue) -> usize {
+    let long = |fact: &Fact| {
+        let texts = [&fact.error_trace, &fact.metadata, &fact.note];
+        texts.into_iter().flatten().map(String::len).sum::<usize>()
+    };
+    long(&issue.fact)
+        + issue
+            .late_reports
+            .iter()
+            .map(|entry| long(&entry.fact))
+            .sum::<usize>()
 }
 
 fn decided_at(decision: &Decision, seq: Seq) -> Decided {

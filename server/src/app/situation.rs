@@ -8,10 +8,20 @@ use flamingock_domain::time::Timestamp;
 use sqlx::PgConnection;
 
 use crate::store::locks::{self, Hold, LockRow};
-use crate::store::{Scope, StoreError, executions, states, streams};
+use crate::store::progress::{self, Progress};
+use crate::store::{Scope, StoreError, executions, states};
+
+/// Which changes a situation is about. All of them may be very many, and are needed nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// Those that somebody or something still has to do with.
+    Unsettled,
+    These(&'a [&'a str]),
+}
 
 /// Where a service stands: latest states, marks against them, the lock.
 pub(super) struct Situation {
+    /// Of the changes that it is about.
     pub states: States,
     pub marks: HashMap<String, Seq>,
     pub lock: Option<LockRow>,
@@ -23,8 +33,23 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub async fn load(conn: &mut PgConnection, scope: Scope, stream_id: i64) -> Result<Self, StoreError> {
-        let (_, states) = streams::load_fold(conn, stream_id).await?;
+    pub async fn load(
+        conn: &mut PgConnection,
+        scope: Scope,
+        stream_id: i64,
+        about: About<'_>,
+    ) -> Result<Self, StoreError> {
+        let states: States = match about {
+            About::Unsettled => states::load_unsettled(conn, stream_id).await?,
+            About::These(changes) => {
+                let asked: Vec<(i64, &str)> = changes.iter().map(|change| (stream_id, *change)).collect();
+                let found = states::load_some(conn, &asked).await?;
+                found
+                    .into_iter()
+                    .map(|(_, change, state)| (change, state))
+                    .collect()
+            }
+        };
         let marks = states::load_mark_reports(conn, stream_id)
             .await?
             .into_iter()
@@ -112,6 +137,24 @@ impl Situation {
                 change: change.clone(),
                 latest: *latest,
                 needs_person: rules::is_issue(latest),
+                progress: None,
+            })
+            .collect();
+        open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
+        open
+    }
+
+    /// What has begun and not ended of the changes that this is about, by id, whoever began it.
+    pub fn left_open(&self) -> Vec<OpenChange> {
+        let mut open: Vec<OpenChange> = self
+            .states
+            .iter()
+            .filter(|(_, latest)| matches!(latest.state, AuditState::Started | AuditState::Failed))
+            .map(|(change, latest)| OpenChange {
+                change: change.clone(),
+                latest: *latest,
+                needs_person: rules::is_issue(latest),
+                progress: None,
             })
             .collect();
         open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
@@ -126,4 +169,29 @@ pub struct OpenChange {
     pub latest: ChangeState,
     /// Once its runner is gone: a person must decide, or the next start repeats it.
     pub needs_person: bool,
+    /// How far it is, where it tells; read by [`load_progress`].
+    pub progress: Option<Progress>,
+}
+
+/// Adds what the changes tell of themselves.
+pub(super) async fn load_progress(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    open: &mut [OpenChange],
+) -> Result<(), StoreError> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = open.iter().map(|it| it.change.as_str()).collect();
+    let mut told: HashMap<String, Progress> = progress::load_some(conn, stream_id, &ids)
+        .await?
+        .into_iter()
+        .map(|progress| (progress.change_id.clone(), progress))
+        .collect();
+    for change in open {
+        change.progress = told
+            .remove(change.change.as_str())
+            .filter(|told| Some(told.execution) == change.latest.execution);
+    }
+    Ok(())
 }

@@ -206,14 +206,18 @@ impl Tenancy {
     ) -> Result<Result<UnitRow, TenancyError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
         // Judged first and held then, or anybody could make the owner of a row wait. What it lies in never changes.
-        if let Err(refusal) = may_change(&mut tx, reach, kind, id).await {
-            return split(refusal);
+        let found = match may_change(&mut tx, reach, kind, id).await {
+            Ok(found) => found,
+            Err(refusal) => return split(refusal),
+        };
+        if !may_be_named(reach, &found, change) {
+            return Ok(Err(TenancyError::NotForName { kind, id }));
         }
         let Some(before) = units::lock(&mut tx, kind, id).await? else {
             return Ok(Err(TenancyError::NotFound { kind, id }));
         };
-        let renames = change.name.is_some_and(|name| name != before.name);
-        if renames && !reach.may_rename(before.unit()) {
+        // Its name may have become another meanwhile: then what asked for no new name asks for one now.
+        if !may_be_named(reach, &before, change) {
             return Ok(Err(TenancyError::NotForName { kind, id }));
         }
         if let Err(refusal) = apply(&mut tx, &before, change, actor).await {
@@ -267,15 +271,19 @@ async fn seen(
         .ok_or(TenancyError::NotFound { kind, id })
 }
 
+fn may_be_named(reach: &Reach, row: &UnitRow, change: &Change<'_>) -> bool {
+    change.name.is_none_or(|name| name == row.name) || reach.may_rename(row.unit())
+}
+
 async fn may_change(
     conn: &mut PgConnection,
     reach: &Reach,
     kind: UnitKind,
     id: i64,
-) -> Result<(), TenancyError> {
+) -> Result<UnitRow, TenancyError> {
     let found = seen(conn, reach, kind, id).await?;
     if reach.holds(found.unit()) {
-        Ok(())
+        Ok(found)
     } else {
         Err(TenancyError::NotWhole { kind, id })
     }

@@ -188,12 +188,18 @@ impl Manager<'_> {
         may_live_until(own, end).map_err(TokenError::Beyond)
     }
 
-    /// One that it sees, not held: nobody makes others wait for what they do not reach.
     async fn look(&self, conn: &mut PgConnection, id: i64) -> Result<TokenSummary, TokenError> {
         tokens::load(conn, id)
             .await?
             .filter(|token| self.sees(token))
             .ok_or(TokenError::NotFound { id })
+    }
+
+    /// Whether it may end or renew one, which is not held: nobody makes others wait for what they may do nothing about. What a
+    /// token may and where never changes, so this needs no second look once it is held.
+    async fn may_touch(&self, conn: &mut PgConnection, id: i64) -> Result<(), TokenError> {
+        let token = self.look(conn, id).await?;
+        self.may_hand_on(role_of(&token)?, &reach_of(&token))
     }
 }
 
@@ -317,16 +323,13 @@ impl Tokens {
         reason: Option<&str>,
     ) -> Result<Result<Rotated, TokenError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
-        if let Err(refusal) = manager.look(&mut tx, id).await {
+        if let Err(refusal) = manager.may_touch(&mut tx, id).await {
             return split(refusal);
         }
         let old = match tokens::lock(&mut tx, id).await? {
             Some(token) if manager.sees(&token) => token,
             _ => return Ok(Err(TokenError::NotFound { id })),
         };
-        if let Err(refusal) = manager.may_hand_on(role_of(&old)?, &reach_of(&old)) {
-            return split(refusal);
-        }
         if let Err(refusal) = manager.may_make_until(&mut tx, old.expires_at).await {
             return split(refusal);
         }
@@ -395,7 +398,7 @@ impl Tokens {
         reason: Option<&str>,
     ) -> Result<Result<TokenSummary, TokenError>, Fault> {
         let mut tx = store::begin(&self.pool).await?;
-        if let Err(refusal) = manager.look(&mut tx, id).await {
+        if let Err(refusal) = manager.may_touch(&mut tx, id).await {
             return split(refusal);
         }
         // Two root tokens that revoke each other at once do it one after the other: so does whoever applies a bootstrap file.
@@ -404,9 +407,6 @@ impl Tokens {
             Some(token) if manager.sees(&token) => token,
             _ => return Ok(Err(TokenError::NotFound { id })),
         };
-        if let Err(refusal) = manager.may_hand_on(role_of(&token)?, &reach_of(&token)) {
-            return split(refusal);
-        }
         if token.role == Role::Root.as_str()
             && token.is_alive()
             && tokens::count_other_roots(&mut tx, id).await? == 0

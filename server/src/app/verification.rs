@@ -1,21 +1,22 @@
 //! Is the chain what was recorded? Recomputed by the database, a stretch at a time, and held against what was signed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use flamingock_audit_chain::{GENESIS, Hash, SignedCheckpoint};
 use flamingock_domain::ids::Seq;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fault::Fault;
+use super::turns::{Busy, Turns};
 use crate::store::checkpoints::{self, Held, Stretch};
-use crate::store::{Scope, StoreError};
+use crate::store::{Scope, StoreError, tenancy};
 
 /// Chains verified at once. Each reads a whole history: more of them would take the connections that runners need.
-const VERIFICATIONS_MAX: usize = 2;
+const VERIFICATIONS_MAX: usize = 3;
+/// Of one organisation.
+const VERIFICATIONS_SHARE: usize = 2;
 
 /// How long one queues for its turn.
 const VERIFICATION_PATIENCE: Duration = Duration::from_secs(5);
@@ -57,8 +58,8 @@ pub enum Finding {
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    #[error("{VERIFICATIONS_MAX} chains are being verified already")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] Busy),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -66,14 +67,14 @@ pub enum VerifyError {
 #[derive(Clone)]
 pub struct Verification {
     pool: PgPool,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Verification {
     pub(super) fn new(pool: PgPool) -> Self {
         Self {
             pool,
-            turns: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+            turns: Turns::new(VERIFICATIONS_MAX, VERIFICATIONS_SHARE, VERIFICATION_PATIENCE),
         }
     }
 
@@ -83,14 +84,20 @@ impl Verification {
         scope: Scope,
         after: Option<Position>,
     ) -> Result<Option<Verified>, VerifyError> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let Ok(Ok(permit)) = tokio::time::timeout(VERIFICATION_PATIENCE, turn).await else {
-            return Err(VerifyError::TooMany);
+        let owner = {
+            let mut conn = self.pool.acquire().await.map_err(Fault::from)?;
+            tenancy::load_environment_owner(&mut conn, scope.environment_id)
+                .await
+                .map_err(Fault::from)?
         };
+        let Some((_, organisation_id)) = owner else {
+            return Ok(None);
+        };
+        let turn = self.turns.take(organisation_id).await?;
         let pool = self.pool.clone();
         // A task of its own: when the asker hangs up the statement goes on, and so does its claim on a place.
         let verified = tokio::spawn(async move {
-            let _permit = permit;
+            let _turn = turn;
             verify_within(&pool, scope, after.unwrap_or((0, GENESIS)), BUDGET).await
         });
         let verified = verified

@@ -74,6 +74,12 @@ impl Config {
             HOUR,
         )?;
         lasting(
+            "FLAMINGOCK_HTTP_EXPORT_MAX",
+            self.http.export_max,
+            SECOND,
+            7 * DAY,
+        )?;
+        lasting(
             "FLAMINGOCK_HTTP_SHUTDOWN_GRACE",
             self.http.shutdown_grace,
             Duration::ZERO,
@@ -97,6 +103,14 @@ impl Config {
             HOUR,
             3650 * DAY,
         )?;
+        if self.certificates.validity != Duration::ZERO {
+            lasting(
+                "FLAMINGOCK_CERTIFICATE_VALIDITY",
+                self.certificates.validity,
+                SECOND,
+                30 * DAY,
+            )?;
+        }
         if self.checkpoints.interval != Duration::ZERO {
             lasting(
                 "FLAMINGOCK_CHECKPOINT_INTERVAL",

@@ -24,6 +24,10 @@ pub struct Known<'a> {
     pub was_refused: bool,
     /// Something was reported of it too late to count.
     pub has_late_reports: bool,
+    /// Its own probe was asked, and could not tell.
+    pub was_asked: bool,
+    /// An error was reported with one of its entries.
+    pub has_error: bool,
     pub target: Option<&'a str>,
 }
 
@@ -48,6 +52,12 @@ pub fn of(known: &Known<'_>) -> Guidance {
     if known.has_late_reports {
         check.push(
             "Somebody reported a result too late to count: it may be what really happened. Compare it with the target."
+                .to_owned(),
+        );
+    }
+    if known.was_asked {
+        check.push(
+            "Its own probe was asked and could not tell: what it said stands beside its entries in the history."
                 .to_owned(),
         );
     }
@@ -155,8 +165,12 @@ fn checks(known: &Known<'_>, target: &str) -> Vec<String> {
         return vec!["Is its process alive and getting on? Its log says so.".to_owned()];
     }
     let mut checks = vec![
-        "Read the error, and the log of the process that ran it, around the time of the latest entry."
-            .to_owned(),
+        if known.has_error {
+            "Read the error, and the log of the process that ran it, around the time of the latest entry."
+        } else {
+            "Read the log of the process that ran it, around the time of the latest entry: no error was reported."
+        }
+        .to_owned(),
         format!(
             "Look in {target} for each thing that the change makes or alters: is it there, wholly or partly?"
         ),
@@ -242,6 +256,8 @@ mod tests {
             open: Open::ByRecord,
             was_refused: false,
             has_late_reports: false,
+            was_asked: false,
+            has_error: latest.state == AuditState::Failed,
             target: Some("billing-db"),
         })
     }
@@ -288,6 +304,14 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_sent_to_an_error_that_was_not_reported() {
+        let died = guidance(&latest(AuditState::Started, TxStrategy::NonTx));
+        assert!(died.check[0].starts_with("Read the log"), "{died:?}");
+        let failed = guidance(&latest(AuditState::Failed, TxStrategy::NonTx));
+        assert!(failed.check[0].starts_with("Read the error"), "{failed:?}");
+    }
+
+    #[test]
     fn what_is_in_progress_is_left_alone() {
         let latest = latest(AuditState::Started, TxStrategy::NonTx);
         let text = of(&Known {
@@ -295,6 +319,8 @@ mod tests {
             open: Open::InProgress,
             was_refused: false,
             has_late_reports: false,
+            was_asked: false,
+            has_error: false,
             target: None,
         });
         assert!(text.then[0].starts_with("Wait"), "{text:?}");

@@ -43,6 +43,14 @@ impl Problem {
         Self::new(ErrorCode::RequestMalformed, message)
     }
 
+    /// Too much at once, of something that a caller may try again.
+    pub fn busy(retry_after: Duration, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(ErrorCode::Unavailable, message)
+        }
+    }
+
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

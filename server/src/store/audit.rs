@@ -5,6 +5,8 @@ use flamingock_audit_chain as chain;
 use flamingock_domain::audit::Source;
 use flamingock_domain::ids::Seq;
 use flamingock_domain::time::Timestamp;
+use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -285,6 +287,9 @@ pub async fn load_before(
     .await?)
 }
 
+/// Entries of a change, from the newest on, among which late ones are looked for.
+const LATE_EXAMINED_MAX: i64 = 1_000;
+
 /// The newest late entries of each of some changes, oldest first.
 pub async fn list_late(
     conn: &mut PgConnection,
@@ -297,19 +302,59 @@ pub async fn list_late(
         entry_columns!(),
         " FROM unnest($2::text[]) AS q (change_id)
           CROSS JOIN LATERAL (
-                SELECT * FROM audit_entries e
-                 WHERE e.stream_id = $1 AND e.change_id = q.change_id AND e.late
-                 ORDER BY e.seq DESC LIMIT $3) AS a
+                SELECT * FROM (
+                       SELECT * FROM audit_entries e
+                        WHERE e.stream_id = $1 AND e.change_id = q.change_id
+                        ORDER BY e.seq DESC LIMIT $4) AS newest
+                 WHERE newest.late
+                 ORDER BY newest.seq DESC LIMIT $3) AS a
           ORDER BY a.change_id, a.seq"
     ))
     .bind(stream_id)
     .bind(changes)
     .bind(per_change)
+    .bind(LATE_EXAMINED_MAX)
     .fetch_all(conn)
     .await?
     .iter()
     .map(entry_of_row)
     .collect()
+}
+
+/// Bytes of entries that are read for one answer: what comes beyond is left for the next one. The longest entries have some
+/// hundred kilobytes each, and a page of them would be a hundred megabytes.
+pub(super) const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Whether a row of entries still fits into an answer; the first always does.
+#[derive(Debug, Default)]
+pub(super) struct Weighing {
+    bytes: usize,
+}
+
+impl Weighing {
+    pub fn fits(&mut self, row: &PgRow) -> bool {
+        let is_first = self.bytes == 0;
+        let own: usize = (0..row.len())
+            .filter_map(|column| row.try_get_raw(column).ok()?.as_bytes().ok().map(<[u8]>::len))
+            .sum();
+        self.bytes += own.max(1);
+        is_first || self.bytes <= ANSWER_MAX_BYTES
+    }
+}
+
+/// The entries of some rows as far as they fit into an answer; true where some did not.
+pub(super) async fn fitting(
+    mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
+) -> Result<(Vec<Entry>, bool), StoreError> {
+    let mut weighing = Weighing::default();
+    let mut entries = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        if !weighing.fits(&row) {
+            return Ok((entries, true));
+        }
+        entries.push(entry_of_row(&row)?);
+    }
+    Ok((entries, false))
 }
 
 pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {

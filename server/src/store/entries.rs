@@ -3,11 +3,13 @@
 
 use chrono::{DateTime, Duration, Utc};
 use flamingock_domain::ids::Seq;
+use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row};
 
-use super::audit::{Entry, entry_columns, entry_of_row};
+use super::audit::{Entry, Weighing, entry_columns, entry_of_row};
 use super::{Scope, StoreError};
 
 /// How far the database's clock may go back without hiding entries from a search by time. Times are looked for by
@@ -294,8 +296,7 @@ pub async fn list(
         .bind(window.to)
         .bind(examined)
         .bind(wanted);
-    let rows = filter.bind(query).fetch_all(conn).await?;
-    page_of(&rows, limit, examined, |entry| entry.seq)
+    page_of(filter.bind(query).fetch(conn), limit, examined, |entry| entry.seq).await
 }
 
 /// The state of a stream at a position: the latest entry of each change that counts, by change.
@@ -338,14 +339,18 @@ pub async fn list_snapshot(
         .bind(as_of)
         .bind(CHANGES_EXAMINED_MAX)
         .bind(wanted);
-    let rows = filter.bind(query).fetch_all(conn).await?;
-    page_of(&rows, limit, CHANGES_EXAMINED_MAX, |entry| {
-        entry.fact.change_id.clone()
-    })
+    page_of(
+        filter.bind(query).fetch(conn),
+        limit,
+        CHANGES_EXAMINED_MAX,
+        |entry| entry.fact.change_id.clone(),
+    )
+    .await
 }
 
-fn page_of<P>(
-    rows: &[PgRow],
+/// Row by row: a page that has become too heavy ends before the next, and what the database still sends is not kept.
+async fn page_of<P>(
+    mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
     limit: i64,
     examined: i64,
     position: impl Fn(&Entry) -> P,
@@ -353,16 +358,22 @@ fn page_of<P>(
 where
     P: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
 {
-    let mut entries = Vec::with_capacity(rows.len());
+    let mut weighing = Weighing::default();
+    let mut entries: Vec<Entry> = Vec::new();
     let mut edge = None;
     let mut looked_at: i64 = 0;
-    for row in rows {
+    while let Some(row) = rows.try_next().await? {
         looked_at = row.try_get("looked_at")?;
         edge = row.try_get::<Option<P>, _>("edge")?;
         // Nothing let through: one row that has no entry.
-        if row.try_get::<Option<Seq>, _>("seq")?.is_some() {
-            entries.push(entry_of_row(row)?);
+        if row.try_get::<Option<Seq>, _>("seq")?.is_none() {
+            continue;
         }
+        if !weighing.fits(&row) {
+            let next = entries.last().map(&position);
+            return Ok(Page { entries, next });
+        }
+        entries.push(entry_of_row(&row)?);
     }
     let next = if i64::try_from(entries.len()).is_ok_and(|count| count > limit) {
         entries.pop();

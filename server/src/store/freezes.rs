@@ -11,6 +11,8 @@ pub struct FreezeRow {
     pub id: i64,
     pub environment_id: i64,
     pub service_ids: Option<Vec<i64>>,
+    /// In the order of the ids.
+    pub service_names: Option<Vec<String>>,
     pub starts_at: DateTime<Utc>,
     pub ends_at: Option<DateTime<Utc>>,
     pub reason: String,
@@ -34,6 +36,38 @@ pub struct NewFreeze<'a> {
     pub created_by: &'a str,
 }
 
+/// Has whoever sets a window in an environment wait for the one before: of two equal calls at once, one finds the other's.
+/// What refers to the environment is written meanwhile.
+pub async fn lock_environment(conn: &mut PgConnection, environment_id: i64) -> Result<(), StoreError> {
+    sqlx::query("SELECT id FROM environments WHERE id = $1 FOR NO KEY UPDATE")
+        .bind(environment_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The window that the very same call has made, as long as it is not over.
+pub async fn load_same(conn: &mut PgConnection, new: &NewFreeze<'_>) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT f.id FROM freeze_windows f
+          WHERE f.environment_id = $1 AND f.ended_at IS NULL
+            AND f.service_ids IS NOT DISTINCT FROM $2 AND f.ends_at IS NOT DISTINCT FROM $4
+            AND f.reason = $5 AND f.created_by = $6
+            -- Without a time it began when it was made.
+            AND CASE WHEN $3::timestamptz IS NULL THEN f.starts_at <= f.created_at ELSE f.starts_at = $3 END
+            AND coalesce(clock_timestamp() < f.ends_at, true)
+          ORDER BY f.id DESC LIMIT 1",
+    )
+    .bind(new.environment_id)
+    .bind(new.service_ids)
+    .bind(new.starts_at)
+    .bind(new.ends_at)
+    .bind(new.reason)
+    .bind(new.created_by)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Newest first; `before` is the last id of the page before. With `active`, only those that are open, or only those
 /// that are not; with `services`, only those that concern one of them.
 pub async fn list(
@@ -46,7 +80,11 @@ pub async fn list(
 ) -> Result<Vec<FreezeRow>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, environment_id, service_ids, starts_at, ends_at, reason, created_at, created_by, ended_at, ended_by,
-                end_reason, active FROM (
+                end_reason, active,
+                (SELECT array_agg(coalesce(s.name, u.id::text) ORDER BY u.place)
+                   FROM unnest(service_ids) WITH ORDINALITY AS u (id, place)
+                   LEFT JOIN services s ON s.id = u.id) AS service_names
+           FROM (
              SELECT f.*, ended_at IS NULL AND starts_at <= now AND (ends_at IS NULL OR now < ends_at) AS active
                FROM freeze_windows f CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
               WHERE f.environment_id = $1 AND f.id < $3
@@ -69,6 +107,9 @@ pub async fn load(conn: &mut PgConnection, id: i64) -> Result<Option<FreezeRow>,
     let row = sqlx::query(
         "SELECT id, environment_id, service_ids, starts_at, ends_at, reason, created_at, created_by, ended_at, ended_by,
                 end_reason,
+                (SELECT array_agg(coalesce(s.name, u.id::text) ORDER BY u.place)
+                   FROM unnest(service_ids) WITH ORDINALITY AS u (id, place)
+                   LEFT JOIN services s ON s.id = u.id) AS service_names,
                 ended_at IS NULL AND starts_at <= now AND (ends_at IS NULL OR now < ends_at) AS active
            FROM freeze_windows f CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
           WHERE f.id = $1",
@@ -121,6 +162,7 @@ fn freeze_of_row(row: &PgRow) -> Result<FreezeRow, StoreError> {
         id: row.try_get("id")?,
         environment_id: row.try_get("environment_id")?,
         service_ids: row.try_get("service_ids")?,
+        service_names: row.try_get("service_names")?,
         starts_at: row.try_get("starts_at")?,
         ends_at: row.try_get("ends_at")?,
         reason: row.try_get("reason")?,

@@ -6,6 +6,7 @@ pub mod actions;
 pub mod approvals;
 pub mod audit;
 pub mod audit_tail;
+pub mod cancellations;
 pub mod checkpoints;
 pub mod checksums;
 pub mod difference;
@@ -19,6 +20,7 @@ pub mod lock_changes;
 pub mod locks;
 pub mod policies;
 pub mod policy_stops;
+pub mod progress;
 pub mod refusals;
 pub mod runs;
 pub mod sightings;
@@ -84,6 +86,12 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0009_policies.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
+    (12, "probes", include_str!("../../../migrations/0012_probes.sql")),
+    (
+        13,
+        "long changes",
+        include_str!("../../../migrations/0013_long_changes.sql"),
+    ),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
@@ -135,6 +143,9 @@ pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> 
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
+        // A plan that scans all the same, for want of another, is priced so high by that as to be compiled first, which
+        // takes a hundred times longer than to run it.
+        ("jit", "off".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)
@@ -184,6 +195,24 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Stor
     let pool = pool.clone();
     let begun =
         tokio::spawn(async move { past_dead_connections(|| async { Ok(pool.begin().await?) }).await });
+    match begun.await {
+        Ok(begun) => begun,
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+    }
+}
+
+/// Begins a look at several things that belong together: all of them as of one moment. Writes nothing.
+pub async fn look(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let pool = pool.clone();
+    // In a task of its own, as above.
+    let begun = tokio::spawn(async move {
+        past_dead_connections(|| async {
+            Ok(pool
+                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .await?)
+        })
+        .await
+    });
     match begun.await {
         Ok(begun) => begun,
         Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),

@@ -6,7 +6,7 @@ use flamingock_domain::ids::Fence;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::audit::{Entry, entry_columns, entry_of_row};
+use super::audit::{Entry, entry_columns, fitting};
 use super::executions::End;
 use super::{Scope, StoreError};
 
@@ -180,15 +180,50 @@ pub async fn load_reported(
         .collect()
 }
 
-/// What was recorded of some changes under an execution, oldest first.
+/// What probes that were asked under executions said last: (execution, change, state).
+pub async fn load_probed(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    asked: &[(String, &str)],
+) -> Result<Vec<(String, String, AuditState)>, StoreError> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT q.execution_ref, q.change_id, a.state
+           FROM unnest($2::text[], $3::text[]) AS q (execution_ref, change_id)
+          -- By the index of what others than runners wrote under an execution.
+          CROSS JOIN LATERAL (
+                SELECT e.state FROM audit_entries e
+                 WHERE e.stream_id = $1 AND e.execution_ref = q.execution_ref AND e.change_id = q.change_id
+                   AND e.source NOT IN ('RUNNER', 'IMPORT') AND e.source = 'PROBE'
+                 ORDER BY e.seq DESC LIMIT 1) AS a",
+    )
+    .bind(stream_id)
+    .bind(
+        asked
+            .iter()
+            .map(|(execution, _)| execution.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(asked.iter().map(|(_, change)| *change).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(execution, change, state)| (execution, change, AuditState::from_wire(&state)))
+        .collect())
+}
+
+/// What was recorded of some changes under an execution, oldest first; true where more was than fits into an answer.
 pub async fn list_entries(
     conn: &mut PgConnection,
     stream_id: i64,
     execution_ref: &str,
     changes: &[&str],
     limit: i64,
-) -> Result<Vec<Entry>, StoreError> {
-    sqlx::query(concat!(
+) -> Result<(Vec<Entry>, bool), StoreError> {
+    let rows = sqlx::query(concat!(
         "SELECT ",
         entry_columns!(),
         " FROM unnest($3::text[]) AS q (change_id)
@@ -202,21 +237,18 @@ pub async fn list_entries(
     .bind(execution_ref)
     .bind(changes)
     .bind(limit)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(entry_of_row)
-    .collect()
+    .fetch(conn);
+    fitting(rows).await
 }
 
-/// The newest entries of one change, oldest first.
+/// The newest entries of one change, oldest first; true where there are more than fit into an answer.
 pub async fn list_newest_of_change(
     conn: &mut PgConnection,
     stream_id: i64,
     change_id: &str,
     limit: i64,
-) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = sqlx::query(concat!(
+) -> Result<(Vec<Entry>, bool), StoreError> {
+    let rows = sqlx::query(concat!(
         "SELECT ",
         entry_columns!(),
         " FROM audit_entries a
@@ -225,11 +257,8 @@ pub async fn list_newest_of_change(
     .bind(stream_id)
     .bind(change_id)
     .bind(limit)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(entry_of_row)
-    .collect::<Result<Vec<_>, _>>()?;
+    .fetch(conn);
+    let (mut entries, is_cut) = fitting(rows).await?;
     entries.reverse();
-    Ok(entries)
+    Ok((entries, is_cut))
 }

@@ -1,6 +1,6 @@
 //! The projection: the latest state of each change that counts.
 
-use flamingock_domain::audit::{AuditState, ChangeState, RecoveryStrategy, Source, TxStrategy};
+use flamingock_domain::audit::{AuditState, ChangeState, RecoveryStrategy, Source, States, TxStrategy};
 use flamingock_domain::ids::{ChangeId, ExecutionId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -47,13 +47,19 @@ pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), Store
 }
 
 pub(super) fn source_of(text: &str, table: &'static str) -> Result<Source, StoreError> {
-    [Source::Runner, Source::Mark, Source::Person, Source::Import]
-        .into_iter()
-        .find(|source| source.as_wire() == text)
-        .ok_or_else(|| StoreError::Corrupt {
-            table,
-            detail: format!("source {text:?}"),
-        })
+    [
+        Source::Runner,
+        Source::Mark,
+        Source::Person,
+        Source::Probe,
+        Source::Import,
+    ]
+    .into_iter()
+    .find(|source| source.as_wire() == text)
+    .ok_or_else(|| StoreError::Corrupt {
+        table,
+        detail: format!("source {text:?}"),
+    })
 }
 
 /// Latest states of some changes, each asked for by stream and id. Meant for locked streams.
@@ -80,6 +86,47 @@ pub async fn load_some(
             Ok((row.try_get("stream_id")?, id, state))
         })
         .collect()
+}
+
+/// Latest states of those changes of a stream that are not settled.
+pub async fn load_unsettled(conn: &mut PgConnection, stream_id: i64) -> Result<States, StoreError> {
+    let rows = sqlx::query(
+        "SELECT c.change_id, c.seq, c.state, c.tx_strategy, c.recovery_strategy, c.execution_id, c.source
+           FROM change_states c
+          WHERE c.stream_id = $1 AND upper(c.state COLLATE \"C\") <> ALL($2)",
+    )
+    .bind(stream_id)
+    .bind(AuditState::SETTLED_TEXTS.as_slice())
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(state_of_row).collect()
+}
+
+/// How many of some changes have no state: nothing that counts was ever recorded of them.
+pub async fn count_absent(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    changes: &[&str],
+) -> Result<usize, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($2::text[]) AS q (change_id)
+          WHERE NOT EXISTS (SELECT FROM change_states c WHERE c.stream_id = $1 AND c.change_id = q.change_id)",
+    )
+    .bind(stream_id)
+    .bind(changes)
+    .fetch_one(conn)
+    .await?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Whether anything that counts was ever recorded in a stream.
+pub async fn has_any(conn: &mut PgConnection, stream_id: i64) -> Result<bool, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM change_states WHERE stream_id = $1)")
+            .bind(stream_id)
+            .fetch_one(conn)
+            .await?,
+    )
 }
 
 /// Writes the projection. `states` holds each (stream, change) once: the last of the transaction.

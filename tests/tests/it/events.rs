@@ -606,15 +606,27 @@ async fn an_id_that_was_never_given_out_is_refused_and_one_that_is_not_kept_is_g
 
 #[tokio::test]
 async fn over_the_limit_a_listener_is_told_to_come_back() {
-    let server = TestServer::with(&[("FLAMINGOCK_HTTP_MAX_LISTENERS", "2")]).await;
+    // Half of the places, rounded up, for one organisation.
+    let server = TestServer::with(&[("FLAMINGOCK_HTTP_MAX_LISTENERS", "3")]).await;
     let organisation = organisation_path(&server).await;
     let first = listen_to_all(&server, None).await;
     let _second = listen_to_all(&server, None).await;
     let answer = server.operator().get(&organisation).await;
     answer.expect_problem(503, "R_GEN_08");
     assert!(answer.header("retry-after").is_some());
+    assert!(
+        answer.text().contains("for this organisation"),
+        "{}",
+        answer.text()
+    );
     let open = server.metric("flamingock_event_listeners").await;
     assert!((open - 2.0).abs() < f64::EPSILON, "{open}");
+    let other = server.other_tenants_runner("routing").await;
+    let call = || listen(&service_path(&other), &other.jwt);
+    let _third = EventStream::open(&server.address, call()).await;
+    let full = EventStream::try_open(&server.address, call()).await.err();
+    let full = full.expect("the places are taken").text();
+    assert!(full.contains("FLAMINGOCK_HTTP_MAX_LISTENERS"), "{full}");
     drop(first);
     eventually("a place comes free", async || {
         let call = listen(&organisation, &tokens().operator);
@@ -628,7 +640,7 @@ async fn a_thousand_idle_listeners_hold_no_connection_of_the_database_and_no_pla
     let server = TestServer::with(&[
         ("FLAMINGOCK_DATABASE_MAX_CONNECTIONS", "4"),
         ("FLAMINGOCK_HTTP_MAX_IN_FLIGHT", "8"),
-        ("FLAMINGOCK_HTTP_MAX_LISTENERS", "1000"),
+        ("FLAMINGOCK_HTTP_MAX_LISTENERS", "2000"),
     ])
     .await;
     let mut streams = Vec::new();

@@ -24,6 +24,7 @@ pub use telling::{Told, What};
 
 use super::combine::Combiner;
 use super::fault::Fault;
+use super::turns::Busy;
 use crate::store::events::{self, LogHead};
 use crate::store::{self, StoreError};
 
@@ -35,7 +36,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Of the time between two looks, a look takes at most one part in so many: with very many services they come less often.
 const LOOK_SHARE: u32 = 10;
 
-/// Between two removals of what is kept no longer.
+/// Between two removals of what is kept no longer, once all of it is removed. Until then each look removes as many rows as it
+/// may write, so that the log does not grow by what is busy.
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Entries that are read and held together.
@@ -60,7 +62,7 @@ struct Inner {
     anyone: Notify,
     readers: Semaphore,
     gauge: IntGauge,
-    max: i64,
+    max: usize,
     last_forgotten: Mutex<Option<Instant>>,
 }
 
@@ -87,8 +89,8 @@ struct Batch {
 /// Why nobody can listen from there.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("too many listen already")]
-    Full,
+    #[error("too many listen already: {0}")]
+    Full(Busy),
     /// It is older than what is kept, or from before a restore.
     #[error("the position is not kept")]
     NotKept,
@@ -104,7 +106,7 @@ impl Events {
             anyone: Notify::new(),
             readers: Semaphore::new(READERS),
             gauge,
-            max: i64::try_from(max).unwrap_or(i64::MAX),
+            max,
             last_forgotten: Mutex::new(None),
         });
         let looker = Arc::clone(&inner);
@@ -131,7 +133,7 @@ impl Events {
         from: Option<Position>,
     ) -> Result<Listening, ListenError> {
         // The place is taken before the look: what happens after it is then not missed.
-        let (place, batches) = self.inner.enter(organisation_id).ok_or(ListenError::Full)?;
+        let (place, batches) = self.inner.enter(organisation_id).map_err(ListenError::Full)?;
         order::begin(&self.inner.pool, organisation_id)
             .await
             .map_err(Fault::from)?;
@@ -179,10 +181,21 @@ impl Events {
 }
 
 impl Inner {
-    fn enter(self: &Arc<Self>, organisation_id: i64) -> Option<(Place, broadcast::Receiver<Arc<Batch>>)> {
+    fn enter(
+        self: &Arc<Self>,
+        organisation_id: i64,
+    ) -> Result<(Place, broadcast::Receiver<Arc<Batch>>), Busy> {
         let mut channels = self.channels();
-        if self.gauge.get() >= self.max {
-            return None;
+        // Half of the places, so that one tenant cannot shut out the others.
+        let share = self.max.div_ceil(2);
+        if channels
+            .get(&organisation_id)
+            .is_some_and(|channel| channel.listeners >= share)
+        {
+            return Err(Busy::Organisation(share));
+        }
+        if usize::try_from(self.gauge.get()).is_ok_and(|open| open >= self.max) {
+            return Err(Busy::Replica(self.max));
         }
         let channel = channels.entry(organisation_id).or_insert_with(|| Channel {
             listeners: 0,
@@ -199,7 +212,7 @@ impl Inner {
             inner: Arc::clone(self),
             organisation_id,
         };
-        Some((place, batches))
+        Ok((place, batches))
     }
 
     fn channels(&self) -> MutexGuard<'_, HashMap<i64, Channel>> {
@@ -356,8 +369,16 @@ impl Inner {
             *last = Some(Instant::now());
         }
         let mut conn = self.pool.acquire().await?;
+        let mut is_left = false;
         for organisation in organisations {
-            events::delete_old(&mut conn, *organisation, KEPT_DAYS).await?;
+            let removed = events::delete_old(&mut conn, *organisation, KEPT_DAYS, order::ROUND_MAX).await?;
+            is_left |= i64::try_from(removed).is_ok_and(|removed| removed >= order::ROUND_MAX);
+        }
+        if is_left {
+            *self
+                .last_forgotten
+                .lock()
+                .expect("nothing panics while it holds this lock") = None;
         }
         Ok(())
     }

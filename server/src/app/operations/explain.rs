@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use flamingock_domain::audit::{AuditState, ChangeState, States};
+use flamingock_domain::audit::{AuditState, ChangeState};
 use flamingock_domain::ids::{ChangeId, Seq};
 use flamingock_domain::plan::{Action, base_action};
 use flamingock_domain::standing::{self, Holder as HolderKind, Situation as Facts, Standing};
@@ -13,11 +13,11 @@ use super::locks::find_facts;
 use super::runners;
 use super::{Activity, LockFacts, OpenChange, Operations, ReadOffer, Recorded, Seen};
 use crate::app::fault::Fault;
-use crate::app::situation::Situation;
+use crate::app::situation::{About, Situation, load_progress};
 use crate::store::approvals::{self, RequestRow};
 use crate::store::freezes::{self, FreezeRow};
 use crate::store::policy_stops::{self, StopRow};
-use crate::store::{Scope, audit, policies, streams, tenancy};
+use crate::store::{self, Scope, audit, policies, states, streams, tenancy};
 
 /// How a service stands, and all that this follows from.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ const POLICIES_MAX: i64 = 20;
 
 impl Operations {
     pub async fn explain(&self, scope: Scope, read_offer: ReadOffer) -> Result<Explained, Fault> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = store::look(&self.pool).await?;
         let names = tenancy::load_scope_names(&mut conn, scope)
             .await?
             .unwrap_or_default();
@@ -81,7 +81,7 @@ impl Operations {
         let stream_id = stream_of(&mut conn, scope).await?;
         let (situation, latest) = match stream_id {
             Some(id) => (
-                Some(Situation::load(&mut conn, scope, id).await?),
+                Some(Situation::load(&mut conn, scope, id, About::Unsettled).await?),
                 latest(&mut conn, scope, id, read_offer).await?,
             ),
             None => (None, None),
@@ -91,7 +91,6 @@ impl Operations {
             (None, Some(lock)) => lock.now,
             (None, None) => streams::load_now(&mut conn).await?,
         };
-        let states = situation.as_ref().map(|it| &it.states);
         let (issues, failed, open) = situation.as_ref().map(sort).unwrap_or_default();
         let service = [scope.service_id];
         let freezes = freezes::list(
@@ -110,10 +109,26 @@ impl Operations {
             Vec::new()
         };
         let refused = policy_stops::list(&mut conn, scope).await?;
-        let not_reached = match (&latest, states) {
-            (Some((_, offer)), Some(states)) => not_reached(offer, states),
+        // What the latest plan offered and nothing was ever recorded of.
+        let not_reached = match (&latest, stream_id) {
+            (Some((_, offer)), Some(stream_id)) => {
+                let offered: Vec<&str> = offer.iter().map(|(change, _)| change.as_str()).collect();
+                states::count_absent(&mut conn, stream_id, &offered).await?
+            }
             _ => 0,
         };
+        let has_history = match stream_id {
+            Some(_) if latest.is_some() => true,
+            Some(stream_id) => states::has_any(&mut conn, stream_id).await?,
+            None => false,
+        };
+        let mut open_changes = situation
+            .as_ref()
+            .map(Situation::open_changes)
+            .unwrap_or_default();
+        if let Some(stream_id) = stream_id {
+            load_progress(&mut conn, stream_id, &mut open_changes).await?;
+        }
         let holder = lock
             .filter(|facts| facts.lock.lease.is_some())
             .map(|facts| Holder {
@@ -122,10 +137,7 @@ impl Operations {
                     .lease
                     .as_ref()
                     .is_some_and(|lease| now < lease.expires_at),
-                open: situation
-                    .as_ref()
-                    .map(Situation::open_changes)
-                    .unwrap_or_default(),
+                open: open_changes,
                 facts,
             });
         let mut waiting: Vec<Seen> = seen
@@ -145,7 +157,7 @@ impl Operations {
             open: open + not_reached,
             refused: unapproved.len() + refused.iter().filter(|it| it.is_recent).count(),
             is_frozen: !freezes.is_empty(),
-            has_history: latest.is_some() || states.is_some_and(|states| !states.is_empty()),
+            has_history,
         });
         let stops_are_cut = issues.len() > STOPS_MAX || failed.len() > STOPS_MAX;
         let mut stops: Vec<Stop> = Vec::new();
@@ -225,14 +237,6 @@ fn sort(situation: &Situation) -> (Changes, Changes, usize) {
         found.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
     }
     (issues, failed, open)
-}
-
-/// What the latest plan offered and nothing was ever recorded of.
-fn not_reached(offer: &[(String, Action)], states: &States) -> usize {
-    offer
-        .iter()
-        .filter(|(change, _)| !states.contains_key(change.as_str()))
-        .count()
 }
 
 fn since(

@@ -6,11 +6,11 @@ use flamingock_domain::ids::ChangeId;
 
 use super::executions::stream_of;
 use super::locks::find_facts;
-use super::{LockFacts, Operations, Refusal, Run};
+use super::{ChangeProgress, LockFacts, Operations, Refusal, Run};
 use crate::app::fault::Fault;
-use crate::app::situation::Situation;
+use crate::app::situation::{About, Situation};
 use crate::store::audit::{Entry, Fact};
-use crate::store::{Scope, StoreError, audit, refusals, runs, tenancy};
+use crate::store::{self, Scope, StoreError, audit, progress, refusals, runs, tenancy};
 
 #[derive(Clone, Debug)]
 pub struct IssueReport {
@@ -29,6 +29,8 @@ pub struct IssueReport {
     pub attempts: Vec<Run>,
     pub refusals: Vec<Refusal>,
     pub lock: Option<LockFacts>,
+    /// How far the attempt was that the latest entry is of, when it was heard of last.
+    pub progress: Option<ChangeProgress>,
     /// Of environment and service.
     pub names: (String, String),
 }
@@ -48,11 +50,12 @@ const REFUSALS_MAX: i64 = 50;
 
 impl Operations {
     pub async fn issue(&self, scope: Scope, change: &ChangeId) -> Result<Found, Fault> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = store::look(&self.pool).await?;
         let Some(stream_id) = stream_of(&mut conn, scope).await? else {
             return Ok(Found::Unheard);
         };
-        let situation = Situation::load(&mut conn, scope, stream_id).await?;
+        let about = About::These(&[change.as_str()]);
+        let situation = Situation::load(&mut conn, scope, stream_id, about).await?;
         let Some(latest) = situation.states.get(change).copied() else {
             return Ok(Found::Unheard);
         };
@@ -61,9 +64,10 @@ impl Operations {
             return Ok(Found::Closed(latest));
         }
         let limit = i64::try_from(HISTORY_MAX + 1).unwrap_or(i64::MAX);
-        let mut history = runs::list_newest_of_change(&mut conn, stream_id, change.as_str(), limit).await?;
-        let history_is_cut = history.len() > HISTORY_MAX;
-        if history_is_cut {
+        let (mut history, is_too_heavy) =
+            runs::list_newest_of_change(&mut conn, stream_id, change.as_str(), limit).await?;
+        let history_is_cut = is_too_heavy || history.len() > HISTORY_MAX;
+        if history.len() > HISTORY_MAX {
             history.remove(0);
         }
         // It may be older than five hundred late reports, and is what all this is about.
@@ -87,6 +91,10 @@ impl Operations {
         let attempts = runs::load_some(&mut conn, stream_id, &executions).await?;
         let refusals = refusals::list_of_change(&mut conn, stream_id, change.as_str(), REFUSALS_MAX).await?;
         let lock = find_facts(&mut conn, scope).await?;
+        let progress = progress::load_some(&mut conn, stream_id, &[change.as_str()])
+            .await?
+            .into_iter()
+            .find(|told| Some(told.execution) == latest.execution);
         let names = tenancy::load_scope_names(&mut conn, scope)
             .await?
             .unwrap_or_default();
@@ -102,6 +110,7 @@ impl Operations {
             attempts,
             refusals,
             lock,
+            progress,
             names,
         })))
     }

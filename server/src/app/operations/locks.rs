@@ -1,15 +1,20 @@
 //! Locks: the list, and the release by a person.
 
-use flamingock_domain::ids::{Fence, LockKey};
-use flamingock_domain::lock::{self, Force, Lock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use flamingock_domain::ids::{AcquisitionId, ExecutionId, Fence, LockKey, RunnerId};
+use flamingock_domain::lock::{self, Force, Lease, Lock};
 use flamingock_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Operations;
 use crate::app::actor::{Action, Actor, Place};
 use crate::app::fault::Fault;
 use crate::app::retry;
-use crate::app::situation::{OpenChange, Situation};
+use crate::app::situation::{About, OpenChange, Situation, load_progress};
+use crate::store::actions;
 use crate::store::executions::{self, End};
 use crate::store::locks::{self, Hold, LockFacts, LockFilter, LockUpdate};
 use crate::store::{self, Scope, StoreError, streams};
@@ -32,6 +37,8 @@ pub struct Freed {
     pub was_live: bool,
     /// What its holder had begun and not ended.
     pub open: Vec<OpenChange>,
+    /// It had been freed before, by the same call: its answer was lost.
+    pub is_repetition: bool,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -86,7 +93,9 @@ impl Operations {
             self.try_release(scope, actor, reason, expected, insists)
         })
         .await?;
-        if let Ok(freed) = &done {
+        if let Ok(freed) = &done
+            && !freed.is_repetition
+        {
             self.waiting.wake(scope);
             self.metrics.lock_events.with_label_values(&["forced"]).inc();
             tracing::warn!(
@@ -119,7 +128,22 @@ impl Operations {
         };
         let was_live = match lock::force(Some(&row.lock), expected, insists, clock.now) {
             Force::Freed { was_live } => was_live,
-            Force::Free => return Ok(Err(ForceError::Free)),
+            Force::Free => {
+                let freed = if row.lock.fence == expected {
+                    repeated(
+                        &mut tx,
+                        scope,
+                        actor,
+                        reason,
+                        stream.as_ref().map(|it| it.id),
+                        &row.lock,
+                    )
+                    .await?
+                } else {
+                    None
+                };
+                return Ok(freed.ok_or(ForceError::Free));
+            }
             Force::Moved { fence } => return Ok(Err(ForceError::Moved { fence })),
             Force::Live { .. } => {
                 let holder = Box::new(load_facts(&mut tx, scope).await?);
@@ -128,7 +152,12 @@ impl Operations {
         };
         let before = load_facts(&mut tx, scope).await?;
         let open = match &stream {
-            Some(stream) => Situation::load(&mut tx, scope, stream.id).await?.open_changes(),
+            Some(stream) => {
+                let situation = Situation::load(&mut tx, scope, stream.id, About::Unsettled).await?;
+                let mut open = situation.open_changes();
+                load_progress(&mut tx, stream.id, &mut open).await?;
+                open
+            }
             None => Vec::new(),
         };
         let update = LockUpdate {
@@ -152,13 +181,21 @@ impl Operations {
                     place: Place::Scope(scope),
                     target: row.lock.key.as_str(),
                     reason: Some(reason),
-                    before: Some(json!({
-                        "owner": lease.map(|lease| lease.owner.as_str()),
-                        "acquisitionId": lease.map(|lease| lease.acquisition_id.as_str()),
-                        "fence": row.lock.fence,
-                        "executionId": row.execution.map(|id| id.0),
-                        "wasLive": was_live,
-                        "inProgress": open.iter().take(100).map(|it| it.change.as_str()).collect::<Vec<_>>(),
+                    before: Some(json!(Record {
+                        owner: lease.map(|lease| lease.owner.to_string()),
+                        acquisition_id: lease.map(|lease| lease.acquisition_id.to_string()),
+                        fence: row.lock.fence,
+                        execution_id: row.execution.map(|id| id.0),
+                        lease_millis: lease.and_then(|lease| u64::try_from(lease.length.as_millis()).ok()),
+                        held_since: before.granted_at.map(streams::instant),
+                        last_beat_at: before.touched_at.map(streams::instant),
+                        expires_at: lease.map(|lease| streams::instant(lease.expires_at)),
+                        was_live,
+                        in_progress: open
+                            .iter()
+                            .take(RECORDED_CHANGES_MAX)
+                            .map(|it| it.change.to_string())
+                            .collect(),
                     })),
                     after: Some(json!({"owner": null, "fence": row.lock.fence})),
                 },
@@ -169,8 +206,97 @@ impl Operations {
             before,
             was_live,
             open,
+            is_repetition: false,
         }))
     }
+}
+
+/// Changes of a holder that its release records by name.
+const RECORDED_CHANGES_MAX: usize = 100;
+
+/// The lock as it was when a person freed it, in the log of actions. Times of a record from before they were kept are missing.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    owner: Option<String>,
+    acquisition_id: Option<String>,
+    fence: Fence,
+    execution_id: Option<i64>,
+    #[serde(default)]
+    lease_millis: Option<u64>,
+    #[serde(default)]
+    held_since: Option<DateTime<Utc>>,
+    #[serde(default)]
+    last_beat_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    expires_at: Option<DateTime<Utc>>,
+    was_live: bool,
+    in_progress: Vec<String>,
+}
+
+impl Record {
+    fn lease(&self) -> Option<Lease> {
+        Some(Lease {
+            owner: RunnerId::parse(self.owner.as_deref()?).ok()?,
+            acquisition_id: AcquisitionId::parse(self.acquisition_id.as_deref()?).ok()?,
+            length: Duration::from_millis(self.lease_millis?),
+            expires_at: timestamp(self.expires_at?),
+        })
+    }
+}
+
+fn timestamp(at: DateTime<Utc>) -> Timestamp {
+    Timestamp::from_micros(at.timestamp_micros())
+}
+
+/// The release that freed a lock, if it was this very call, and the lock is as it left it: the same person, for the same
+/// reason, of the same grant. What the holder had left open is told as it stands now.
+async fn repeated(
+    conn: &mut sqlx::PgConnection,
+    scope: Scope,
+    actor: &Actor,
+    reason: &str,
+    stream_id: Option<i64>,
+    lock: &Lock,
+) -> Result<Option<Freed>, Fault> {
+    let Some(action) = actions::load_newest(conn, scope, "lock_force_release").await? else {
+        return Ok(None);
+    };
+    let record = action
+        .before
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<Record>(text).ok());
+    let is_same = action.actor == actor.to_string() && action.reason.as_deref() == Some(reason);
+    let Some(record) = record.filter(|record| is_same && record.fence == lock.fence) else {
+        return Ok(None);
+    };
+    let Some(lease) = record.lease() else {
+        return Ok(None);
+    };
+    let changes: Vec<&str> = record.in_progress.iter().map(String::as_str).collect();
+    let open = match stream_id {
+        Some(stream_id) => Situation::load(conn, scope, stream_id, About::These(&changes))
+            .await?
+            .left_open(),
+        None => Vec::new(),
+    };
+    let facts = load_facts(conn, scope).await?;
+    Ok(Some(Freed {
+        before: LockFacts {
+            lock: Lock {
+                lease: Some(lease),
+                ..facts.lock
+            },
+            execution: record.execution_id.map(ExecutionId),
+            granted_at: record.held_since.map(timestamp),
+            touched_at: record.last_beat_at.map(timestamp),
+            now: timestamp(action.acted_at),
+            ..facts
+        },
+        was_live: record.was_live,
+        open,
+        is_repetition: true,
+    }))
 }
 
 /// The lock of one service; it exists.

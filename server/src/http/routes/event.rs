@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 use crate::app::auth::UnitKind;
 use crate::app::events::{KEPT_DAYS, ListenError, Listening, Position, Sight, Told, Wanted, What};
 use crate::app::tenancy::Found;
-use crate::app::{ChangeKind, LockChange, TailEntry};
+use crate::app::{Busy, ChangeKind, LockChange, TailEntry};
 use crate::http::Api;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::problem::Problem;
@@ -265,13 +265,19 @@ fn last_event_id(headers: &HeaderMap, query: &EventQuery) -> Result<Option<Posit
 
 fn problem(error: ListenError) -> Problem {
     match error {
-        ListenError::Full => Problem {
-            retry_after: Some(Duration::from_secs(5)),
-            ..Problem::new(
-                ErrorCode::Unavailable,
-                "As many listen to this replica as may (FLAMINGOCK_HTTP_MAX_LISTENERS). Try again later, or at another.",
-            )
-        },
+        ListenError::Full(Busy::Replica(max)) => Problem::busy(
+            Duration::from_secs(5),
+            format!(
+                "{max} listen to this replica, as many as may (FLAMINGOCK_HTTP_MAX_LISTENERS). Try again later, or at another."
+            ),
+        ),
+        ListenError::Full(Busy::Organisation(share)) => Problem::busy(
+            Duration::from_secs(5),
+            format!(
+                "{share} listen to this replica for this organisation, as many as one organisation may: the other places are \
+                 for others. Close a stream that nobody reads, or try again later."
+            ),
+        ),
         ListenError::NotKept => Problem::new(
             ErrorCode::EventsNotKept,
             format!(
@@ -417,6 +423,9 @@ fn event(told: &Told) -> Event {
         project_id: told.site.project_id,
         environment_id: told.site.environment_id,
         service_id: told.site.service_id,
+        project_name: told.names.project.clone(),
+        environment_name: told.names.environment.clone(),
+        service_name: told.names.service.clone(),
         change: None,
         lock: None,
         execution: None,

@@ -96,7 +96,8 @@ pub async fn freeze_list(
 /// Freeze an environment
 ///
 /// While the window is open no work is granted: an application with pending changes does not start and says why, one that is
-/// up to date starts. Runs under way go on. Judged by the database's clock.
+/// up to date starts. Runs under way go on. Judged by the database's clock. The very same call again, because its answer was
+/// lost, is answered 200 with the window that the first one has set, as long as that is not over.
 #[utoipa::path(
     post,
     path = "/api/v1/admin/environment/{environmentId}/freeze",
@@ -107,6 +108,7 @@ pub async fn freeze_list(
         "startsAt": "2026-12-20T00:00:00Z", "endsAt": "2027-01-04T00:00:00Z", "reason": "Christmas business"
     })),
     responses(
+        (status = 200, description = "Set before, by the same call", body = FreezeView),
         (status = 201, description = "Set", body = FreezeView, example = json!({
             "freezeId": 5, "environmentId": 12, "startsAt": "2026-12-20T00:00:00Z", "endsAt": "2027-01-04T00:00:00Z",
             "reason": "Christmas business", "active": false, "createdAt": "2026-12-01T10:00:00Z",
@@ -144,7 +146,14 @@ pub async fn freeze_start(
         reason: reason.to_owned(),
     };
     match api.app.freezes.start(operator.actor(), &wanted).await {
-        Ok(row) => Ok((StatusCode::CREATED, Json(view(row, environment.services())))),
+        Ok((row, is_repetition)) => {
+            let status = if is_repetition {
+                StatusCode::OK
+            } else {
+                StatusCode::CREATED
+            };
+            Ok((status, Json(view(row, environment.services()))))
+        }
         Err(StartError::EndsBeforeStart) => Err(Problem::malformed(
             "The field `endsAt` must be later than `startsAt`, or later than now where that is left out.",
         )),
@@ -249,14 +258,22 @@ fn refuse_odd_time(name: &str, at: Option<DateTime<Utc>>) -> Result<(), Problem>
 
 /// Of the services that it names, those that the caller reaches.
 fn view(row: FreezeRow, reached: Option<&[i64]>) -> FreezeView {
-    let service_ids = row.service_ids.map(|ids| {
-        let is_reached = |id: &i64| reached.is_none_or(|reached| reached.contains(id));
-        ids.into_iter().filter(is_reached).collect()
-    });
+    let names = row.service_names.unwrap_or_default();
+    let (service_ids, service_names) = row
+        .service_ids
+        .map(|ids| {
+            let is_reached = |id: &i64| reached.is_none_or(|reached| reached.contains(id));
+            ids.into_iter()
+                .zip(names)
+                .filter(|(id, _)| is_reached(id))
+                .unzip()
+        })
+        .unzip();
     FreezeView {
         freeze_id: row.id,
         environment_id: row.environment_id,
         service_ids,
+        service_names,
         starts_at: row.starts_at,
         ends_at: row.ends_at,
         reason: row.reason,

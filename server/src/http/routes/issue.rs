@@ -25,7 +25,7 @@ const RESOLUTIONS_MAX: usize = 1_000;
 /// List issues
 ///
 /// Changes that stop their service until a person decides what became of them, by id. A change that its runner is working
-/// on this moment is not among them.
+/// on this moment is not among them. A page ends early where traces are long: go on as long as there is a `next`.
 #[utoipa::path(
     get,
     path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/issue",
@@ -53,13 +53,7 @@ pub async fn issue_list(
 ) -> Result<Json<IssuePage>, Problem> {
     let limit = usize::try_from(page_limit(query.limit)?).unwrap_or(1);
     let scope = reader.scope(&api, environment_id, service_id).await?;
-    let mut issues = api
-        .app
-        .issues
-        .list(scope, query.after.as_deref(), limit + 1)
-        .await?;
-    let more = issues.len() > limit;
-    issues.truncate(limit);
+    let (issues, more) = api.app.issues.list(scope, query.after.as_deref(), limit).await?;
     let next = issues
         .last()
         .filter(|_| more)
@@ -202,6 +196,7 @@ fn view(issue: Issue) -> IssueView {
                 execution_ref: entry.fact.execution_ref,
                 runner_id: entry.fact.runner_id,
                 error_trace: entry.fact.error_trace,
+                note: entry.fact.note,
             })
             .collect(),
     }

@@ -19,8 +19,8 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::question::{SELECTING, question};
-use crate::app::Entry;
 use crate::app::exports::{Export, ExportError, Proof};
+use crate::app::{Busy, Entry};
 use crate::http::extract::{ApiPath, Reader};
 use crate::http::parameters::Parameters;
 use crate::http::problem::Problem;
@@ -52,7 +52,9 @@ enum Format {
 /// spreadsheets, RFC 4180 with a heading; a text that a spreadsheet would take for a formula gets a `'` before it, so a CSV
 /// cannot be verified.
 ///
-/// The connection is cut when something fails on the way: a whole answer is a whole export.
+/// The connection is cut when something fails on the way, and when the export takes longer than the server's
+/// `FLAMINGOCK_HTTP_EXPORT_MAX`: a whole answer is a whole export. A replica does a few exports at once, and half of them for
+/// one organisation; more are answered with 503 and `Retry-After`.
 #[utoipa::path(
     get,
     path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/audit/export",
@@ -113,13 +115,7 @@ pub async fn audit_export(
         .begin(scope, question)
         .await
         .map_err(|error| match error {
-            ExportError::TooMany => Problem {
-                retry_after: Some(Duration::from_secs(10)),
-                ..Problem::new(
-                    ErrorCode::Unavailable,
-                    "As many exports are under way as the server does at once. Try again shortly.",
-                )
-            },
+            ExportError::TooMany(busy) => too_many(busy),
             ExportError::Fault(fault) => fault.into(),
         })?;
     let (media_type, ending) = match format {
@@ -144,6 +140,19 @@ pub async fn audit_export(
         HeaderValue::try_from(disposition).expect("numbers and plain letters"),
     );
     Ok(response)
+}
+
+fn too_many(busy: Busy) -> Problem {
+    let what = match busy {
+        Busy::Replica(max) => format!("{max} exports are under way, as many as a replica does at once."),
+        Busy::Organisation(share) => format!(
+            "{share} exports of this organisation are under way, as many as a replica does at once for one organisation."
+        ),
+    };
+    Problem::busy(
+        Duration::from_secs(10),
+        format!("{what} Try again when one of them has ended."),
+    )
 }
 
 fn format(parameters: &Parameters, headers: &HeaderMap) -> Result<Format, Problem> {
@@ -175,6 +184,7 @@ fn body(export: Export, format: Format, environment_id: i64, service_id: i64, we
             sender,
             buffer: Vec::with_capacity(CHUNK_BYTES),
             welcome,
+            ends: export.deadline,
         };
         match write(export, format, environment_id, service_id, &mut out).await {
             Ok(()) => at_the_end.store(true, Ordering::Release),
@@ -205,6 +215,8 @@ fn body(export: Export, format: Format, environment_id: i64, service_id: i64, we
 enum Cut {
     #[error("its reader took nothing for {} s", READER_PATIENCE.as_secs())]
     Slow,
+    #[error("it was at work for as long as an export may (FLAMINGOCK_HTTP_EXPORT_MAX)")]
+    TooLong,
     #[error("its reader has gone")]
     Gone,
     #[error("its credential has ended")]
@@ -219,6 +231,7 @@ struct Out {
     sender: mpsc::Sender<Bytes>,
     buffer: Vec<u8>,
     welcome: Welcome,
+    ends: tokio::time::Instant,
 }
 
 /// Whether the export may go on: a long one outlives what was judged at its beginning.
@@ -279,6 +292,7 @@ impl Out {
                 // A reader who sleeps does not keep its turn past its credential, or past the server's.
                 () = tokio::time::sleep(JUDGED_EVERY) => self.welcome.judge().await?,
                 () = stopping.cancelled() => return Err(Cut::Stopping),
+                () = tokio::time::sleep_until(self.ends) => return Err(Cut::TooLong),
             }
         }
     }
@@ -301,6 +315,10 @@ async fn write(
     }
     let mut entries: i64 = 0;
     while let Some(batch) = export.next_batch().await? {
+        // Also where a rare filter finds nothing to hand over.
+        if tokio::time::Instant::now() >= out.ends {
+            return Err(Cut::TooLong);
+        }
         for entry in batch {
             entries += 1;
             out.line(&text(entry, format), end(format)).await?;

@@ -33,8 +33,8 @@ enum Position {
 /// means any of its values. A parameter that is not known is refused.
 ///
 /// For the next page pass `next` as `after`, with the same filters. The work for one page is bounded, so a page of a rare
-/// kind of entry may hold few or none and still have a `next`: go on until there is none. What was once on a page of the
-/// past never changes.
+/// kind of entry may hold few or none and still have a `next`: go on until there is none. A page of entries with long texts
+/// ends early, too, at about 2 MiB. What was once on a page of the past never changes.
 ///
 /// Times: `2026-01-31` is its first moment in UTC; `2026-01-31T08:00:00Z`, `2026-01-31T09:00:00+01:00`,
 /// `2026-01-31 08:00` (without a zone: UTC) and seconds or milliseconds since 1970 are taken too.

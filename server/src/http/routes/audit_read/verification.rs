@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use data_encoding::HEXLOWER;
+use flamingock_api_types::ProblemDetails;
 use flamingock_api_types::audit::ChainVerification;
-use flamingock_api_types::{ErrorCode, ProblemDetails};
 
 use super::checkpoint::checkpoint_view;
+use crate::app::Busy;
 use crate::app::verification::{Finding, Verified, VerifyError};
 use crate::http::Api;
 use crate::http::cursor::Listing;
@@ -76,18 +77,22 @@ pub async fn audit_verify(
         .verify(scope, after)
         .await
         .map_err(|error| match error {
-            VerifyError::TooMany => Problem {
-                retry_after: Some(Duration::from_secs(5)),
-                ..Problem::new(
-                    ErrorCode::Unavailable,
-                    "As many chains are being verified as the server does at once. Try again shortly.",
-                )
-            },
+            VerifyError::TooMany(busy) => too_many(busy),
             VerifyError::Fault(fault) => fault.into(),
         })?;
     Ok(Json(verified.map_or_else(nothing_recorded, |verified| {
         view(&verified, &listing)
     })))
+}
+
+fn too_many(busy: Busy) -> Problem {
+    let what = match busy {
+        Busy::Replica(max) => format!("{max} chains are being verified, as many as a replica does at once."),
+        Busy::Organisation(share) => format!(
+            "{share} chains of this organisation are being verified, as many as a replica does at once for one organisation."
+        ),
+    };
+    Problem::busy(Duration::from_secs(5), format!("{what} Try again shortly."))
 }
 
 /// An empty chain is whole.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use flamingock_api_types::explanation::Remedy;
 use flamingock_api_types::issue::{IssueDetail, IssueStanding, ResolutionKind};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::audit::Source;
 use flamingock_domain::ids::ChangeId;
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::http::Api;
 use crate::http::commands::Subject;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::guidance::{self, Known, Open};
-use crate::http::operations::{attempt, lock_record, refused_start, timeline_entry};
+use crate::http::operations::{attempt, change_progress, lock_record, refused_start, timeline_entry};
 use crate::http::problem::Problem;
 use crate::http::trace;
 
@@ -101,6 +102,11 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         environment,
         service,
     };
+    let error = report
+        .history
+        .iter()
+        .rev()
+        .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref()));
     let guidance = guidance::of(&Known {
         latest: &report.latest,
         open: match (report.in_progress, report.contradicted_by_mark) {
@@ -109,7 +115,15 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
             (false, false) => Open::ByRecord,
         },
         was_refused: !report.refusals.is_empty(),
-        has_late_reports: report.history.iter().any(|entry| entry.late),
+        has_late_reports: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source != Source::Probe),
+        was_asked: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source == Source::Probe),
+        has_error: error.is_some(),
         target: fact.target_system_id.as_deref(),
     });
     IssueDetail {
@@ -131,16 +145,13 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         method_name: fact.method_name.clone(),
         tx_strategy: fact.tx_strategy.clone(),
         recovery_strategy: fact.recovery_strategy.clone(),
-        error: report
-            .history
-            .iter()
-            .rev()
-            .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref())),
+        error,
         history: report.history.iter().map(timeline_entry).collect(),
         history_is_cut: report.history_is_cut,
         attempts: report.attempts.iter().map(attempt).collect(),
         refused_starts: report.refusals.iter().map(refused_start).collect(),
         lock: report.lock.as_ref().map(|facts| lock_record(operations, facts)),
+        progress: report.progress.as_ref().map(change_progress),
         guidance,
         remedies: remedies(&subject, report),
     }

@@ -105,7 +105,8 @@ fn standing(text: &str) -> Result<&'static str, Problem> {
 /// Frees a lock whose holder does not. Refused while the holder's lease is live, unless `insist` is true: then stop the holder
 /// first. Its execution is over, and it may start nothing more: its heartbeats and starts are refused from now on. What it
 /// had begun and not ended is listed; its outcome is unknown, and so it waits for a person, or for the next start where it may
-/// be repeated. Recorded with its reason.
+/// be repeated. Recorded with its reason. The very same call again, because its answer was lost, is answered like the first
+/// and frees nothing more.
 #[utoipa::path(
     post,
     path = "/api/v1/admin/environment/{environmentId}/service/{serviceId}/lock/release",
@@ -158,7 +159,7 @@ pub async fn lock_force_release(
             request.insist,
         )
         .await
-        .map_err(|error| refusal(&api.app.operations, service_id, error))?;
+        .map_err(|error| refusal(&api.app.operations, error))?;
     Ok(Json(LockReleaseResponse {
         message: what_now(&freed),
         released: lock_record(&api.app.operations, &freed.before),
@@ -204,18 +205,18 @@ fn what_now(freed: &Freed) -> String {
     text
 }
 
-fn refusal(operations: &Operations, service_id: i64, error: ForceError) -> Problem {
+fn refusal(operations: &Operations, error: ForceError) -> Problem {
     match error {
         ForceError::Fault(fault) => fault.into(),
         ForceError::Free => Problem::new(
             ErrorCode::LockNotFound,
-            format!("Nobody holds the lock of service {service_id}: there is nothing to release."),
+            "Nobody holds this service's lock: there is nothing to release.",
         ),
         ForceError::Moved { fence } => Problem::new(
             ErrorCode::LockMoved,
             format!(
-                "Nothing was released: the lock of service {service_id} was granted anew since you looked, and its fence is \
-                 {fence} now. Look who holds it."
+                "Nothing was released: this service's lock was granted anew since you looked, and its fence is {fence} now. Look \
+                 who holds it."
             ),
         ),
         ForceError::Live { holder } => {
