@@ -301,6 +301,14 @@ impl Builder {
         self
     }
 
+    /// Lets the application start although the server cannot be reached, if the server has certified this very pipeline as
+    /// fully applied. Default: it does not start.
+    #[cfg(feature = "certificate")]
+    pub fn start_certificate(mut self, certificate: crate::StartCertificate) -> Self {
+        self.settings.certificate = Some(certificate);
+        self
+    }
+
     /// Whether the report is logged at the end of a run, under the target `flamingock::report`. Default: yes.
     pub fn log_report(mut self, log: bool) -> Self {
         self.settings.log_report = log;

@@ -77,7 +77,42 @@ pub trait Change: Send + Sync + 'static {
             ))
         })
     }
+
+    /// What [`probe`](Self::probe) takes from the context.
+    fn probe_requirements(&self) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    /// Whether the change took effect. Asked where nobody knows: an earlier run began it outside a transaction, or without a
+    /// mark, and died before it could say how it ended, or it failed and was not rolled back. Before a person is asked, and
+    /// only if [`ChangeInfo::with_probe`] announces it.
+    ///
+    /// It looks and changes nothing. It is asked under the lock, outside any transaction, and has 30 s. Only a certain answer
+    /// is worth giving: where it may be half there, the answer is [`Probed::Unknown`], and an error or a panic counts as
+    /// that.
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
+        let _ = context;
+        Box::pin(async {
+            Err(ChangeError::from(
+                "the change announces a probe that it does not have",
+            ))
+        })
+    }
 }
+
+/// What a change says when it is asked whether it took effect: the answer of its [probe](Change::probe).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// All of it is in effect. It counts as applied, and is never run again.
+    Applied,
+    /// Nothing of it is left. It is applied from its beginning, in the same run.
+    NotApplied,
+    /// Neither can be said, or parts of it are there: a person decides.
+    Unknown,
+}
+
+/// What [`Change::probe`] returns.
+pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<Probed, ChangeError>> + Send + 'a>>;
 
 /// What may follow a failure that leaves the target in an unknown or dirty state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +143,7 @@ pub struct ChangeInfo {
     pub(crate) transactional: Option<bool>,
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
+    pub(crate) has_probe: bool,
     /// Its cursor says what there is to undo, and if that fails a person has to decide.
     pub(crate) keeps_steps: bool,
     pub(crate) source: Cow<'static, str>,
@@ -133,6 +169,7 @@ impl ChangeInfo {
             transactional: None,
             recovery: Recovery::default(),
             has_rollback: false,
+            has_probe: false,
             keeps_steps: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
@@ -167,6 +204,13 @@ impl ChangeInfo {
     #[must_use]
     pub fn with_rollback(mut self) -> Self {
         self.has_rollback = true;
+        self
+    }
+
+    /// Announces a [`Change::probe`].
+    #[must_use]
+    pub fn with_probe(mut self) -> Self {
+        self.has_probe = true;
         self
     }
 

@@ -10,6 +10,8 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod change;
 mod checkpoint;
 mod client;
@@ -24,6 +26,25 @@ mod guide_to_templates {}
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../docs/testing.md")]
 mod guide_to_testing {}
+#[cfg(all(doctest, feature = "postgres"))]
+mod guide {
+    #[doc = include_str!("../../docs/first-change.md")]
+    mod first_change {}
+    #[doc = include_str!("../../docs/moving.md")]
+    mod moving {}
+    #[doc = include_str!("../../docs/recovery.md")]
+    mod recovery {}
+}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
+#[cfg(all(doctest, feature = "certificate"))]
+#[doc = include_str!("../../docs/certificate.md")]
+mod guide_to_certificates {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/probes.md")]
+mod guide_to_probes {}
+mod probe;
 mod readiness;
 mod report;
 mod retry;
@@ -51,6 +72,8 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "certificate")]
+pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertificate};
 #[cfg(feature = "axum")]
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
@@ -77,8 +100,12 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "kafka")]
+pub use crate::target::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "lambda")]
 pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
+#[cfg(feature = "mongodb")]
+pub use crate::target::{MongoDbTarget, MongoDbTx};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
@@ -102,7 +129,7 @@ pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture, Probed, Recovery},
     checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
@@ -111,7 +138,10 @@ pub use crate::{
     error::Error,
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
-    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    report::{
+        CertifiedStart, ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState,
+        Verdict,
+    },
     saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
@@ -127,8 +157,11 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::{Handler, Outcome, Undo, undoes};
     use crate::{ChangeError, Context, InjectionError};
+    pub use crate::{
+        handler::{Handler, Outcome, Undo, undoes},
+        probe::{Look, ProbeHandler, looks},
+    };
 
     pub fn outcome<R: Outcome>(result: R) -> Result<(), ChangeError> {
         result.into_outcome()

@@ -186,7 +186,7 @@ pub enum Problem {
     Injection {
         /// Which change.
         change: String,
-        /// `apply` or `rollback`.
+        /// `apply`, `rollback` or `probe`.
         function: &'static str,
         /// What it takes.
         wanted: String,
@@ -325,12 +325,21 @@ impl Pipeline<'_> {
         };
         let in_transaction = info.is_transactional() && target.transactions.is_some();
         let functions = [
-            ("apply", change.code.requirements()),
-            ("rollback", change.code.rollback_requirements()),
+            ("apply", change.code.requirements(), in_transaction),
+            ("rollback", change.code.rollback_requirements(), in_transaction),
+            // It looks at what is there, outside every transaction.
+            ("probe", change.code.probe_requirements(), false),
         ];
-        for (function, requirements) in functions {
+        for (function, requirements, in_transaction) in functions {
             for requirement in requirements {
-                if let Some(obstacle) = self.obstacle(requirement, target, in_transaction) {
+                let obstacle = if function == "probe"
+                    && matches!(requirement.kind, RequirementKind::Transaction)
+                {
+                    Some("a probe is asked outside every transaction: take the target's client".to_owned())
+                } else {
+                    self.obstacle(requirement, target, in_transaction)
+                };
+                if let Some(obstacle) = obstacle {
                     problems.push(Problem::Injection {
                         change: info.label(),
                         function,

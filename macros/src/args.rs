@@ -9,7 +9,7 @@ use syn::{
 
 use crate::nearest::nearest;
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "id",
     "order",
     "target",
@@ -17,6 +17,7 @@ const KNOWN: [&str; 9] = [
     "transactional",
     "recovery",
     "rollback",
+    "probe",
     "depends_on",
     "checksum",
 ];
@@ -33,6 +34,7 @@ pub(crate) struct Args {
     pub(crate) transactional: Option<LitBool>,
     pub(crate) recovery: Recovery,
     pub(crate) rollback: Option<Path>,
+    pub(crate) probe: Option<Path>,
     pub(crate) depends_on: Vec<LitStr>,
     pub(crate) checksum: Checksum,
 }
@@ -62,6 +64,7 @@ struct Given {
     transactional: Option<LitBool>,
     recovery: Option<LitStr>,
     rollback: Option<Path>,
+    probe: Option<Path>,
     depends_on: Option<Vec<LitStr>>,
     checksum: Option<Checksum>,
 }
@@ -102,13 +105,8 @@ impl Given {
             "author" => put(&mut self.author, key, text(key, &value)?),
             "transactional" => put(&mut self.transactional, key, flag(key, &value)?),
             "recovery" => put(&mut self.recovery, key, text(key, &value)?),
-            "rollback" => match value {
-                Expr::Path(path) => put(&mut self.rollback, key, path.path),
-                other => Err(refused(
-                    &other,
-                    "`rollback` takes the name of an async function, without quotes: `rollback = drop_orders`",
-                )),
-            },
+            "rollback" => put(&mut self.rollback, key, function(key, value)?),
+            "probe" => put(&mut self.probe, key, function(key, value)?),
             "depends_on" => put(&mut self.depends_on, key, ids(&value)?),
             "checksum" => put(&mut self.checksum, key, checksum(&value)?),
             _ => Err(unknown(key)),
@@ -161,6 +159,7 @@ impl Given {
             transactional: self.transactional,
             recovery,
             rollback: self.rollback,
+            probe: self.probe,
             depends_on,
             checksum: self.checksum.unwrap_or(Checksum::Source),
         })
@@ -178,6 +177,19 @@ fn put<T>(slot: &mut Option<T>, key: &Ident, value: T) -> syn::Result<()> {
 fn is_last(input: ParseStream<'_>) -> bool {
     let ahead = input.fork();
     ahead.parse::<proc_macro2::TokenTree>().is_ok() && ahead.is_empty()
+}
+
+fn function(key: &Ident, value: Expr) -> syn::Result<Path> {
+    match value {
+        Expr::Path(path) => Ok(path.path),
+        other => {
+            let text = format!(
+                "`{key}` takes the name of an async function, without quotes: `{key} = {}`",
+                example(key)
+            );
+            Err(refused(&other, text))
+        }
+    }
 }
 
 /// A value that came out of a `macro_rules!` is wrapped.
@@ -313,6 +325,7 @@ fn example(key: &Ident) -> &'static str {
         "transactional" => "false",
         "recovery" => "\"always_retry\"",
         "rollback" => "drop_orders",
+        "probe" => "orders_exist",
         "depends_on" => "[\"create-orders\"]",
         _ => "false",
     }

@@ -93,6 +93,27 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
         }
     });
 
+    let look = args.probe.as_ref().map(|path| {
+        let span = path.span();
+        quote_spanned! { span=>
+            #[doc(hidden)]
+            fn __look() -> impl ::flamingock::__private::Look {
+                ::flamingock::__private::looks(&#path)
+            }
+        }
+    });
+    let probe = look.as_ref().map(|_| {
+        quote! {
+            fn probe_requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
+                ::flamingock::__private::Look::requirements(&#name::__look())
+            }
+
+            fn probe<'a>(&'a self, context: &'a mut ::flamingock::Context) -> ::flamingock::ProbeFuture<'a> {
+                ::flamingock::__private::Look::call(&#name::__look(), context)
+            }
+        }
+    });
+
     Ok(quote! {
         #(#docs)*
         #[allow(non_camel_case_types)]
@@ -106,6 +127,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             #visibility async fn run(#inputs) #output #body
 
             #undo
+
+            #look
         }
 
         #(#conditions)*
@@ -129,6 +152,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             }
 
             #rollback
+
+            #probe
         }
     })
 }
@@ -151,10 +176,11 @@ fn info(args: &Args, name: &Ident) -> TokenStream {
         let ids = &args.depends_on;
         quote! { .depends_on([#(#ids),*]) }
     });
+    let probe = args.probe.as_ref().map(|_| quote! { .with_probe() });
     let source = name.to_string();
     quote! {
         ::flamingock::ChangeInfo::new(#id, #order, #target)
-            #author #transactional #recovery #rollback #depends_on
+            #author #transactional #recovery #rollback #probe #depends_on
             .source(::core::concat!(::core::module_path!(), "::", #source))
     }
 }

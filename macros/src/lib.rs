@@ -28,6 +28,7 @@ use syn::{ItemFn, parse_macro_input};
 /// | `transactional = true` or `false` | optional | run in the target's transaction; the default where the target has any |
 /// | `recovery = "…"` | optional | `"manual_intervention"` (the default) or `"always_retry"` |
 /// | `rollback = path` | optional | an async function that undoes the change |
+/// | `probe = path` | optional | an async function that says whether the change took effect: `Probed`, or a `Result` with it |
 /// | `depends_on = ["…"]` | optional | ids of changes that must be applied before this one is begun; they stand earlier in the pipeline |
 /// | `checksum = false` or `"…"` | optional | no checksum, or one that you keep yourself; the default is of the source |
 ///

@@ -72,6 +72,7 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     tracing::error!(error = %trace::one_line(&error), "the change failed");
     // A result that cannot be recorded is logged; the rollback is needed all the same.
     let recorded = job.report(&Fact::failed(took, &error)).await;
+    let unrecorded = recorded.is_err();
     let superseded = recorded.is_ok_and(|answer| answer.late);
     if !job.change.info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");
@@ -80,6 +81,12 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
         tracing::error!(
             superseded,
             "it is not rolled back, because the lock was lost or another has written about the change since"
+        );
+    } else if unrecorded && job.attempt.has_cursor() {
+        // If this process died in the rollback, the next attempt would go on from a cursor whose work is half undone: only
+        // the recorded failure voids it.
+        tracing::error!(
+            "it is not rolled back, because its failure is not recorded and its cursor would outlive its work"
         );
     } else {
         job.attempt.rolls_back();

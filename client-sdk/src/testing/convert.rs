@@ -79,6 +79,7 @@ fn change(change: &wire::ChangeSubmission) -> Result<Change, Refusal> {
         }),
         transactional: change.transactional.unwrap_or(true),
         author: change.author.clone(),
+        has_probe: change.has_probe.unwrap_or(false),
         checksum: checksum.map_err(malformed)?,
     })
 }
@@ -153,6 +154,7 @@ pub(super) fn plain_continue() -> wire::PlanResponse {
         pipeline_result: None,
         synchronized_marks: false,
         reasons: None,
+        certificate: None,
     }
 }
 
@@ -178,6 +180,7 @@ pub(super) fn plan(
         pipeline_result: has_result.then(|| result(&plan.findings)),
         synchronized_marks: plan.synchronized_marks,
         reasons: None,
+        certificate: None,
     }
 }
 
@@ -188,8 +191,13 @@ fn offered(stages: &[OfferedStage], cursors: &HashMap<ChangeId, String>) -> Vec<
             Action::Apply => wire::ChangeAction::Apply,
             Action::Skip | Action::Withhold => wire::ChangeAction::Skip,
             Action::ManualIntervention => wire::ChangeAction::ManualIntervention,
+            Action::Probe { .. } => wire::ChangeAction::Probe,
         },
         cursor: cursors.get(id).cloned(),
+        expected_seq: match action {
+            Action::Probe { about } => Some(*about),
+            Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
+        },
     };
     let stage = |stage: &OfferedStage| wire::OfferedStage {
         name: stage.name.to_string(),

@@ -7,25 +7,24 @@ use std::{
 
 use flamingock_api_types::{
     ErrorCode,
-    audit::{AuditState as WireState, AuditWrite, AuditWriteResponse},
+    audit::{AuditState as WireState, AuditWrite},
     digest, execution as wire,
-    lock::{LockResponse, LockStatus, LockView},
-    progress::{LockExtensionRequest, ProgressReceipt, ProgressWrite},
+    lock::LockView,
 };
 use flamingock_domain::{
-    audit::{
-        ChangeState, Judgement, Report, ReportedExecution, Resolution, ResolveRefusal, Source, States,
-        in_progress, is_issue, judge, resolve_marked,
-    },
+    audit::{ChangeState, Resolution, ResolveRefusal, Source, States, in_progress, is_issue, resolve_marked},
     ids::{AcquisitionId, ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq},
-    lock::{self, Claim, Extend, GivingBack, Lease, Lock, Proof, Release, Standing},
+    lock::{self, Claim, Lease, Lock, Proof, Standing},
     pipeline::{Mark, Pipeline},
-    plan::{self, Action, Plan, PlanAction, PlanInput, Settings},
-    progress::{self, Kept},
+    plan::{self, Plan, PlanAction, PlanInput, Settings},
+    progress::Kept,
     time::Timestamp,
 };
 
 use super::convert;
+
+mod holding;
+mod telling;
 
 /// Ids that a session is given.
 pub(super) const ENVIRONMENT_ID: i64 = 12;
@@ -65,6 +64,8 @@ pub enum Origin {
     Runner,
     /// The coordinator, because of a mark in the target system.
     Mark,
+    /// The change itself, asked by its probe. One that does not know is late: it changes nothing.
+    Probe,
     /// A person: [`Coordinator::resolve`](super::Coordinator::resolve).
     Person,
     /// The test: [`Coordinator::given`](super::Coordinator::given).
@@ -246,46 +247,6 @@ impl Ledger {
         ))
     }
 
-    /// The cursors from which an execution goes on.
-    fn hand_on(
-        &mut self,
-        plan: &Plan,
-        submission: &wire::Submission,
-        execution: ExecutionId,
-    ) -> HashMap<ChangeId, String> {
-        let mut handed_on = HashMap::new();
-        let PlanAction::Execute { stages, .. } = &plan.action else {
-            return handed_on;
-        };
-        let offered = stages.iter().flat_map(|stage| &stage.changes);
-        for (id, _) in offered.filter(|(_, action)| *action == Action::Apply) {
-            let Some(saved) = self.saved.get_mut(id) else {
-                continue;
-            };
-            let Some(cursor) = saved
-                .cursor
-                .clone()
-                .filter(|_| progress::goes_on(self.states.get(id), saved.kept))
-            else {
-                continue;
-            };
-            let blocks = submission.blocks.iter().flatten();
-            let stages = blocks
-                .flat_map(|block| &block.stages)
-                .chain(submission.stages.iter().flatten());
-            let submitted = stages
-                .flat_map(|stage| &stage.changes)
-                .find(|it| it.id == id.as_str());
-            saved.kept = Kept {
-                execution,
-                void_when_failed: submitted.and_then(|it| it.has_rollback).unwrap_or(false),
-            };
-            saved.sequence = 0;
-            handed_on.insert(id.clone(), cursor);
-        }
-        handed_on
-    }
-
     fn grant(
         &mut self,
         runner: &RunnerId,
@@ -338,74 +299,6 @@ impl Ledger {
                 self.marks_seen.entry(change.id.clone()).or_insert(reported_at);
             }
         }
-    }
-
-    // --- reports
-
-    /// `true`: it is new.
-    pub(super) fn report(
-        &mut self,
-        runner: &RunnerId,
-        execution: &str,
-        change: &ChangeId,
-        told: &AuditWrite,
-    ) -> Result<(bool, AuditWriteResponse), Refusal> {
-        let state = convert::audit_state(told.state);
-        let same = self.entries.iter().find(|entry| {
-            entry.change_id == change.as_str() && entry.execution == execution && entry.state == told.state
-        });
-        let same = same.map(|entry| (entry.seq, entry.late));
-        let number = execution.parse().map(ExecutionId).map_err(|_| {
-            let text = format!("`{execution}` is no execution: the testing kit imports no history.");
-            (ErrorCode::RequestMalformed, text)
-        })?;
-        let known = self.executions.iter().find(|it| it.id == number);
-        let judgement = judge(&Report {
-            state,
-            execution: known.map_or(ReportedExecution::Unknown(number), |known| {
-                ReportedExecution::Known {
-                    id: known.id,
-                    runner: &known.runner,
-                    fence: known.fence,
-                    planned_at: known.planned_at,
-                }
-            }),
-            runner,
-            fence: told.fence,
-            latest: self.states.get(change),
-            same: same.map(|(seq, _)| seq),
-            lock: Some(&self.lock),
-            now: self.now(),
-            trust_absent_marks: self.settings.trust_absent_marks,
-        });
-        let lock = self.held_lock();
-        let answer = |seq, late| AuditWriteResponse {
-            lock,
-            late,
-            seq: Some(seq),
-        };
-        let late = match judgement {
-            Judgement::Append => false,
-            Judgement::AppendLate => true,
-            Judgement::Duplicate => {
-                let (seq, late) = same.unwrap_or_default();
-                return Ok((false, answer(seq, late)));
-            }
-            Judgement::Refuse(refusal) => {
-                let text = format!("`{change}` must not be started: {refusal:?}");
-                return Err((ErrorCode::StartRefused, text));
-            }
-        };
-        let state = ChangeState {
-            seq: 0,
-            state,
-            tx_strategy: told.tx_strategy.map(convert::tx_strategy).unwrap_or_default(),
-            recovery: told.recovery_strategy.map(convert::recovery).unwrap_or_default(),
-            execution: Some(number),
-            source: Source::Runner,
-        };
-        let seq = self.append(change, state, late, Origin::Runner, Some((execution, told)));
-        Ok((true, answer(seq, late)))
     }
 
     fn append(
@@ -482,96 +375,4 @@ impl Ledger {
         self.append(change, state, false, Origin::Person, None);
         Ok(())
     }
-
-    // --- locks
-
-    pub(super) fn extend(
-        &mut self,
-        runner: &RunnerId,
-        key: &str,
-        request: &LockExtensionRequest,
-    ) -> Result<LockResponse, Refusal> {
-        let is_own = key == self.lock.key.as_str();
-        let holder = self.executions.iter().rfind(|it| it.fence == self.lock.fence);
-        let is_its = |told: &ProgressWrite| holder.is_some_and(|it| it.id.0 == told.execution_id);
-        let length = match (lock::extend(Some(&self.lock), runner), &self.lock.lease) {
-            (Extend::Extended, Some(lease)) if is_own && request.progress.as_ref().is_none_or(is_its) => {
-                lease.length
-            }
-            _ => return Err(not_the_callers()),
-        };
-        self.hold(runner.clone(), length);
-        let progress = request
-            .progress
-            .as_ref()
-            .map(|told| self.take_in(told))
-            .transpose()?;
-        let lock = self.held_lock().ok_or_else(not_the_callers)?;
-        Ok(LockResponse {
-            status: LockStatus::Extended,
-            lock,
-            cancel: self.is_asked_to_stop,
-            cancellation: None,
-            progress,
-        })
-    }
-
-    fn take_in(&mut self, told: &ProgressWrite) -> Result<ProgressReceipt, Refusal> {
-        let id = ChangeId::parse(told.change_id.as_str()).map_err(convert::malformed)?;
-        let execution = ExecutionId(told.execution_id);
-        let recorded = progress::is_under_way(self.states.get(&id), execution);
-        let before = self.saved.get(&id).filter(|it| it.kept.execution == execution);
-        if recorded && before.is_none_or(|before| before.sequence < told.sequence) {
-            let cursor = told.cursor.clone().or_else(|| before?.cursor.clone());
-            let kept = Kept {
-                execution,
-                void_when_failed: told.void_when_failed,
-            };
-            let sequence = told.sequence;
-            self.saved.insert(
-                id,
-                Saved {
-                    kept,
-                    sequence,
-                    cursor,
-                },
-            );
-        }
-        Ok(ProgressReceipt {
-            sequence: told.sequence,
-            recorded,
-        })
-    }
-
-    pub(super) fn release(
-        &mut self,
-        runner: &RunnerId,
-        key: &str,
-        fence: Option<Fence>,
-    ) -> Result<LockView, Refusal> {
-        let not_held = || (ErrorCode::LockNotHeld, "There is nothing to release.".to_owned());
-        let released = lock::release(&GivingBack {
-            lock: Some(&self.lock),
-            runner,
-            granted_at: self.granted_at,
-            asked_at: self.now(),
-            fence,
-        });
-        if released != Release::Released || key != self.lock.key.as_str() {
-            return Err(not_held());
-        }
-        let before = self.held_lock().ok_or_else(not_held)?;
-        self.lock.lease = None;
-        Ok(before)
-    }
-
-    pub(super) fn view(&self, key: &str) -> Result<LockView, Refusal> {
-        let own = self.held_lock().filter(|_| key == self.lock.key.as_str());
-        own.ok_or_else(|| (ErrorCode::LockNotFound, "Nobody holds it.".to_owned()))
-    }
-}
-
-fn not_the_callers() -> Refusal {
-    let text = "The lock is not held by this runner. Stop working under it; ask for a new plan.";
-    (ErrorCode::LockHeldByOther, text.to_owned())
 }

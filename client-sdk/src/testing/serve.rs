@@ -9,6 +9,7 @@ use flamingock_api_types::{
     auth::TokenResponse,
     execution::PlanRequest,
     headers,
+    probe::ProbeReport,
 };
 use flamingock_domain::{
     ids::{AcquisitionId, ChangeId, RunnerId},
@@ -113,14 +114,15 @@ impl Call<'_> {
     async fn answer(&self, path: &str) -> Result<Result<Answer, Refusal>, AnswerLost> {
         let scope = format!("/api/v1/environment/{ENVIRONMENT_ID}/service/{SERVICE_ID}/execution");
         if let Some(rest) = path.strip_prefix(&scope) {
-            let report = rest
+            let about = rest
                 .strip_prefix('/')
-                .and_then(|rest| rest.split_once("/change/"))
-                .and_then(|(execution, rest)| Some((execution, rest.strip_suffix("/audit")?)));
-            return match report {
-                Some((execution, change)) => self.report(execution, change).await,
-                None if rest.is_empty() && self.method == Method::POST => Ok(self.plan()),
-                None => Ok(Err(no_such_path())),
+                .and_then(|rest| rest.split_once("/change/"));
+            let told = |kind| about.and_then(|(execution, rest)| Some((execution, rest.strip_suffix(kind)?)));
+            return match (told("/audit"), told("/probe")) {
+                (Some((execution, change)), _) => self.report(execution, change).await,
+                (None, Some((execution, change))) => Ok(self.probe(execution, change)),
+                (None, None) if rest.is_empty() && self.method == Method::POST => Ok(self.plan()),
+                (None, None) => Ok(Err(no_such_path())),
             };
         }
         let answer = match path
@@ -170,6 +172,14 @@ impl Call<'_> {
             .ledger()
             .plan(self.runner()?, proof.as_ref(), &request)?;
         Ok((201, json(&plan)))
+    }
+
+    fn probe(&self, execution: &str, change: &str) -> Result<Answer, Refusal> {
+        let change = ChangeId::parse(percent_decoded(change)).map_err(convert::malformed)?;
+        let told: ProbeReport = self.read()?;
+        let mut ledger = self.script.ledger();
+        let (is_new, answer) = ledger.probe(self.runner()?, execution, &change, &told)?;
+        Ok((if is_new { 201 } else { 200 }, json(&answer)))
     }
 
     async fn report(&self, execution: &str, change: &str) -> Result<Result<Answer, Refusal>, AnswerLost> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::ledger::{ENVIRONMENT_ID, SERVICE_ID};
 use crate::{
-    change::{Change, ChangeError},
+    change::{Change, ChangeError, Probed},
     checkpoint::Attempt,
     context::{Context, Dependencies, TransactionHandle},
     lease::Lease,
@@ -34,7 +34,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "call `apply`, `apply_in` or `rollback`"]
+#[must_use = "call `apply`, `apply_in`, `rollback` or `probe`"]
 pub struct Trial<C> {
     change: C,
     client: Option<Arc<dyn Any + Send + Sync>>,
@@ -98,6 +98,11 @@ impl<C: Change> Trial<C> {
     /// Calls its rollback.
     pub async fn rollback(&self) -> Result<(), ChangeError> {
         self.change.rollback(&mut self.context(None)).await
+    }
+
+    /// Asks it whether it took effect.
+    pub async fn probe(&self) -> Result<Probed, ChangeError> {
+        self.change.probe(&mut self.context(None)).await
     }
 
     fn context(&self, transaction: Option<Box<dyn Any + Send>>) -> Context {

@@ -9,6 +9,7 @@ mod client;
 mod depends;
 mod events;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
 mod readiness;
@@ -18,6 +19,8 @@ mod stopping;
 mod transactional;
 mod validation;
 
+#[cfg(feature = "postgres")]
+mod moving;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]

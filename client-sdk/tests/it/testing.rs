@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use flamingock::{
-    Builder, Cancellation, ChangeError, ChangeStatus, Checkpoint, Dep, Flamingock, Stage, StartErrorKind,
-    Target, TargetClient, change,
+    Builder, Cancellation, ChangeError, ChangeStatus, Checkpoint, Dep, Flamingock, Probed, Stage,
+    StartErrorKind, Target, TargetClient, change,
     testing::{self, AfterCrash, Coordinator, Origin, Step, Trial, each_crash_point, each_crash_point_with},
     wire::{audit::AuditState, issue::ResolutionKind},
 };
@@ -367,6 +367,42 @@ async fn a_checkpoint_is_gone_on_from() {
     trial.apply().await.unwrap();
     trial.apply().await.unwrap();
     assert_eq!(queue.texts(), ["0", "1", "2"]);
+}
+
+#[change(id = "asked", order = "0001", target = "queue", probe = is_there)]
+async fn asked(queue: TargetClient<Queue>) -> Result<(), std::fmt::Error> {
+    queue.put("asked").await;
+    Ok(())
+}
+
+async fn is_there(queue: TargetClient<Queue>) -> Probed {
+    if queue.texts().contains(&"asked".to_owned()) {
+        Probed::Applied
+    } else {
+        Probed::NotApplied
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_can_be_asked_needs_no_person() {
+    let crashes = each_crash_point(
+        async || Queue::default(),
+        |queue, builder| on_queue(queue, builder).stage(Stage::new("one").change(asked)),
+        async |queue| queue.texts(),
+    )
+    .await
+    .unwrap();
+    crashes.assert_recovered();
+
+    let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+    let app = || with(&queue, &coordinator, Stage::new("one").change(asked));
+    coordinator.crash_at("asked", Step::Applied);
+    coordinator.run(app()).await.unwrap().crashed();
+    coordinator.run(app()).await.unwrap().completed();
+    assert_eq!(coordinator.audit().last().unwrap().origin, Origin::Probe);
+    coordinator.assert_results([("asked", Applied)]);
+    let found = Trial::of(asked).client(queue).probe().await.unwrap();
+    assert_eq!(found, Probed::Applied);
 }
 
 struct Name(&'static str);

@@ -2,7 +2,7 @@
 
 use std::io::Error;
 
-use flamingock::{Cancellation, Dep, TargetClient, TransactionHandle, change};
+use flamingock::{Cancellation, Dep, Probed, TargetClient, TransactionHandle, change};
 
 pub struct Tx;
 impl TransactionHandle for Tx {}
@@ -15,6 +15,7 @@ impl TransactionHandle for Tx {}
     transactional = true,
     recovery = "always_retry",
     rollback = undo,
+    probe = is_there,
     depends_on = ["create-orders"],
     checksum = "v2"
 )]
@@ -24,6 +25,10 @@ pub async fn everything(_config: Dep<u16>, _tx: &mut Tx, _stop: Cancellation) ->
 
 async fn undo(_tx: &mut Tx, _config: Dep<u16>) -> Result<(), String> {
     Ok(())
+}
+
+async fn is_there(_config: Dep<u16>) -> Probed {
+    Probed::Unknown
 }
 
 #[change(id = "little", order = "0001", target = "shell")]

@@ -4,7 +4,7 @@ use flamingock::testing::Coordinator;
 use flamingock_api_types::audit::AuditState::{self, Applied, Failed, RollbackFailed, RolledBack, Started};
 use flamingock_api_types::digest;
 use flamingock_api_types::execution::{BlockType, ChangeStatusReport, MarkStatus, StageStatus};
-use flamingock_tests::{Answer, Pipeline, Runner, TestServer};
+use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer};
 use serde_json::{Value, json};
 
 /// What was asked, and what was answered, without what differs between any two servers.
@@ -285,6 +285,36 @@ async fn within_a_run(told: &mut Transcript, runner: &Runner, _: &Runner) {
     told.report(runner, execution, "c/with é", Applied).await;
     told.release(runner).await;
     told.plan(runner, &pipeline()).await;
+}
+
+/// Changes that can be asked what became of them.
+async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let mut body = two_changes().body();
+    body["clientSubmission"]["blocks"][0]["stages"][0]["changes"][0]["hasProbe"] = json!(true);
+    let execution = told.asks(runner, &body).await;
+    told.report(runner, execution, "a", Started).await;
+    told.release(runner).await;
+    let second = told.asks(other, &body).await;
+    for (who, under, verdict, about) in [
+        (runner, execution, "APPLIED", 1),
+        (other, second, "APPLIED", 7),
+        (other, second, "UNKNOWN", 1),
+        (other, second, "UNKNOWN", 1),
+        (other, second, "NOT_APPLIED", 1),
+        (other, second, "NOT_APPLIED", 1),
+        (other, second, "APPLIED", 1),
+    ] {
+        let path = who.report_path(under, "a").replace("/audit", "/probe");
+        let call = Call::post(path).json(&json!({"verdict": verdict, "expectedSeq": about}));
+        let answer = who.with_headers(call).send(&who.address).await;
+        told.note(verdict, &answer);
+    }
+    told.release(other).await;
+    let third = told.asks(other, &body).await;
+    told.report(other, third, "a", Started).await;
+    told.report(other, third, "a", Applied).await;
+    told.release(other).await;
+    told.asks(runner, &body).await;
 }
 
 macro_rules! compared {
