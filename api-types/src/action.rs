@@ -22,6 +22,15 @@ pub struct ActionView {
     pub environment_id: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<i64>,
+    /// Names as they are now, not as they were then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
     /// What it was done to, within its place: a name, a key, a change.
     pub target: String,
     /// Absent: the server itself, from its bootstrap file or its command line.

@@ -59,6 +59,13 @@ pub struct Event {
     pub environment_id: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<i64>,
+    /// Names as they are when it is told, not as they were when it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
     /// With `CHANGE_…` and `ISSUE_…`: the entry of the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeEvent>,

@@ -30,7 +30,7 @@ pub struct Submission {
     /// Client generation 1.3: one block of type `DEFAULT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageSubmission>>,
-    /// Additive: the pipeline's digest alone (see [`crate::digest`]), to ask whether there is anything to do. Answered
+    /// Additive: the pipeline's digest alone, to ask whether there is anything to do. Answered
     /// with `CONTINUE`, or with 409 `R_PLAN_01` when the server wants the whole pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -210,6 +210,9 @@ pub struct OfferedStage {
 pub struct OfferedChange {
     pub id: String,
     pub action: ChangeAction,
+    /// Additive: where an earlier attempt got to, in the change's own words. It was not undone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod policy;
 pub mod preview;
 pub mod problem;
+pub mod progress;
 pub mod tenancy;
 pub mod token;
 

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::{CancellationNotice, ProgressReceipt};
+
 /// A lock as its holder or a waiter sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +62,12 @@ pub struct LockResponse {
     /// Additive: the server asks the holder to stop as soon as it safely can. Never set without a person's request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
+    /// Additive: with `cancel`, whose request it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<CancellationNotice>,
+    /// Additive: what became of the progress that an extension brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressReceipt>,
 }
 
 /// How a lock stands, judged by the database's clock.

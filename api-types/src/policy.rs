@@ -95,6 +95,9 @@ pub struct FreezeView {
     /// Absent: all services of the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_ids: Option<Vec<i64>>,
+    /// Of the services, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_names: Option<Vec<String>>,
     pub starts_at: DateTime<Utc>,
     /// Absent: until a person ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

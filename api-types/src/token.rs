@@ -32,6 +32,8 @@ pub struct TokenView {
     /// Absent: all of the organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
     pub name: String,
     /// `runner`, `viewer`, `operator`, `admin` or `root`.
     pub role: String,
@@ -41,8 +43,14 @@ pub struct TokenView {
     /// Absent: all of the project, now and later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_ids: Option<Vec<i64>>,
+    /// Of the environments, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_names: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_ids: Option<Vec<i64>>,
+    /// Of the services, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_names: Option<Vec<String>>,
     pub created_at: DateTime<Utc>,
     /// Absent: it does not end by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,12 @@ pub struct Global {
     #[arg(long, global = true, env = "FLAMINGOCK_PROFILE", value_name = "NAME")]
     pub profile: Option<String>,
     /// Organisation by name or number: needed where the token reaches several
-    #[arg(long, global = true, value_name = "ORGANISATION")]
+    #[arg(
+        long,
+        global = true,
+        env = "FLAMINGOCK_ORGANISATION",
+        value_name = "ORGANISATION"
+    )]
     pub organisation: Option<String>,
     /// Project by name or number: needed where two projects have an environment and a service of these names
     #[arg(
@@ -91,5 +96,93 @@ fn server(text: &str) -> Result<String, String> {
         Err(format!(
             "the scheme is missing: write http://{text} or https://{text}"
         ))
+    }
+}
+
+/// What the server asks of a reason: said here, before anybody is asked whether they are sure.
+pub fn reason(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 2_000;
+    let text = text.trim();
+    if text.is_empty() {
+        Err("it says nothing: write what you found and why, it is kept for good".to_owned())
+    } else if text.contains('\0') || text.chars().count() > LONGEST {
+        Err(format!("it must have at most {LONGEST} characters, without NUL"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A checksum as clients submit it. One that was cut while it was copied would be recorded for good and fit nothing.
+pub fn checksum(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 200;
+    const WHERE: &str = "copy it whole from `approval list`, `checksum list`, `plan --json` or the refusal";
+    let text = text.trim();
+    if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
+        return Err(format!(
+            "a checksum has 1 to {LONGEST} bytes, without control characters; {WHERE}"
+        ));
+    }
+    let Some((_, digest)) = text
+        .split_once(':')
+        .filter(|(algorithm, _)| algorithm.starts_with("sha256"))
+    else {
+        return Ok(text.to_owned());
+    };
+    match digest.chars().find(|character| !character.is_ascii_hexdigit()) {
+        Some(wrong) => Err(format!(
+            "`{}` is no hexadecimal digit; {WHERE}",
+            wrong.escape_default()
+        )),
+        None if digest.len() != 64 => Err(format!(
+            "a SHA-256 has 64 hexadecimal digits, this one has {}; {WHERE}",
+            digest.len()
+        )),
+        // It is compared letter by letter.
+        None if digest.chars().any(|character| character.is_ascii_uppercase()) => {
+            Err(format!("its digits are written with small letters; {WHERE}"))
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_that_was_cut_or_mistyped_is_not_taken() {
+        let digest = "32848b63caee2b356871054d84e60643683ed636c46ba010d11f04e367325f45";
+        for fine in [
+            format!("sha256-v1:{digest}"),
+            format!(" sha256:{digest}\n"),
+            "v7".to_owned(),
+        ] {
+            assert_eq!(checksum(&fine).as_deref(), Ok(fine.trim()), "{fine}");
+        }
+        for (wrong, said) in [
+            (String::new(), "1 to 200"),
+            (format!("sha256-v1:{}", &digest[..63]), "has 63"),
+            (format!("sha256-v1:{digest}0"), "has 65"),
+            (format!("sha256-v1:{}", digest.replace('f', "g")), "`g` is no"),
+            (format!("sha256-v1:{}", digest.to_uppercase()), "small letters"),
+            ("a\u{1b}[2J".to_owned(), "control"),
+            ("x".repeat(201), "1 to 200"),
+        ] {
+            let complaint = checksum(&wrong).expect_err(&wrong);
+            assert!(
+                complaint.contains(said) && complaint.contains("copy it whole"),
+                "{complaint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reason_says_something() {
+        assert_eq!(reason("  looked with psql ").as_deref(), Ok("looked with psql"));
+        for empty in ["", "  ", "\n\t"] {
+            assert!(reason(empty).is_err(), "{empty:?}");
+        }
+        assert!(reason(&"ß".repeat(2_000)).is_ok());
+        assert!(reason(&"ß".repeat(2_001)).is_err());
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 use flamingock::admin::{Admin, AdminConfig};
 
 use crate::args::Global;
@@ -15,7 +17,37 @@ pub const TOKEN_VARIABLE: &str = "FLAMINGOCK_TOKEN";
 
 pub struct Context {
     pub global: Global,
+    pub flags: Flags,
     pub out: Output,
+}
+
+/// What was said on the command line itself, and not by a variable.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    pub organisation: bool,
+    pub project: bool,
+    pub environment: bool,
+    pub service: bool,
+}
+
+impl Flags {
+    pub fn of(matches: &ArgMatches) -> Self {
+        let flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Self {
+            organisation: flag("organisation"),
+            project: flag("project"),
+            environment: flag("environment"),
+            service: flag("service"),
+        }
+    }
+}
+
+/// A name that a command is limited to.
+pub struct Limit {
+    pub what: &'static str,
+    pub name: String,
+    /// Where it comes from, for people.
+    pub source: String,
 }
 
 /// Where to and as whom.
@@ -28,8 +60,8 @@ pub struct Target {
 }
 
 impl Context {
-    pub fn new(global: Global, out: Output) -> Self {
-        Self { global, out }
+    pub fn new(global: Global, flags: Flags, out: Output) -> Self {
+        Self { global, flags, out }
     }
 
     pub fn now() -> DateTime<Utc> {
@@ -53,16 +85,60 @@ impl Context {
 
     /// What was named, by the profile if not on the command line.
     pub fn wanted(&self) -> Result<Wanted, Failure> {
-        let profile = self.target()?.profile.map(|(_, profile)| profile);
-        let (project, environment, service) = profile.map_or((None, None, None), |profile| {
-            (profile.project, profile.environment, profile.service)
-        });
-        Ok(Wanted {
-            organisation: self.global.organisation.clone(),
-            project: self.global.project.clone().or(project),
-            environment: self.global.environment.clone().or(environment),
-            service: self.global.service.clone().or(service),
-        })
+        let mut wanted = Wanted::default();
+        for limit in self.limits()? {
+            let named = match limit.what {
+                "organisation" => &mut wanted.organisation,
+                "project" => &mut wanted.project,
+                "environment" => &mut wanted.environment,
+                _ => &mut wanted.service,
+            };
+            *named = Some(limit.name);
+        }
+        Ok(wanted)
+    }
+
+    /// The organisation that was named.
+    pub fn organisation(&self) -> Result<Option<String>, Failure> {
+        Ok(self.wanted()?.organisation)
+    }
+
+    /// What was named, and by whom: by a flag, a variable or the profile.
+    pub fn limits(&self) -> Result<Vec<Limit>, Failure> {
+        type OfProfile = fn(&Profile) -> &Option<String>;
+        let profile = self.target()?.profile;
+        let (global, flags) = (&self.global, self.flags);
+        let named: [(&'static str, &Option<String>, bool, OfProfile); 4] = [
+            (
+                "organisation",
+                &global.organisation,
+                flags.organisation,
+                |profile| &profile.organisation,
+            ),
+            ("project", &global.project, flags.project, |profile| {
+                &profile.project
+            }),
+            ("environment", &global.environment, flags.environment, |profile| {
+                &profile.environment
+            }),
+            ("service", &global.service, flags.service, |profile| {
+                &profile.service
+            }),
+        ];
+        Ok(named
+            .into_iter()
+            .filter_map(|(what, said, is_flag, of_profile)| {
+                let (name, source) = match (said, &profile) {
+                    (Some(name), _) if is_flag => (name.clone(), format!("--{what}")),
+                    (Some(name), _) => (name.clone(), format!("FLAMINGOCK_{}", what.to_uppercase())),
+                    (None, Some((profile_name, profile))) => {
+                        (of_profile(profile).clone()?, format!("profile {profile_name}"))
+                    }
+                    (None, None) => return None,
+                };
+                Some(Limit { what, name, source })
+            })
+            .collect())
     }
 
     /// Server and token, for a runner.

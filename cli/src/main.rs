@@ -6,6 +6,7 @@ mod command;
 mod context;
 mod failure;
 mod moment;
+mod near;
 mod output;
 mod paging;
 mod pipeline;
@@ -21,13 +22,21 @@ mod time;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::{args::Cli, context::Context, failure::Exit, output::Output};
+use crate::{
+    args::Cli,
+    context::{Context, Flags},
+    failure::Exit,
+    output::Output,
+};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, Flags::of(&matches))));
+    let (cli, flags) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let wanted = !error.use_stderr();
             // Nobody reading is no reason to fail.
@@ -43,7 +52,7 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let context = Context::new(cli.global, output);
+    let context = Context::new(cli.global, flags, output);
     match runtime.block_on(command::run(cli.command, &context)) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::near;
 
 pub const DEFAULT: &str = "default";
 const LONGEST_NAME: usize = 64;
@@ -30,6 +31,8 @@ pub struct Profiles {
 pub struct Profile {
     pub server: String,
     pub token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +95,8 @@ impl Profiles {
             if known.is_empty() {
                 failure.hint("`flamingock login` makes one")
             } else {
-                failure.hint(format!("there are: {}", known.join(", ")))
+                let near = near::hint(name, known.iter().copied());
+                failure.hint(near.unwrap_or_else(|| format!("there are: {}", known.join(", "))))
             }
         })
     }

@@ -6,7 +6,7 @@ use flamingock::admin::{Admin, Archived, PageQuery, ServiceScope, UnitQuery};
 use flamingock::wire::identity::{IdentityView, NamedId, ReachableProject};
 
 use crate::failure::Failure;
-use crate::text;
+use crate::{near, text};
 
 /// What was named on the command line or by the profile.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Named {
 #[derive(Clone, Debug)]
 pub struct Service {
     pub scope: ServiceScope,
+    pub organisation: String,
+    pub project: String,
     pub environment: String,
     pub name: String,
 }
@@ -47,43 +49,75 @@ pub async fn service(admin: &Admin, wanted: &Wanted) -> Result<Service, Failure>
     let environment = named(wanted.environment.as_deref(), "environment")?;
     let service = named(wanted.service.as_deref(), "service")?;
     let identity = admin.identity().await?;
+    let projects = projects(&identity, wanted)?;
     let mut found = Vec::new();
-    for project in projects(&identity, wanted)? {
+    let mut with_environment = Vec::new();
+    for project in &projects {
         let environments = find(admin, &identity, project, Unit::Environment, environment).await?;
         if environments.is_empty() {
             continue;
         }
+        with_environment.push(*project);
         let services = find(admin, &identity, project, Unit::Service, service).await?;
         for environment in &environments {
             found.extend(
                 services
                     .iter()
-                    .map(|service| (project, pair(environment, service))),
+                    .map(|service| (*project, pair(project, environment, service))),
             );
         }
     }
-    one(
-        found,
-        &format!("service {service} in an environment {environment}"),
-    )
+    let what = format!("service {service} in an environment {environment}");
+    if found.is_empty() && with_environment.is_empty() {
+        return Err(unknown(&what, Unit::Environment, environment, &projects));
+    }
+    if found.is_empty() {
+        return Err(unknown(&what, Unit::Service, service, &with_environment));
+    }
+    one(found, &what)
 }
 
 /// The one environment that was named.
 pub async fn environment(admin: &Admin, wanted: &Wanted) -> Result<Named, Failure> {
-    let environment = named(wanted.environment.as_deref(), "environment")?;
+    let name = named(wanted.environment.as_deref(), "environment")?;
+    unit(admin, wanted, Unit::Environment, name).await
+}
+
+async fn unit(admin: &Admin, wanted: &Wanted, unit: Unit, name: &str) -> Result<Named, Failure> {
     let identity = admin.identity().await?;
+    let projects = projects(&identity, wanted)?;
     let mut found = Vec::new();
-    for project in projects(&identity, wanted)? {
-        let environments = find(admin, &identity, project, Unit::Environment, environment).await?;
-        found.extend(environments.into_iter().map(|environment| {
+    for project in &projects {
+        let units = find(admin, &identity, project, unit, name).await?;
+        found.extend(units.into_iter().map(|unit| {
             let named = Named {
-                id: environment.id,
-                name: environment.name,
+                id: unit.id,
+                name: unit.name,
             };
-            (project, named)
+            (*project, named)
         }));
     }
-    one(found, &format!("environment {environment}"))
+    let what = format!("{} {name}", unit.word());
+    if found.is_empty() {
+        return Err(unknown(&what, unit, name, &projects));
+    }
+    one(found, &what)
+}
+
+/// Whether everything that was named is there, and is one thing only: what is stored unseen fails in every later command.
+pub async fn check(admin: &Admin, wanted: &Wanted) -> Result<(), Failure> {
+    if let (Some(_), Some(_)) = (&wanted.environment, &wanted.service) {
+        service(admin, wanted).await?;
+    } else if wanted.environment.is_some() {
+        environment(admin, wanted).await?;
+    } else if let Some(name) = &wanted.service {
+        unit(admin, wanted, Unit::Service, name).await?;
+    } else if wanted.project.is_some() {
+        project(&admin.identity().await?, wanted)?;
+    } else if let Some(name) = &wanted.organisation {
+        organisation(admin, Some(name)).await?;
+    }
+    Ok(())
 }
 
 /// The one project that was named, or the only one within reach.
@@ -113,7 +147,11 @@ pub async fn organisation(admin: &Admin, name: Option<&str>) -> Result<Named, Fa
     match (own, name) {
         (Some(own), None) => Ok(own),
         (Some(own), Some(name)) if is(name, &own.name, own.id) => Ok(own),
-        (Some(_), Some(name)) => Err(not_found(&format!("organisation {name}"))),
+        (Some(own), Some(name)) => Err(not_found_near(
+            &format!("organisation {name}"),
+            name,
+            [own.name.as_str()],
+        )),
         (None, None) => Err(Failure::usage("name the organisation with --organisation")
             .hint("`flamingock organisation list` shows them")),
         (None, Some(name)) => {
@@ -126,7 +164,13 @@ pub async fn organisation(admin: &Admin, name: Option<&str>) -> Result<Named, Fa
             let found = match (page.organisations.into_iter().next(), name.parse()) {
                 (Some(found), _) => found,
                 (None, Ok(number)) => admin.organisations().view(number).await?,
-                (None, Err(_)) => return Err(not_found(&format!("organisation {name}"))),
+                (None, Err(_)) => {
+                    let known = identity
+                        .projects
+                        .iter()
+                        .map(|project| project.organisation.name.as_str());
+                    return Err(not_found_near(&format!("organisation {name}"), name, known));
+                }
             };
             Ok(Named {
                 id: found.organisation_id,
@@ -167,11 +211,8 @@ async fn numbers(
     for name in names {
         let found = find(admin, identity, project, unit, name).await?;
         let [found] = found.as_slice() else {
-            return Err(not_found(&format!(
-                "{} {name} in project {}",
-                unit.word(),
-                project.name
-            )));
+            let what = format!("{} {name} in project {}", unit.word(), project.name);
+            return Err(unknown(&what, unit, name, &[project]));
         };
         ids.push(found.id);
     }
@@ -183,7 +224,8 @@ pub async fn services(admin: &Admin, wanted: &Wanted) -> Result<Vec<Service>, Fa
     let identity = admin.identity().await?;
     let mut found = Vec::new();
     let (mut environment_known, mut service_known) = (false, false);
-    for project in projects(&identity, wanted)? {
+    let projects = projects(&identity, wanted)?;
+    for project in projects.iter().copied() {
         let environments = all(
             admin,
             &identity,
@@ -203,13 +245,21 @@ pub async fn services(admin: &Admin, wanted: &Wanted) -> Result<Vec<Service>, Fa
         environment_known |= !environments.is_empty();
         service_known |= !services.is_empty();
         for environment in &environments {
-            found.extend(services.iter().map(|service| pair(environment, service)));
+            found.extend(services.iter().map(|service| pair(project, environment, service)));
         }
     }
     // A mistyped name must not look like an environment in which all is well.
     match (wanted.environment.as_deref(), wanted.service.as_deref()) {
-        (Some(name), _) if !environment_known => Err(not_found(&format!("environment {name}"))),
-        (_, Some(name)) if !service_known => Err(not_found(&format!("service {name}"))),
+        (Some(name), _) if !environment_known => {
+            let what = format!("environment {name}");
+            Err(unknown(&what, Unit::Environment, name, &projects))
+        }
+        (_, Some(name)) if !service_known => Err(unknown(
+            &format!("service {name}"),
+            Unit::Service,
+            name,
+            &projects,
+        )),
         _ => Ok(found),
     }
 }
@@ -229,8 +279,10 @@ impl Unit {
     }
 }
 
-fn pair(environment: &NamedId, service: &NamedId) -> Service {
+fn pair(project: &ReachableProject, environment: &NamedId, service: &NamedId) -> Service {
     Service {
+        organisation: project.organisation.name.clone(),
+        project: project.name.clone(),
         scope: ServiceScope {
             environment_id: environment.id,
             service_id: service.id,
@@ -270,7 +322,15 @@ fn projects<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<Vec<&'a R
         })
         .collect();
     if let (Some(organisation), true) = (organisation, of_organisation.is_empty()) {
-        return Err(not_found(&format!("project of an organisation {organisation}")));
+        let known = identity
+            .projects
+            .iter()
+            .map(|project| project.organisation.name.as_str());
+        return Err(not_found_near(
+            &format!("project of an organisation {organisation}"),
+            organisation,
+            known,
+        ));
     }
     let Some(name) = project else {
         return Ok(of_organisation);
@@ -280,7 +340,8 @@ fn projects<'a>(identity: &'a IdentityView, wanted: &Wanted) -> Result<Vec<&'a R
         .filter(|project| is(name, &project.name, project.project_id))
         .collect();
     if found.is_empty() {
-        return Err(not_found(&format!("project {name}")));
+        let known = identity.projects.iter().map(|project| project.name.as_str());
+        return Err(not_found_near(&format!("project {name}"), name, known));
     }
     Ok(found)
 }
@@ -407,4 +468,21 @@ fn one<T>(found: Vec<(&ReachableProject, T)>, what: &str) -> Result<T, Failure> 
 fn not_found(what: &str) -> Failure {
     Failure::failed(format!("no {what} is within the token's reach"))
         .hint("`flamingock whoami` shows what is within reach")
+}
+
+fn not_found_near<'a>(what: &str, written: &str, known: impl IntoIterator<Item = &'a str>) -> Failure {
+    let failure = not_found(what);
+    match near::hint(written, known) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// With the names of these projects that come near.
+fn unknown(what: &str, unit: Unit, written: &str, projects: &[&ReachableProject]) -> Failure {
+    let known = projects.iter().flat_map(|project| match unit {
+        Unit::Environment => &project.environments,
+        Unit::Service => &project.services,
+    });
+    not_found_near(what, written, known.map(|one| one.name.as_str()))
 }

@@ -75,6 +75,31 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// Whose doing something was: `token:5 (mara)` and `credential:5 (mara)` as `mara (token 5)`, `server:bootstrap` as
+/// `the server (bootstrap)`, everything else as it is.
+pub fn who(actor: &str) -> String {
+    let Some((kind, rest)) = actor.split_once(':') else {
+        return actor.to_owned();
+    };
+    match (kind, rest.split_once(" (")) {
+        ("token" | "credential", Some((number, name))) if name.ends_with(')') => {
+            format!("{} (token {number})", &name[..name.len() - 1])
+        }
+        ("token" | "credential", None) => format!("token {rest}"),
+        ("server", None) => format!("the server ({rest})"),
+        _ => actor.to_owned(),
+    }
+}
+
+/// Names with commas between them; of an answer without names, numbers. None: there is no such list.
+pub fn names(ids: Option<&[i64]>, names: Option<&[String]>) -> Option<String> {
+    match (ids, names) {
+        (_, Some(names)) => Some(names.join(", ")),
+        (Some(ids), None) => Some(ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")),
+        (None, None) => None,
+    }
+}
+
 /// `1 issue`, `2 issues`.
 pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -98,6 +123,20 @@ mod tests {
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("表表表", 4), "表…");
         assert!(width(&shortened("表表表", 4)) <= 4);
+    }
+
+    #[test]
+    fn people_are_called_by_their_names() {
+        for (recorded, told) in [
+            ("token:21 (mara)", "mara (token 21)"),
+            ("credential:7 (orders (eu))", "orders (eu) (token 7)"),
+            ("credential:7", "token 7"),
+            ("server:bootstrap", "the server (bootstrap)"),
+            ("server", "server"),
+            ("import: x", "import: x"),
+        ] {
+            assert_eq!(who(recorded), told);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From what an application declares to something that runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use flamingock_api_types::execution::BlockSubmission;
 use tokio::sync::Mutex;
@@ -8,11 +8,14 @@ use tokio::sync::Mutex;
 use crate::{
     client::{Client, ClientConfig},
     context::Dependencies,
+    events::{EventStream, Events, Listener, RunEvent},
+    readiness::{self, Readiness},
     report::Report,
     runner,
     settings::{LockSettings, RunSettings},
     stage::Stage,
     start_error::StartError,
+    stop::StopHandle,
     target::Target,
     transport::without_credentials,
     validate::{self, BuildError, Pipeline, Problem},
@@ -20,13 +23,15 @@ use crate::{
 
 /// An application's changes, checked and ready to run.
 ///
-/// Call [`run`](Self::run) at start, before serving.
+/// Call [`run`](Self::run) at start, before serving; or [`spawn`](Self::spawn), to answer probes meanwhile.
 pub struct Flamingock {
     pub(crate) client: Option<Client>,
     pub(crate) settings: RunSettings,
     pub(crate) stages: Vec<Stage>,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Arc<[Target]>,
     pub(crate) dependencies: Arc<Dependencies>,
+    pub(crate) events: Events,
+    pub(crate) stop: StopHandle,
     /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
     running: Mutex<()>,
 }
@@ -68,6 +73,49 @@ impl Flamingock {
         runner::run(self).await
     }
 
+    /// The same, until `shutdown` ends: then as if by [`StopHandle::stop`]. With the feature `signal`,
+    /// `shutdown_signal` makes a future that ends with SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); [`Interrupted`](crate::StartErrorKind::Interrupted) if `shutdown` ended before the run.
+    pub async fn run_until(&self, shutdown: impl Future<Output = ()>) -> Result<Report, StartError> {
+        tokio::select! {
+            biased;
+            never = self.stop.when(shutdown) => match never {},
+            ended = self.run() => ended,
+        }
+    }
+
+    /// Runs in a task of its own, so that the application can listen, and answer probes, meanwhile. It must not serve
+    /// before [`Readiness::ready`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn(self) -> Readiness {
+        self.spawn_until(std::future::pending())
+    }
+
+    /// The same, until `shutdown` ends, as [`run_until`](Self::run_until).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn_until(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Readiness {
+        readiness::spawn(self, shutdown)
+    }
+
+    /// What asks the runs of this value to stop.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// What happens in the runs of this value, from now on. Each call makes a stream of its own.
+    pub fn events(&self) -> EventStream {
+        self.events.subscribe()
+    }
+
     /// Who this runner is to the server; `None` when switched off.
     pub fn runner_id(&self) -> Option<&str> {
         self.client.as_ref().map(Client::runner_id)
@@ -97,6 +145,7 @@ pub struct Builder {
     targets: Vec<Target>,
     dependencies: Dependencies,
     profiles: Vec<String>,
+    listeners: Vec<Listener>,
     #[cfg(feature = "templates")]
     loader: crate::templates::Loader,
     problems: Vec<Problem>,
@@ -124,6 +173,7 @@ impl Builder {
             targets: Vec::new(),
             dependencies: Dependencies::default(),
             profiles: Vec::new(),
+            listeners: Vec::new(),
             #[cfg(feature = "templates")]
             loader: crate::templates::Loader::default(),
             problems: Vec::new(),
@@ -244,6 +294,34 @@ impl Builder {
         self
     }
 
+    /// Calls a function for everything that happens in a run. May be called several times; listeners are called in this
+    /// order.
+    ///
+    /// It is called on the run's own path, so it must not block nor take long: for anything that waits there are
+    /// [`Flamingock::events`]. One that panics is not called again, and the run goes on.
+    ///
+    /// ```
+    /// use flamingock::{Flamingock, RunEvent};
+    ///
+    /// let builder = Flamingock::from_env().on_event(|event| {
+    ///     if let RunEvent::ChangeApplied { change, duration_ms, .. } = event {
+    ///         println!("{change} was applied in {duration_ms} ms");
+    ///     }
+    /// });
+    /// ```
+    pub fn on_event(mut self, listener: impl Fn(&RunEvent) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Listener::new(listener));
+        self
+    }
+
+    /// How long a running change may go on after the application was [asked to stop](Flamingock::run_until), at most
+    /// 24 h. Default: 20 s. Then it is cut off at its next await, which is a failure of the change: it is recorded and
+    /// rolled back as any other, and that is not cut off again. So the platform must leave more time than this.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.settings.stop_grace = grace;
+        self
+    }
+
     /// A fact recorded with every audit entry of the run.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.settings.metadata.insert(key.into(), value.into());
@@ -293,7 +371,7 @@ impl Builder {
     pub fn build(mut self) -> Result<Flamingock, BuildError> {
         let mut problems = std::mem::take(&mut self.problems);
         self.load(&mut problems);
-        self.settings.lock.check(&mut problems);
+        self.settings.check(&mut problems);
         let pipeline = Pipeline {
             stages: &self.stages,
             targets: &self.targets,
@@ -303,8 +381,9 @@ impl Builder {
         if problems.is_empty() {
             pipeline.warn();
         }
+        let events = Events::new(std::mem::take(&mut self.listeners));
         let client = if self.settings.enabled {
-            self.client(&mut problems)
+            self.client(&events, &mut problems)
         } else {
             None
         };
@@ -314,8 +393,10 @@ impl Builder {
             client,
             settings: self.settings,
             stages: self.stages,
-            targets: self.targets,
+            targets: self.targets.into(),
             dependencies: Arc::new(self.dependencies),
+            events,
+            stop: StopHandle::new(),
             running: Mutex::new(()),
         })
     }
@@ -363,7 +444,7 @@ impl Builder {
         });
     }
 
-    fn client(&self, problems: &mut Vec<Problem>) -> Option<Client> {
+    fn client(&self, events: &Events, problems: &mut Vec<Problem>) -> Option<Client> {
         let mut given = |value: &Option<String>, name, method, variable| {
             let value = value
                 .as_deref()
@@ -405,7 +486,7 @@ impl Builder {
         config.runner_id.clone_from(runner_id);
         let odd = config.odd_durations().into_iter();
         problems.extend(odd.map(|(name, text)| Problem::Setting { name, text }));
-        Client::of_checked(config)
+        Client::of_checked(config, events.clone())
             .map_err(|text| problems.push(Problem::Server(text)))
             .ok()
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
+use flamingock_api_types::progress::CancellationNotice;
 use tokio::sync::watch;
+
+use crate::lease::Lease;
 
 /// Why a change should stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub enum CancelReason {
     LockLost,
     /// Somebody asked for it on the server.
     Requested,
+    /// This process is asked to end: what is not done by the end of the grace is cut off.
+    Shutdown,
 }
 
 impl fmt::Display for CancelReason {
@@ -19,6 +24,7 @@ impl fmt::Display for CancelReason {
         f.write_str(match self {
             Self::LockLost => "the lock was lost",
             Self::Requested => "the server asked the run to stop",
+            Self::Shutdown => "the application was asked to stop",
         })
     }
 }
@@ -42,14 +48,17 @@ impl fmt::Display for CancelReason {
 #[derive(Clone)]
 pub struct Cancellation {
     receiver: watch::Receiver<Option<CancelReason>>,
+    /// `None` in a test.
+    lease: Option<Lease>,
     /// Keeps the signal of a test's own cancellation alive.
     _keep: Option<Arc<watch::Sender<Option<CancelReason>>>>,
 }
 
 impl Cancellation {
-    pub(crate) fn new(receiver: watch::Receiver<Option<CancelReason>>) -> Self {
+    pub(crate) fn new(receiver: watch::Receiver<Option<CancelReason>>, lease: Lease) -> Self {
         Self {
             receiver,
+            lease: Some(lease),
             _keep: None,
         }
     }
@@ -59,6 +68,7 @@ impl Cancellation {
         let (sender, receiver) = watch::channel(None);
         Self {
             receiver,
+            lease: None,
             _keep: Some(Arc::new(sender)),
         }
     }
@@ -76,6 +86,11 @@ impl Cancellation {
             // The run is over and can no longer be cancelled.
             None => std::future::pending().await,
         }
+    }
+
+    /// Who asked the run to stop, when and why: with [`CancelReason::Requested`], where the server says so.
+    pub fn notice(&self) -> Option<CancellationNotice> {
+        self.lease.as_ref().and_then(Lease::notice)
     }
 
     /// The reason, if the signal has come.

@@ -48,6 +48,11 @@ pub trait Change: Send + Sync + 'static {
         None
     }
 
+    /// What is wrong with how the change is made, in words; found by the builder, before anything runs.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What [`apply`](Self::apply) takes from the context; checked by the builder, before anything runs.
     fn requirements(&self) -> Vec<Requirement> {
         Vec::new()
@@ -102,6 +107,8 @@ pub struct ChangeInfo {
     pub(crate) transactional: Option<bool>,
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
+    /// Its cursor says what there is to undo, and if that fails a person has to decide.
+    pub(crate) keeps_steps: bool,
     pub(crate) source: Cow<'static, str>,
     pub(crate) profiles: Vec<String>,
     pub(crate) kind: ChangeType,
@@ -124,6 +131,7 @@ impl ChangeInfo {
             transactional: None,
             recovery: Recovery::default(),
             has_rollback: false,
+            keeps_steps: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
             kind: ChangeType::StandardCode,

@@ -9,6 +9,7 @@ use flamingock_api_types::{
     execution::{PlanRequest, PlanResponse},
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
+    progress::LockExtensionRequest,
 };
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Failure},
+    events::{Events, RunEvent},
+    report::millis,
     retry::Patience,
     runner_id,
     transport::{Request, Transport, segment, without_credentials},
@@ -119,6 +122,8 @@ struct Shared {
     transport: Transport,
     config: ClientConfig,
     runner_id: String,
+    /// Told of calls that are repeated.
+    events: Events,
     session: Mutex<Option<Arc<TokenResponse>>>,
 }
 
@@ -152,12 +157,12 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, String> {
         match config.odd_durations().first() {
             Some((name, text)) => Err(format!("{name}: {text}")),
-            None => Self::of_checked(config),
+            None => Self::of_checked(config, Events::default()),
         }
     }
 
     /// For a configuration whose durations are known to make sense.
-    pub(crate) fn of_checked(config: ClientConfig) -> Result<Self, String> {
+    pub(crate) fn of_checked(config: ClientConfig, events: Events) -> Result<Self, String> {
         let transport = Transport::new(&config.server, config.connect_timeout)?;
         let runner_id = config
             .runner_id
@@ -168,6 +173,7 @@ impl Client {
                 transport,
                 config,
                 runner_id,
+                events,
                 session: Mutex::new(None),
             }),
         })
@@ -202,7 +208,7 @@ impl Client {
                 Err(failure) => failure,
             };
             match patience.pause(attempts, &failure) {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => self.pause(TOKEN_EXCHANGE, attempts, &failure, pause).await,
                 None => return Err(Error::new(TOKEN_EXCHANGE, attempts, request_id, failure)),
             }
         }
@@ -300,16 +306,20 @@ impl Client {
 
     /// Extends the lease of a lock that this runner holds.
     pub async fn extend(&self, key: &str) -> Result<LockResponse, Error> {
-        Ok(self.extend_timed(key, &self.default_patience()).await?.answer)
+        Ok(self
+            .extend_timed(key, &LockExtensionRequest::default(), &self.default_patience())
+            .await?
+            .answer)
     }
 
     pub(crate) async fn extend_timed(
         &self,
         key: &str,
+        request: &LockExtensionRequest,
         patience: &Patience<'_>,
     ) -> Result<Timed<LockResponse>, Error> {
         let path = |_: &TokenResponse| format!("/api/v1/{}/lock/extension", segment(key));
-        let call = Call::new("lock extension", Method::POST, &path, Some(b"{}".to_vec()));
+        let call = Call::new("lock extension", Method::POST, &path, Some(encode(request)));
         required(self.call(call, patience).await?, "lock extension")
     }
 
@@ -404,10 +414,20 @@ impl Client {
                 let error = Error::new(operation, attempts, request_id, failure);
                 return Err(error.after_doubt(in_doubt));
             };
-            tracing::debug!(operation, attempts, ?failure, ?pause, "trying again");
-            tokio::time::sleep(pause).await;
+            self.pause(operation, attempts, &failure, pause).await;
             renewed = false;
         }
+    }
+
+    async fn pause(&self, operation: &'static str, attempts: u32, failure: &Failure, pause: Duration) {
+        tracing::debug!(operation, attempts, ?failure, ?pause, "trying again");
+        self.shared.events.emit(|| RunEvent::CallRepeated {
+            operation: operation.to_owned(),
+            attempts,
+            error: failure.to_string(),
+            pause_ms: millis(pause),
+        });
+        tokio::time::sleep(pause).await;
     }
 
     /// A new session in place of one that has expired, by one attempt. Of several calls that find out together, one

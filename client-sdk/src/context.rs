@@ -14,7 +14,13 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{cancellation::Cancellation, change::ChangeInfo, lease::Lease, target::MarkScope};
+use crate::{
+    cancellation::Cancellation,
+    change::ChangeInfo,
+    checkpoint::{Attempt, Checkpoint, Progress},
+    lease::Lease,
+    target::{MarkScope, Target},
+};
 
 type Shared = Arc<dyn Any + Send + Sync>;
 
@@ -41,12 +47,17 @@ pub struct Context {
     pub(crate) change: Arc<ChangeInfo>,
     pub(crate) scope: MarkScope,
     pub(crate) dependencies: Arc<Dependencies>,
+    /// All that the application has.
+    pub(crate) targets: Arc<[Target]>,
     pub(crate) client: Option<Shared>,
     pub(crate) transaction: Option<Box<dyn Any + Send>>,
     pub(crate) cancellation: Cancellation,
     pub(crate) lease: Lease,
+    pub(crate) attempt: Arc<Attempt>,
+    /// Of a saga: its name.
+    pub(crate) saga_step: Option<Cow<'static, str>>,
     pub(crate) execution_id: i64,
-    /// Of a change file, from 0.
+    /// Of a change file or a saga, from 0.
     #[cfg(feature = "templates")]
     pub(crate) step: usize,
 }
@@ -63,6 +74,7 @@ impl Context {
             scope: self.scope,
             target: self.change.target.clone(),
             change: self.change.id.clone(),
+            saga_step: self.saga_step.clone(),
         }
     }
 
@@ -89,6 +101,57 @@ impl Context {
         }
     }
 
+    /// The client of another target system of the application, for a change that needs two. What is done there is
+    /// undone by the change's rollback or not at all; for more than one or two calls there is [`Saga`](crate::Saga).
+    ///
+    /// A change in a transaction has not the client of its own target system, by no name.
+    pub fn client_of<T: Send + Sync + 'static>(
+        &self,
+        target: &str,
+    ) -> Result<TargetClient<T>, InjectionError> {
+        let escapes = self.transaction.is_some() && target == self.change.target;
+        let found = self
+            .targets
+            .iter()
+            .find(|known| known.id == target && !escapes)
+            .and_then(|known| known.client.value.clone().downcast().ok());
+        found.map(TargetClient).ok_or(InjectionError {
+            wanted: "other target's client",
+            type_name: type_name::<T>(),
+        })
+    }
+
+    /// What one step of a saga runs with.
+    pub(crate) fn of_step(
+        &self,
+        position: usize,
+        name: &Cow<'static, str>,
+        target: &str,
+    ) -> Result<Self, InjectionError> {
+        #[cfg(not(feature = "templates"))]
+        let _ = position;
+        let known = self.targets.iter().find(|known| known.id == target);
+        let known = known.ok_or(InjectionError {
+            wanted: "target system of the step, whose client would be",
+            type_name: "of any type",
+        })?;
+        Ok(Self {
+            change: self.change.clone(),
+            scope: self.scope,
+            dependencies: self.dependencies.clone(),
+            targets: self.targets.clone(),
+            client: Some(known.client.value.clone()),
+            transaction: None,
+            cancellation: self.cancellation.clone(),
+            lease: self.lease.clone(),
+            execution_id: self.execution_id,
+            attempt: self.attempt.clone(),
+            saga_step: Some(name.clone()),
+            #[cfg(feature = "templates")]
+            step: position,
+        })
+    }
+
     /// The transaction that the change runs in.
     pub fn transaction<T: TransactionHandle>(&mut self) -> Result<&mut T, InjectionError> {
         match self
@@ -108,6 +171,30 @@ impl Context {
     pub fn cancellation(&self) -> Cancellation {
         self.cancellation.clone()
     }
+
+    /// Where the change has got to. There is none inside a transaction: that is undone as a whole, and a cursor that says
+    /// otherwise would have the next attempt leave work out.
+    pub fn checkpoint(&self) -> Result<Checkpoint, InjectionError> {
+        if self.transaction.is_some() {
+            return Err(InjectionError {
+                wanted: "checkpoint inside a transaction",
+                type_name: type_name::<Checkpoint>(),
+            });
+        }
+        // The saga's own, which says what steps are done.
+        if self.saga_step.is_some() {
+            return Err(InjectionError {
+                wanted: "checkpoint in a step of a saga",
+                type_name: type_name::<Checkpoint>(),
+            });
+        }
+        Ok(Checkpoint::of(self.attempt.clone()))
+    }
+
+    /// Tells people how far the change is.
+    pub fn progress(&self) -> Progress {
+        Progress::of(self.attempt.clone())
+    }
 }
 
 /// About the run.
@@ -123,7 +210,7 @@ impl Context {
         self.scope
     }
 
-    /// Which step of a change file is being applied or undone, from 0.
+    /// Which step of a change file or of a saga is being applied or undone, from 0.
     #[cfg(feature = "templates")]
     pub fn step(&self) -> usize {
         self.step
@@ -166,7 +253,8 @@ impl fmt::Debug for Context {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a change",
     note = "take the application's values as `Dep<T>`, the target's client as `TargetClient<T>`, the transaction by \
-            `&mut` (for PostgreSQL `&mut PgTx`) and the stop signal as `Cancellation`"
+            `&mut` (for PostgreSQL `&mut PgTx`), the stop signal as `Cancellation`, and for long changes `Checkpoint` and \
+            `Progress`"
 )]
 pub trait FromContext: Sized + Send {
     /// What must be there; checked when the application is built.
@@ -190,6 +278,10 @@ pub struct Requirement {
     pub(crate) kind: RequirementKind,
     pub(crate) type_id: TypeId,
     pub(crate) type_name: &'static str,
+    /// Of which target system, where it is not the change's own.
+    pub(crate) of_target: Option<&'static str>,
+    /// A step of a saga needs it.
+    pub(crate) is_of_step: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +290,7 @@ pub(crate) enum RequirementKind {
     Dependency,
     Client,
     Transaction,
+    Checkpoint,
 }
 
 impl Requirement {
@@ -206,7 +299,16 @@ impl Requirement {
             kind,
             type_id: TypeId::of::<T>(),
             type_name: type_name::<T>(),
+            of_target: None,
+            is_of_step: false,
         }
+    }
+
+    /// The same for a step of a saga, on the step's target system.
+    pub(crate) fn of_step(mut self, target: &'static str) -> Self {
+        self.of_target = Some(target);
+        self.is_of_step = true;
+        self
     }
 
     /// Always met.
@@ -222,6 +324,19 @@ impl Requirement {
     /// The client of the change's target system, for a change outside a transaction.
     pub fn client<T: Send + Sync + 'static>() -> Self {
         Self::of::<T>(RequirementKind::Client)
+    }
+
+    /// A cursor that outlives a crash, for a change outside a transaction.
+    pub fn checkpoint() -> Self {
+        Self::of::<Checkpoint>(RequirementKind::Checkpoint)
+    }
+
+    /// The client of another target system, for [`Context::client_of`].
+    pub fn client_of<T: Send + Sync + 'static>(target: &'static str) -> Self {
+        Self {
+            of_target: Some(target),
+            ..Self::client::<T>()
+        }
     }
 
     /// The transaction of the change's target system.
@@ -336,6 +451,8 @@ pub struct ChangeKey {
     scope: MarkScope,
     target: Cow<'static, str>,
     change: Cow<'static, str>,
+    /// Of a saga: the step whose key it is.
+    saga_step: Option<Cow<'static, str>>,
 }
 
 impl ChangeKey {
@@ -348,6 +465,7 @@ impl ChangeKey {
             },
             target: Cow::Borrowed(""),
             change: change_id.into(),
+            saga_step: None,
         }
     }
 
@@ -366,7 +484,12 @@ impl ChangeKey {
         let mut hasher = Sha256::new();
         hasher.update(format!("flamingock-key-v1:{environment_id}:{service_id}:"));
         // With their lengths, so that no two lists of texts are the same bytes.
-        for text in [&*self.target, &*self.change, step] {
+        let saga_step = self.saga_step.as_deref();
+        for text in [&*self.target, &*self.change]
+            .into_iter()
+            .chain(saga_step)
+            .chain([step])
+        {
             hasher.update(format!("{}:{text}", text.len()));
         }
         let mut bytes = [0; 16];
@@ -408,6 +531,11 @@ mod tests {
             },
             target: target.into(),
             change: change.into(),
+            saga_step: None,
+        };
+        let of_step = |name: &'static str| ChangeKey {
+            saga_step: Some(name.into()),
+            ..key(1, 2, "api", "a")
         };
         let all = [
             key(1, 2, "api", "a").step("x"),
@@ -417,6 +545,9 @@ mod tests {
             key(1, 2, "api", "ax").step(""),
             key(1, 2, "api", "a").step("y"),
             key(1, 2, "api", "").step("1:a1:x"),
+            of_step("s").step("x"),
+            of_step("x").step("s"),
+            of_step("").step("x"),
         ];
         for (at, one) in all.iter().enumerate() {
             assert_eq!(all.iter().position(|other| other == one), Some(at));

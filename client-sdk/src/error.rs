@@ -202,31 +202,39 @@ impl fmt::Display for Error {
             failure,
             ..
         } = &*self.inner;
-        match failure {
-            Failure::Connect(_) => write!(f, "{operation}: the coordination server cannot be reached")?,
-            Failure::TimedOut(_) => write!(f, "{operation}: the coordination server did not answer in time")?,
-            Failure::Broken(_) => write!(f, "{operation}: the connection to the coordination server broke")?,
-            Failure::Unreadable(_) => write!(f, "{operation}: the answer cannot be read")?,
-            Failure::Malformed(_) => write!(f, "{operation}: the request cannot be formed")?,
-            Failure::Refused {
+        write!(f, "{operation}: {failure}")?;
+        if *attempts > 1 {
+            write!(f, " ({attempts} attempts)")?;
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong, without which call it was.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(_) => f.write_str("the coordination server cannot be reached"),
+            Self::TimedOut(_) => f.write_str("the coordination server did not answer in time"),
+            Self::Broken(_) => f.write_str("the connection to the coordination server broke"),
+            Self::Unreadable(_) => f.write_str("the answer cannot be read"),
+            Self::Malformed(_) => f.write_str("the request cannot be formed"),
+            Self::Refused {
                 status,
                 code,
                 problem,
                 ..
             } => {
-                write!(f, "{operation}: refused with status {status}")?;
+                write!(f, "refused with status {status}")?;
                 if let Some(code) = code {
                     write!(f, " {code}")?;
                 }
                 if let Some(problem) = problem {
                     write!(f, ": {}", problem.message)?;
                 }
+                Ok(())
             }
         }
-        if *attempts > 1 {
-            write!(f, " ({attempts} attempts)")?;
-        }
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "this cannot be the rollback of a change",
     note = "a rollback is an `async fn` that returns `Result<(), E>` and takes, in this order, the `&mut` transaction \
-            if it needs it, then up to 6 of `Dep<T>`, `TargetClient<T>`, `Cancellation`"
+            if it needs it, then up to 6 of `Dep<T>`, `TargetClient<T>`, `Cancellation`, `Checkpoint`, `Progress`"
 )]
 pub trait Handler<M>: Send + Sync {
     /// What the parameters need.

@@ -4,13 +4,14 @@
 //! always believes in its lease for a little less time than the server does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use flamingock_api_types::{
     ErrorCode,
     lock::{LockResponse, LockStatus, LockView},
+    progress::{CancellationNotice, LockExtensionRequest},
 };
 use tokio::{
     sync::watch,
@@ -20,7 +21,9 @@ use tokio::{
 
 use crate::{
     cancellation::{CancelReason, Cancellation},
+    checkpoint::Attempt,
     client::{Client, Timed},
+    error::Error,
     retry::Patience,
 };
 
@@ -35,6 +38,20 @@ struct Shared {
     fence: Option<i64>,
     term: Mutex<Term>,
     signal: watch::Sender<Option<CancelReason>>,
+    /// Whose request it is, where somebody asked to stop.
+    notice: Mutex<Option<CancellationNotice>>,
+    /// The change that is under way: its progress goes along with the heartbeat.
+    attempt: Mutex<Weak<Attempt>>,
+}
+
+/// What an answer to an extension says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Extended,
+    /// The lock is gone.
+    Lost,
+    /// No answer, or none that says anything about the lock.
+    Nothing,
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +70,8 @@ impl Lease {
                 fence: lock.fence,
                 term: Mutex::new(term),
                 signal,
+                notice: Mutex::default(),
+                attempt: Mutex::default(),
             }),
         }
     }
@@ -89,7 +108,7 @@ impl Lease {
     }
 
     pub(crate) fn cancellation(&self) -> Cancellation {
-        Cancellation::new(self.shared.signal.subscribe())
+        Cancellation::new(self.shared.signal.subscribe(), self.clone())
     }
 
     /// How long the result of a change is reported: while the lease lives, and for one lease from now if it does not.
@@ -103,13 +122,72 @@ impl Lease {
         *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A saved cursor and a heartbeat may be under way together: the one that was sent later counts.
     fn extend(&self, lock: &LockView, sent_at: Instant) {
-        *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner) =
-            Term::new(sent_at, lock.acquired_for_millis);
+        let extended = Term::new(sent_at, lock.acquired_for_millis);
+        let mut term = self.shared.term.lock().unwrap_or_else(PoisonError::into_inner);
+        if extended.end > term.end {
+            *term = extended;
+        }
+    }
+
+    /// Takes in an answer to an extension of this lease.
+    pub(crate) fn hear(&self, answered: &Result<Timed<LockResponse>, Error>, runner_id: &str) -> Heard {
+        match answered {
+            Ok(Timed { sent_at, answer }) if is_ours(answer, self, runner_id) => {
+                self.extend(&answer.lock, *sent_at);
+                if answer.cancel {
+                    self.request_cancel(answer.cancellation.as_ref());
+                }
+                Heard::Extended
+            }
+            Ok(Timed { answer, .. }) => {
+                let lock = &answer.lock;
+                tracing::warn!(lock = self.key(), owner = %lock.owner, fence = lock.fence, "the lock is another's, or another grant");
+                self.cancel(CancelReason::LockLost);
+                Heard::Lost
+            }
+            Err(error) if error.status() == Some(409) || error.code() == Some(ErrorCode::LockNotFound) => {
+                tracing::warn!(lock = self.key(), %error, "the lock cannot be extended");
+                self.cancel(CancelReason::LockLost);
+                Heard::Lost
+            }
+            Err(_) => Heard::Nothing,
+        }
+    }
+
+    /// Whose request to stop it is, where there is one.
+    pub(crate) fn notice(&self) -> Option<CancellationNotice> {
+        self.shared
+            .notice
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn request_cancel(&self, notice: Option<&CancellationNotice>) {
+        // Before the signal: whoever wakes by it finds this.
+        if let Some(notice) = notice {
+            *self.shared.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice.clone());
+        }
+        self.cancel(CancelReason::Requested);
+    }
+
+    /// Says which change is under way.
+    pub(crate) fn is_at(&self, attempt: &Arc<Attempt>) {
+        *self.shared.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(attempt);
+    }
+
+    fn attempt(&self) -> Option<Arc<Attempt>> {
+        self.shared
+            .attempt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
     }
 
     /// A lost lock outweighs a request to stop, not the other way round.
-    fn cancel(&self, reason: CancelReason) {
+    pub(crate) fn cancel(&self, reason: CancelReason) {
         self.shared.signal.send_if_modified(|current| {
             let news = current.is_none() || (*current != Some(reason) && reason == CancelReason::LockLost);
             if news {
@@ -170,34 +248,43 @@ async fn beat(client: Client, lease: Lease) {
         if lease.is_lost() {
             return;
         }
-        let patience = Patience::until(move || end);
-        match tokio::time::timeout_at(end, client.extend_timed(lease.key(), &patience)).await {
-            Ok(Ok(extended)) if is_ours(&extended.answer, &lease, client.runner_id()) => {
-                let Timed { sent_at, answer } = extended;
-                lease.extend(&answer.lock, sent_at);
-                tracing::debug!(lock = lease.key(), "lease extended");
-                if answer.cancel {
-                    lease.cancel(CancelReason::Requested);
-                }
-            }
-            Ok(Ok(extended)) => {
-                let lock = &extended.answer.lock;
-                tracing::warn!(lock = lease.key(), owner = %lock.owner, fence = lock.fence, "the lock is another's, or another grant");
-                return lease.cancel(CancelReason::LockLost);
-            }
-            Ok(Err(error))
-                if error.status() == Some(409) || error.code() == Some(ErrorCode::LockNotFound) =>
-            {
-                tracing::warn!(lock = lease.key(), %error, "the lock cannot be extended");
-                return lease.cancel(CancelReason::LockLost);
-            }
+        match tokio::time::timeout_at(end, beat_once(&client, &lease)).await {
+            Ok(Heard::Extended) => tracing::debug!(lock = lease.key(), "lease extended"),
+            Ok(Heard::Lost) => return,
             // The lease still runs: the next beat tries again.
-            Ok(Err(error)) => {
-                tracing::warn!(lock = lease.key(), %error, "the lock could not be extended this time");
-            }
+            Ok(Heard::Nothing) => {}
             Err(_) => return lease.cancel(CancelReason::LockLost),
         }
     }
+}
+
+/// One extension, with the progress of the change that is under way.
+async fn beat_once(client: &Client, lease: &Lease) -> Heard {
+    let end = lease.end();
+    let patience = Patience::until(move || end);
+    let extend = async |request: &LockExtensionRequest| {
+        let answered = client.extend_timed(lease.key(), request, &patience).await;
+        let heard = lease.hear(&answered, client.runner_id());
+        if let Err(error) = &answered
+            && heard == Heard::Nothing
+        {
+            tracing::warn!(lock = lease.key(), %error, "the lock could not be extended this time");
+        }
+        (heard, answered.err().and_then(|error| error.status()))
+    };
+    let attempt = lease.attempt();
+    if let Some(news) = attempt.as_ref().and_then(|attempt| attempt.news()) {
+        let (heard, status) = extend(&news.request).await;
+        // Progress that the server finds fault with is dropped: the lease must not be lost over it.
+        let is_refused = matches!(status, Some(400 | 413 | 422));
+        if heard == Heard::Extended || is_refused {
+            news.told();
+        }
+        if !is_refused {
+            return heard;
+        }
+    }
+    extend(&LockExtensionRequest::default()).await.0
 }
 
 /// A third of the lease after the grant, which is counted from the request: the answer to it may have taken long, and

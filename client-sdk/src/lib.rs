@@ -11,9 +11,11 @@ pub mod admin;
 mod builder;
 mod cancellation;
 mod change;
+mod checkpoint;
 mod client;
 mod context;
 mod error;
+mod events;
 mod handler;
 mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
@@ -21,13 +23,18 @@ mod lease;
 mod guide_to_templates {}
 #[cfg(doctest)]
 mod macro_refuses;
+mod readiness;
 mod report;
 mod retry;
 mod runner;
 mod runner_id;
+mod saga;
 mod settings;
 mod stage;
 mod start_error;
+#[cfg(feature = "axum")]
+mod startup_probe;
+mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
@@ -41,6 +48,10 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "axum")]
+pub use crate::startup_probe::startup_probe;
+#[cfg(feature = "signal")]
+pub use crate::stop::shutdown_signal;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -55,6 +66,8 @@ pub use crate::target::NatsTarget;
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
 };
+#[cfg(feature = "dynamodb")]
+pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
 #[cfg(feature = "mysql")]
@@ -77,15 +90,20 @@ pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
     change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
         ChangeKey, Context, Dep, FromContext, InjectionError, Requirement, TargetClient, TransactionHandle,
     },
     error::Error,
+    events::{EventStream, RunEvent},
+    readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
     report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
     start_error::{StartError, StartErrorKind},
+    stop::StopHandle,
     target::{
         CommitError, Mark, MarkError, MarkOperation, MarkScope, RollbackError, Target, TargetError,
         TargetFuture, TransactionalTarget,

@@ -54,6 +54,9 @@ impl LockSettings {
     }
 }
 
+/// How long a change may go on at most after the application was asked to stop.
+const LONGEST_STOP_GRACE: Duration = Duration::from_hours(24);
+
 /// Everything else about a run.
 #[derive(Clone, Debug)]
 #[expect(
@@ -66,9 +69,22 @@ pub(crate) struct RunSettings {
     pub(crate) validate_only: bool,
     pub(crate) fail_if_lock_unavailable: bool,
     pub(crate) log_report: bool,
+    pub(crate) stop_grace: Duration,
     pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
     pub(crate) application_version: Option<String>,
     pub(crate) commit: Option<String>,
+}
+
+impl RunSettings {
+    pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
+        self.lock.check(problems);
+        if self.stop_grace > LONGEST_STOP_GRACE {
+            problems.push(Problem::Setting {
+                name: "grace for stopping",
+                text: format!("{:?} is not at most 24 h", self.stop_grace),
+            });
+        }
+    }
 }
 
 impl Default for RunSettings {
@@ -79,6 +95,7 @@ impl Default for RunSettings {
             validate_only: false,
             fail_if_lock_unavailable: true,
             log_report: true,
+            stop_grace: Duration::from_secs(20),
             metadata: serde_json::Map::new(),
             application_version: None,
             commit: None,

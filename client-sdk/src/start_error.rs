@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use flamingock_api_types::ErrorCode;
+use flamingock_api_types::{ErrorCode, progress::CancellationNotice};
 
 use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
 
@@ -45,6 +45,15 @@ pub enum StartErrorKind {
     Cancelled {
         /// Which of the two.
         reason: CancelReason,
+        /// Who asked, when and why, where somebody did and the server says so.
+        notice: Option<CancellationNotice>,
+    },
+    /// This process was asked to stop; pending changes were not begun.
+    Interrupted,
+    /// The run panicked: an error of the SDK or of a target, not of a change. Only of a run in the background.
+    Panicked {
+        /// What it said.
+        message: String,
     },
     /// A policy of the environment refuses the start: a freeze, a missing approval, a change out of order or edited after
     /// it was applied. Nothing more was begun; what the run applied before it, in earlier blocks, stays applied.
@@ -107,6 +116,11 @@ impl StartError {
         matches!(self.inner.kind, StartErrorKind::PendingChanges { .. })
     }
 
+    /// This process was asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.inner.kind, StartErrorKind::Interrupted)
+    }
+
     /// A policy of the environment refuses the start.
     pub fn is_stopped_by_policy(&self) -> bool {
         matches!(self.inner.kind, StartErrorKind::StoppedByPolicy { .. })
@@ -145,6 +159,11 @@ impl StartErrorKind {
         }
     }
 
+    /// The kind's name in capitals, as in the report's error: `CHANGES_FAILED`, `INTERRUPTED`, …
+    pub fn name(&self) -> &'static str {
+        self.describe().0
+    }
+
     /// Name for programs, and what happened.
     pub(crate) fn describe(&self) -> (&'static str, String) {
         match self {
@@ -167,10 +186,21 @@ impl StartErrorKind {
                     format!("Quit trying to acquire the lock after {waited} millis; it is held by {holder}"),
                 )
             }
-            Self::Cancelled { reason } => (
-                "CANCELLED",
-                format!("{reason}, so pending changes were not begun"),
+            Self::Cancelled { reason, notice } => {
+                let what = match notice {
+                    Some(notice) => format!(
+                        "{} asked the run to stop ({})",
+                        notice.requested_by, notice.reason
+                    ),
+                    None => reason.to_string(),
+                };
+                ("CANCELLED", format!("{what}, so pending changes were not begun"))
+            }
+            Self::Interrupted => (
+                "INTERRUPTED",
+                "the application was asked to stop, so pending changes were not begun".to_owned(),
             ),
+            Self::Panicked { message } => ("PANICKED", format!("the run panicked: {message}")),
             Self::StoppedByPolicy { reason, .. } => ("STOPPED_BY_POLICY", reason.clone()),
             Self::Server(error) => ("SERVER_ERROR", error.to_string()),
             Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
@@ -195,7 +225,11 @@ impl StartErrorKind {
                 "Wait until {holder} has finished and start again. If it has died, its lease ends by itself; raise \
                  `wait_for_lock` above the lease to outlast it."
             ),
-            Self::Cancelled { reason } => after_cancellation(*reason, report),
+            Self::Cancelled { reason, .. } => after_cancellation(*reason, report),
+            Self::Interrupted => after_cancellation(CancelReason::Shutdown, report),
+            Self::Panicked { .. } => {
+                "Report the panic, with the log above it, to whoever wrote the target system's code or the SDK.".to_owned()
+            }
             Self::StoppedByPolicy { code, .. } => match code {
                 ErrorCode::Frozen => {
                     "Start again when the freeze has ended, or ask an operator to end it.".to_owned()
@@ -245,6 +279,7 @@ fn after_cancellation(reason: CancelReason, report: &Report) -> String {
             "Check the connection to the coordination server and whether a change blocks its thread, then start again."
         }
         CancelReason::Requested => "Start again when the reason for the request is gone.",
+        CancelReason::Shutdown => "The next start goes on with what is pending.",
     };
     if report.failed_changes == 0 {
         again.to_owned()

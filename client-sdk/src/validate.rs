@@ -155,6 +155,14 @@ pub enum Problem {
         /// What is wrong.
         text: String,
     },
+    /// What a change finds wrong with itself.
+    #[error("change `{change}`: {text}")]
+    Change {
+        /// Which change.
+        change: String,
+        /// What is wrong.
+        text: String,
+    },
     /// Two templates of one name.
     #[error("template `{template}` is there more than once")]
     TemplateDuplicate {
@@ -287,6 +295,10 @@ impl Pipeline<'_> {
             });
         }
         let info = &change.info;
+        problems.extend(change.code.problems().into_iter().map(|text| Problem::Change {
+            change: info.label(),
+            text,
+        }));
         let Some(target) = self.targets.iter().find(|target| target.id == info.target) else {
             let known = self.targets.iter().map(|target| target.id.to_string()).collect();
             problems.push(Problem::TargetUnknown {
@@ -317,6 +329,12 @@ impl Pipeline<'_> {
 
     /// Why the requirement cannot be met.
     fn obstacle(&self, requirement: Requirement, target: &Target, in_transaction: bool) -> Option<String> {
+        if let Some(other) = requirement
+            .of_target
+            .filter(|other| *other != target.id || requirement.is_of_step)
+        {
+            return self.obstacle_elsewhere(requirement, other);
+        }
         let id = &target.id;
         match (requirement.kind, &target.transactions) {
             (RequirementKind::Nothing, _) => None,
@@ -329,6 +347,11 @@ impl Pipeline<'_> {
             ),
             (RequirementKind::Client, _) => (target.client.type_id != requirement.type_id)
                 .then(|| format!("the client of target system `{id}` is {}", target.client.type_name)),
+            (RequirementKind::Checkpoint, _) => in_transaction.then(|| {
+                "it runs in a transaction, which is undone as a whole, whatever a cursor says: declare `transactional = \
+                 false`"
+                    .to_owned()
+            }),
             (RequirementKind::Transaction, None) => Some(format!("target system `{id}` has no transactions")),
             (RequirementKind::Transaction, Some(_)) if !in_transaction => {
                 Some("it is declared `transactional = false`".to_owned())
@@ -337,6 +360,35 @@ impl Pipeline<'_> {
                 let (type_id, type_name) = transactions.transaction_type();
                 (type_id != requirement.type_id).then(|| format!("transactions of target system `{id}` are {type_name}"))
             }
+        }
+    }
+
+    /// The same for what a change needs of another target system, or a step of a saga of its own.
+    fn obstacle_elsewhere(&self, requirement: Requirement, id: &str) -> Option<String> {
+        let Some(target) = self.targets.iter().find(|target| target.id == id) else {
+            let known: Vec<_> = self.targets.iter().map(|target| target.id.to_string()).collect();
+            return Some(format!(
+                "there is no target system `{id}`; given are {}",
+                list(&known)
+            ));
+        };
+        match requirement.kind {
+            RequirementKind::Transaction => {
+                Some("a step of a saga runs outside transactions: take the client".to_owned())
+            }
+            RequirementKind::Checkpoint => {
+                Some("a saga has one of its own, which says what steps are finished".to_owned())
+            }
+            RequirementKind::Client | RequirementKind::Dependency | RequirementKind::Nothing => self
+                .obstacle(
+                    Requirement {
+                        of_target: None,
+                        is_of_step: false,
+                        ..requirement
+                    },
+                    target,
+                    false,
+                ),
         }
     }
 
@@ -382,10 +434,14 @@ impl Pipeline<'_> {
 fn wanted(requirement: Requirement) -> String {
     let name = requirement.type_name;
     match requirement.kind {
-        RequirementKind::Nothing => "nothing".to_owned(),
+        RequirementKind::Nothing => match requirement.of_target {
+            Some(target) => format!("target system `{target}`"),
+            None => "nothing".to_owned(),
+        },
         RequirementKind::Dependency => format!("Dep<{name}>"),
         RequirementKind::Client => format!("TargetClient<{name}>"),
         RequirementKind::Transaction => format!("&mut {name}"),
+        RequirementKind::Checkpoint => "Checkpoint".to_owned(),
     }
 }
 

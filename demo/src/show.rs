@@ -34,6 +34,7 @@ struct Ready {
     database_url: String,
     runner_token: String,
     operator_token: String,
+    admin_token_file: PathBuf,
     environment_id: i64,
     environment_name: String,
 }
@@ -108,9 +109,33 @@ async fn show(data: &Path, running: &mut Vec<(Process, PathBuf)>) -> Result<()> 
         bail!("the application did not start ({status})");
     }
     let service_id = service_id(&ready).await?;
+    let environment = &ready.environment_name;
     say(&format!(
-        "\nAPI docs   {}\nMetrics    {}\nFlags      {api_url}/flags\nAudit      paste this:\n\n  curl -s -H 'Authorization: Bearer {}' \\\n    {}/api/v1/admin/environment/{}/service/{service_id}/audit\n\nRun the demo again: there is nothing left to do.",
-        ready.docs_url, ready.metrics_url, ready.operator_token, ready.url, ready.environment_id
+        "
+API docs   {docs}
+Metrics    {metrics}
+Flags      {api_url}/flags
+
+Look around with the command line, in another terminal:
+
+  alias flamingock={flamingock}
+  flamingock login --server {url} --token-file {token} -e {environment} -s shop
+  flamingock status
+  flamingock audit list --history
+
+Or paste this:
+
+  curl -s -H 'Authorization: Bearer {operator}' \\
+    {url}/api/v1/admin/environment/{environment_id}/service/{service_id}/audit
+
+Run the demo again: there is nothing left to do.",
+        docs = ready.docs_url,
+        metrics = ready.metrics_url,
+        flamingock = quoted(&programs.join("flamingock")),
+        url = ready.url,
+        token = quoted(&ready.admin_token_file),
+        operator = ready.operator_token,
+        environment_id = ready.environment_id
     ));
     Ok(())
 }
@@ -196,4 +221,9 @@ async fn service_id(ready: &Ready) -> Result<i64> {
         .json()
         .await?;
     Ok(session.service_id)
+}
+
+/// One word for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

@@ -10,5 +10,6 @@ pub mod ids;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;
+pub mod progress;
 pub mod standing;
 pub mod time;

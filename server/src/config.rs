@@ -44,7 +44,13 @@ pub struct Config {
     #[command(flatten)]
     pub checkpoints: CheckpointConfig,
     /// File that says which organisations, projects, environments, services and tokens there are; applied at start.
-    #[arg(long, env = "FLAMINGOCK_BOOTSTRAP", value_name = "FILE", value_parser = file)]
+    #[arg(
+        long,
+        env = "FLAMINGOCK_BOOTSTRAP",
+        value_name = "FILE",
+        value_parser = file,
+        help_heading = "Tenancy"
+    )]
     pub bootstrap: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogConfig,

@@ -431,6 +431,7 @@ fn dev_needs_nothing_and_keeps_its_data_and_its_tokens() {
         "database_url",
         "runner_token",
         "operator_token",
+        "admin_token",
         "docs_url",
         "metrics_url",
     ] {
@@ -445,13 +446,18 @@ fn dev_needs_nothing_and_keeps_its_data_and_its_tokens() {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(
-            (mode(&data), mode(&data.join("dev-tokens.json")), mode(&ready)),
-            (0o700, 0o600, 0o600)
+            (
+                mode(&data),
+                mode(&data.join("dev-tokens.json")),
+                mode(&data.join("admin.token")),
+                mode(&ready)
+            ),
+            (0o700, 0o600, 0o600, 0o600)
         );
     }
     let (_, err, code) = server.stop();
     assert_eq!(code, Some(0), "{err}");
-    for name in ["runner_token", "operator_token"] {
+    for name in ["runner_token", "operator_token", "admin_token"] {
         assert!(
             !err.contains(first[name].as_str().expect("a token")),
             "the log holds no token"
@@ -462,6 +468,7 @@ fn dev_needs_nothing_and_keeps_its_data_and_its_tokens() {
     for name in [
         "runner_token",
         "operator_token",
+        "admin_token",
         "environments",
         "service_id",
         "database_url",

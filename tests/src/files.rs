@@ -1,5 +1,6 @@
 //! Where things are: the programs under test, and a directory for what a test program leaves.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,4 +73,28 @@ pub fn scratch() -> &'static Path {
 pub fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("{what}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Differs when a file in one of these places does, or the text.
+pub fn digest(places: &[&Path], text: &str) -> String {
+    let mut files = Vec::new();
+    for place in places {
+        collect(place, &mut files);
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    for file in files {
+        (&file, std::fs::read(&file).unwrap_or_default()).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+fn collect(place: &Path, into: &mut Vec<PathBuf>) {
+    if !place.is_dir() {
+        return into.push(place.to_owned());
+    }
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        collect(&entry.path(), into);
+    }
 }

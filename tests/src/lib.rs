@@ -8,6 +8,7 @@
 //! * [`Pipeline`]: what a runner submits.
 //! * [`Scenario`], [`RunnerProcess`]: an application as a process that can be killed.
 //! * [`Java`], [`JavaApplication`]: the same with the Java SDK.
+//! * [`GeneratedClient`]: a small runner in another language, on a client generated from the OpenAPI document.
 //! * [`ServerCommand`]: the server's program with another command than `serve`.
 //! * [`CommandLine`]: somebody who types `flamingock …`.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
@@ -22,6 +23,7 @@ mod cli;
 mod command;
 mod events;
 mod files;
+mod generated;
 mod http;
 mod java;
 mod pipeline;
@@ -30,6 +32,7 @@ mod process;
 mod proxy;
 mod scenario;
 mod server;
+mod skip;
 mod tenants;
 mod waiting;
 
@@ -40,6 +43,7 @@ pub use cli::CommandLine;
 pub use command::{Ran, ServerCommand, scratch_directory, scratch_file};
 pub use events::{Block, EventStream, outline};
 pub use files::night_transcript;
+pub use generated::GeneratedClient;
 pub use http::{Answer, Call, read_answer};
 pub use java::{Java, JavaApplication, Jvm};
 pub use pipeline::Pipeline;

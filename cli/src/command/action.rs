@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use flamingock::admin::{ActionQuery, PageQuery};
-use flamingock::wire::action::ActionPage;
+use flamingock::wire::action::{ActionPage, ActionView};
 
 use crate::args::Paging;
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::table::{Cell, Table};
-use crate::{moment, paging, reach};
+use crate::{moment, paging, reach, text};
 
 /// What people and automation did: who, from where, what, before and after
 #[derive(Debug, Subcommand)]
@@ -36,6 +36,9 @@ pub struct List {
     /// Before
     #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
+    /// Of the whole server, with what belongs to no organisation; needs a root token
+    #[arg(long)]
+    whole_server: bool,
     #[command(flatten)]
     paging: Paging,
 }
@@ -44,15 +47,21 @@ impl Action {
     pub async fn run(self, context: &Context) -> Outcome {
         let Self::List(list) = self;
         let admin = context.admin()?;
-        let organisation = reach::organisation(&admin, context.global.organisation.as_deref()).await?;
-        // From the command line only: a profile's service would hide what was done elsewhere.
-        let environment_id = match &context.global.environment {
-            Some(_) => Some(context.environment(&admin).await?.id),
-            None => None,
+        let organisation = if list.whole_server {
+            None
+        } else {
+            Some(reach::organisation(&admin, context.organisation()?.as_deref()).await?)
         };
-        let service_id = match &context.global.service {
-            Some(_) => Some(context.service(&admin).await?.scope.service_id),
-            None => None,
+        // From the command line only: a profile's or a variable's service would hide what was done elsewhere.
+        let environment_id = if context.flags.environment {
+            Some(context.environment(&admin).await?.id)
+        } else {
+            None
+        };
+        let service_id = if context.flags.service {
+            Some(context.service(&admin).await?.scope.service_id)
+        } else {
+            None
         };
         let query = ActionQuery {
             page: PageQuery::default(),
@@ -69,7 +78,10 @@ impl Action {
                 page: page.clone(),
                 ..query.clone()
             };
-            let page = admin.actions().list(organisation.id, &query).await?;
+            let page = match &organisation {
+                Some(organisation) => admin.actions().list(organisation.id, &query).await?,
+                None => admin.actions().list_all(&query).await?,
+            };
             Ok((page.actions, page.next))
         })
         .await?;
@@ -81,13 +93,14 @@ impl Action {
             return Ok(Exit::Ok);
         }
         let now = Context::now();
-        let mut table = Table::new(&["WHEN", "ACTION", "TARGET", "BY", "ROLE", "FROM", "REASON"]);
+        let mut table = Table::new(&["WHEN", "ACTION", "TARGET", "IN", "BY", "ROLE", "FROM", "REASON"]);
         for action in &listed.items {
             table.row([
                 Cell::time(action.acted_at, now),
                 action.action.as_str().into(),
                 action.target.as_str().into(),
-                action.actor.as_str().into(),
+                place(action).into(),
+                text::who(&action.actor).into(),
                 action.role.as_str().into(),
                 action
                     .forwarded_for
@@ -100,5 +113,18 @@ impl Action {
         context.out.table(&table, "No such action is recorded.")?;
         listed.remark(context.out, "actions");
         Ok(Exit::Ok)
+    }
+}
+
+/// Where it was done, as far down as it is known.
+fn place(action: &ActionView) -> Option<String> {
+    match (&action.service_name, &action.environment_name) {
+        (Some(service), Some(environment)) => Some(format!("{service} in {environment}")),
+        (service, environment) => service
+            .as_ref()
+            .or(environment.as_ref())
+            .or(action.project_name.as_ref())
+            .or(action.organisation_name.as_ref())
+            .cloned(),
     }
 }

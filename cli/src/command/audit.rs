@@ -13,7 +13,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::{BAD, DIM, WARN, state_style};
 use crate::reach::{self, Wanted};
 use crate::table::{Cell, Table};
-use crate::{moment, paging, time};
+use crate::{moment, paging, text, time};
 
 /// What was recorded, and whether it still is what was recorded
 #[derive(Debug, Subcommand)]
@@ -219,12 +219,9 @@ fn state(entry: &AuditEntryView) -> Cell {
     }
 }
 
-fn by(entry: &AuditEntryView) -> &str {
-    entry
-        .author
-        .as_deref()
-        .filter(|_| entry.source != "PERSON")
-        .unwrap_or(&entry.actor)
+fn by(entry: &AuditEntryView) -> String {
+    let author = entry.author.as_deref().filter(|_| entry.source != "PERSON");
+    author.map_or_else(|| text::who(&entry.actor), str::to_owned)
 }
 
 fn basic(entries: &[AuditEntryView]) -> Table {

@@ -57,7 +57,7 @@ impl Events {
     async fn scope(&self, context: &Context, admin: &Admin) -> Result<EventScope, Failure> {
         let wanted = context.wanted()?;
         if self.whole_organisation || wanted.environment.is_none() {
-            let organisation = reach::organisation(admin, context.global.organisation.as_deref()).await?;
+            let organisation = reach::organisation(admin, context.organisation()?.as_deref()).await?;
             return Ok(EventScope::Organisation(organisation.id));
         }
         if wanted.service.is_some() {
@@ -74,10 +74,9 @@ fn line(event: &Event) -> String {
         EventType::ChangeRolledBack | EventType::ChangeReportedLate | EventType::LockForced => WARN,
         _ => anstyle::Style::new(),
     };
-    let place = match (event.environment_id, event.service_id) {
-        (Some(environment), Some(service)) => format!(" environment {environment} service {service}"),
-        (Some(environment), None) => format!(" environment {environment}"),
-        _ => String::new(),
+    let place = match place(event) {
+        Some(place) => format!(" {}", text::safe(&place, false)),
+        None => String::new(),
     };
     format!(
         "{DIM}{}{DIM:#}  {style}{:<21}{style:#} {}{DIM}{place}{DIM:#}\n",
@@ -85,6 +84,22 @@ fn line(event: &Event) -> String {
         word(event.event_type),
         text::safe(&what(event), false)
     )
+}
+
+/// `orders in production`; numbers where a server of an older version tells no names.
+fn place(event: &Event) -> Option<String> {
+    let name =
+        |name: &Option<String>, id: Option<i64>| name.clone().or_else(|| id.map(|id| format!("number {id}")));
+    let project = name(&event.project_name, event.project_id);
+    let environment = name(&event.environment_name, event.environment_id);
+    let service = name(&event.service_name, event.service_id);
+    match (service, environment, project) {
+        (Some(service), Some(environment), _) => Some(format!("{service} in {environment}")),
+        (Some(service), None, _) => Some(format!("service {service}")),
+        (None, Some(environment), _) => Some(format!("environment {environment}")),
+        (None, None, Some(project)) => Some(format!("project {project}")),
+        (None, None, None) => None,
+    }
 }
 
 fn word(event_type: EventType) -> String {
@@ -101,7 +116,7 @@ fn what(event: &Event) -> String {
             "{} (entry {}, {}){}",
             change.change_id,
             change.seq,
-            change.actor,
+            text::who(&change.actor),
             note.unwrap_or_default()
         );
     }
@@ -112,7 +127,12 @@ fn what(event: &Event) -> String {
         return format!("{} of {}", execution.execution_id, execution.runner_id);
     }
     match &event.action {
-        Some(action) => format!("{} {} by {}", action.action, action.target, action.actor),
+        Some(action) => format!(
+            "{} {} by {}",
+            action.action,
+            action.target,
+            text::who(&action.actor)
+        ),
         None => String::new(),
     }
 }

@@ -12,7 +12,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::{BAD, BOLD, DIM, GOOD, WARN, state_style};
 use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
-use crate::{moment, paging, time};
+use crate::{moment, paging, text, time};
 
 /// Runs of a service, and what became of them
 #[derive(Debug, Subcommand)]
@@ -280,7 +280,9 @@ pub fn timeline_row(entry: &TimelineEntry, now: DateTime<Utc>) -> [Cell; 7] {
         state,
         entry.duration_millis.map(time::millis).into(),
         entry.execution_ref.as_deref().into(),
-        runner.unwrap_or(&entry.actor).into(),
+        runner
+            .map_or_else(|| text::who(&entry.actor), str::to_owned)
+            .into(),
         entry.note.as_deref().or(entry.error_summary.as_deref()).into(),
     ]
 }

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use flamingock::wire::policy::{FreezeEndRequest, FreezePage, FreezeRequest, FreezeView};
 
-use crate::args::Paging;
+use crate::args::{self, Paging};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{DIM, Output, WARN};
 use crate::table::{Cell, Table};
-use crate::{moment, paging};
+use crate::{moment, paging, text};
 
 /// Times in which no work is granted
 #[derive(Debug, Subcommand)]
@@ -26,7 +26,7 @@ pub enum Freeze {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Told to every application that is stopped by it
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
     /// When it begins, as 2026-01-31T08:00Z or +2h; now if left out
     #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
@@ -44,7 +44,7 @@ pub struct End {
     /// Its number
     freeze: i64,
     /// Why; kept for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
 }
 
@@ -108,10 +108,7 @@ fn print(out: Output, freezes: &[FreezeView]) -> Result<(), Failure> {
     let now = Context::now();
     let mut table = Table::new(&["FREEZE", "ACTIVE", "FROM", "UNTIL", "SERVICES", "BY", "REASON"]);
     for freeze in freezes {
-        let services = freeze.service_ids.as_ref().map(|ids| {
-            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-            ids.join(", ")
-        });
+        let services = text::names(freeze.service_ids.as_deref(), freeze.service_names.as_deref());
         table.row([
             freeze.freeze_id.into(),
             if freeze.active {
@@ -125,7 +122,7 @@ fn print(out: Output, freezes: &[FreezeView]) -> Result<(), Failure> {
                 .or(freeze.ends_at)
                 .map_or_else(|| "a person ends it".into(), |end| Cell::time(end, now)),
             services.unwrap_or_else(|| "all".to_owned()).into(),
-            freeze.created_by.as_str().into(),
+            text::who(&freeze.created_by).into(),
             freeze.reason.as_str().into(),
         ]);
     }

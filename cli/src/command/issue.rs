@@ -12,7 +12,7 @@ use flamingock::wire::issue::{
     IssueDetail, IssuePage, IssueStanding, Resolution, ResolutionKind, ResolutionRequest,
 };
 
-use crate::args::Paging;
+use crate::args::{self, Paging};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, DIM, Output, WARN, state_style};
@@ -50,7 +50,7 @@ pub struct Resolve {
     #[arg(long = "as", value_enum, ignore_case = true, value_name = "FOUND")]
     found: Found,
     /// Why, and how you know; kept in the audit for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
     /// Sequence of the entry that you decide about, once for each change in the same order; without it the changes are
     /// shown and you are asked, also whether an earlier decision is to be replaced
@@ -318,7 +318,7 @@ impl Resolve {
                         text::safe(&decision.state, false),
                         time::shown(decision.received_at, now),
                         decision.seq,
-                        text::safe(&decision.actor, false),
+                        text::safe(&text::who(&decision.actor), false),
                         text::safe(decision.note.as_deref().unwrap_or_default(), false)
                     ));
                     seqs.push(decision.seq);

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use flamingock::admin::Admin;
 use flamingock::wire::lock::{LockPage, LockRecord, LockReleaseRequest, LockStanding};
 
-use crate::args::Paging;
+use crate::args::{self, Paging};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{DIM, GOOD, WARN};
@@ -29,7 +29,7 @@ pub enum Lock {
 #[derive(Debug, Args)]
 pub struct Release {
     /// Why; kept for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
     /// Fence of the grant that is meant, as `lock list` shows it; without it the lock is shown and you are asked
     #[arg(long, value_name = "FENCE")]

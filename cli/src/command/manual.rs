@@ -39,7 +39,8 @@ Environment variables. Flags go before them, the profile comes after them
   FLAMINGOCK_SERVER       root of the server
   FLAMINGOCK_TOKEN        API token
   FLAMINGOCK_PROFILE      profile to use instead of the current one
-  FLAMINGOCK_PROJECT      project, environment and service, by name or number
+  FLAMINGOCK_ORGANISATION organisation, project, environment and service, by name or number
+  FLAMINGOCK_PROJECT
   FLAMINGOCK_ENVIRONMENT
   FLAMINGOCK_SERVICE
   NO_COLOR                no colours

@@ -3,12 +3,13 @@
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use flamingock::wire::policy::{PolicyMode, PolicyRequest, PolicyView};
 
+use crate::args;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, DIM, Output, WARN};
 use crate::reach::Named;
 use crate::sheet::Sheet;
-use crate::time;
+use crate::{text, time};
 
 /// What an environment demands of a start
 #[derive(Debug, Subcommand)]
@@ -47,7 +48,7 @@ pub struct Set {
     #[arg(long, group = "what", value_name = "true|false", action = clap::ArgAction::Set, hide_possible_values = true)]
     trust_absent_marks: Option<bool>,
     /// Why; kept for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
 }
 
@@ -118,7 +119,10 @@ fn print(out: Output, environment: &Named, policy: &PolicyView) -> Result<(), Fa
     sheet.fact("approval-required", policy.approval_required.to_string());
     sheet.fact("trust-absent-marks", policy.trust_absent_marks.to_string());
     if let Some(at) = policy.changed_at {
-        let by = policy.changed_by.as_deref().unwrap_or("unknown");
+        let by = policy
+            .changed_by
+            .as_deref()
+            .map_or_else(|| "unknown".to_owned(), text::who);
         sheet.fact("changed", format!("{} by {by}", time::shown(at, Context::now())));
     }
     out.print(&sheet.into_text())

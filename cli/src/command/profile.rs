@@ -8,6 +8,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::output::GOOD;
 use crate::profiles::{self, DEFAULT, Profile, Profiles};
 use crate::prompt;
+use crate::reach::{self, Wanted};
 use crate::table::{Cell, Table};
 
 #[derive(Debug, Args)]
@@ -15,9 +16,9 @@ pub struct Login {
     /// Name of the profile
     #[arg(value_name = "PROFILE")]
     name: Option<String>,
-    /// Store it without asking the server whether the token is good
-    #[arg(long)]
-    no_check: bool,
+    /// Store it without asking the server whether the token is good and the names are right
+    #[arg(long, alias = "no-check")]
+    offline: bool,
 }
 
 /// Stored servers and tokens
@@ -47,6 +48,8 @@ struct ProfileView<'a> {
     current: bool,
     server: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    organisation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<&'a str>,
@@ -73,11 +76,12 @@ impl Login {
             new.clone()
                 .or_else(|| before.and_then(|profile| old(profile).clone()))
         };
-        let (project, environment, service) = (
-            kept(&global.project, |profile| &profile.project),
-            kept(&global.environment, |profile| &profile.environment),
-            kept(&global.service, |profile| &profile.service),
-        );
+        let wanted = Wanted {
+            organisation: kept(&global.organisation, |profile| &profile.organisation),
+            project: kept(&global.project, |profile| &profile.project),
+            environment: kept(&global.environment, |profile| &profile.environment),
+            service: kept(&global.service, |profile| &profile.service),
+        };
         let token = match context.shown_token()? {
             Some((token, _)) => token,
             None => prompt::secret("API token (not shown): ")?,
@@ -89,8 +93,9 @@ impl Login {
                 .hint("paste it at the prompt, or give it with FLAMINGOCK_TOKEN or --token-file"));
         }
         let admin = context::admin(&server, &token)?;
-        if !self.no_check {
+        if !self.offline {
             let identity = admin.identity().await?;
+            reach::check(&admin, &wanted).await.map_err(nothing_stored)?;
             context.out.note(&format!(
                 "The server knows this token as {} ({}).",
                 crate::text::safe(&identity.name, false),
@@ -102,9 +107,10 @@ impl Login {
             Profile {
                 server,
                 token,
-                project,
-                environment,
-                service,
+                organisation: wanted.organisation,
+                project: wanted.project,
+                environment: wanted.environment,
+                service: wanted.service,
             },
         );
         stored.current = Some(name.clone());
@@ -118,6 +124,16 @@ impl Login {
         }
         Ok(Exit::Ok)
     }
+}
+
+fn nothing_stored(failure: Failure) -> Failure {
+    let hint = failure
+        .hint_text()
+        .map(|hint| format!("{hint}; "))
+        .unwrap_or_default();
+    failure.hint(format!(
+        "{hint}nothing was stored. For what is yet to be made: --offline stores it unseen"
+    ))
 }
 
 impl ProfileCommand {
@@ -156,6 +172,7 @@ fn print(context: &Context, profiles: &Profiles) -> Result<(), Failure> {
         name,
         current: profiles.current.as_ref() == Some(name),
         server: &profile.server,
+        organisation: profile.organisation.as_deref(),
         project: profile.project.as_deref(),
         environment: profile.environment.as_deref(),
         service: profile.service.as_deref(),
@@ -181,7 +198,13 @@ fn print(context: &Context, profiles: &Profiles) -> Result<(), Failure> {
                 Cell::from("")
             },
             view.server.into(),
-            view.project.into(),
+            match (view.organisation, view.project) {
+                (Some(organisation), Some(project)) if !project.contains('/') => {
+                    format!("{organisation}/{project}").into()
+                }
+                (Some(organisation), None) => format!("{organisation}/…").into(),
+                (_, project) => project.into(),
+            },
             view.environment.into(),
             view.service.into(),
         ]);

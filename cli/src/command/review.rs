@@ -7,7 +7,7 @@ use flamingock::wire::policy::{
     ChecksumSource, PendingApproval,
 };
 
-use crate::args::Paging;
+use crate::args::{self, Paging};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{GOOD, WARN};
@@ -22,10 +22,10 @@ pub struct Approve {
     change: String,
     /// The content that you approve, as `approval list` or `plan --json` shows it. Without it, what waits under this id
     /// is shown and you are asked. Of clients that send no checksum, the submission without one is approved
-    #[arg(long, value_name = "CHECKSUM")]
+    #[arg(long, value_name = "CHECKSUM", value_parser = args::checksum)]
     checksum: Option<String>,
     /// Why; kept for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
     /// Take back what was approved
     #[arg(long)]
@@ -55,9 +55,10 @@ pub struct Accept {
     /// Id of the change
     change: String,
     /// The checksum, as the refusal or `plan --json` names it
+    #[arg(value_parser = args::checksum)]
     checksum: String,
     /// Why; kept for good
-    #[arg(long)]
+    #[arg(long, value_parser = args::reason)]
     reason: String,
 }
 
@@ -218,7 +219,7 @@ fn decisions(approvals: &[ApprovalView]) -> Table {
             approval.change_id.as_str().into(),
             decision,
             Cell::time(approval.decided_at, now),
-            approval.actor.as_str().into(),
+            text::who(&approval.actor).into(),
             approval.reason.as_str().into(),
             approval.checksum.as_deref().into(),
         ]);
@@ -283,7 +284,7 @@ fn print(context: &Context, page: &ChecksumPage) -> Result<(), Failure> {
             checksum.change_id.as_str().into(),
             source.into(),
             Cell::time(checksum.recorded_at, now),
-            checksum.actor.as_deref().into(),
+            checksum.actor.as_deref().map(text::who).into(),
             checksum.reason.as_deref().into(),
             checksum.checksum.as_str().into(),
         ]);

@@ -1,15 +1,18 @@
 //! Everything within the token's reach, a line each.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use flamingock::wire::explanation::{Explanation, ServiceStanding};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
 use super::explain;
-use crate::context::Context;
+use crate::context::{Context, Limit};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::table::Table;
-use crate::{reach, text, time};
+use crate::reach::{self, Wanted};
+use crate::table::{Cell, Table};
+use crate::text;
 
 /// How many are asked about at the same time.
 const AT_ONCE: usize = 8;
@@ -25,20 +28,47 @@ pub struct Status {
     /// Also those that never started
     #[arg(long)]
     all: bool,
+    /// All that the token reaches, whatever the profile or variables name; flags still count
+    #[arg(long)]
+    everywhere: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusView {
-    services: Vec<Explanation>,
+    services: Vec<Line>,
     /// How many more there are, beyond the limit.
     not_asked: usize,
+}
+
+/// A service, and where it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    organisation_name: String,
+    project_name: String,
+    #[serde(flatten)]
+    explanation: Explanation,
 }
 
 impl Status {
     pub async fn run(self, context: &Context) -> Outcome {
         let admin = context.admin()?;
-        let mut services = reach::services(&admin, &context.wanted()?).await?;
+        let mut limits = context.limits()?;
+        if self.everywhere {
+            limits.retain(|limit| limit.source.starts_with("--"));
+        }
+        let named = |what: &str| {
+            let limit = limits.iter().find(|limit| limit.what == what);
+            limit.map(|limit| limit.name.clone())
+        };
+        let wanted = Wanted {
+            organisation: named("organisation"),
+            project: named("project"),
+            environment: named("environment"),
+            service: named("service"),
+        };
+        let mut services = reach::services(&admin, &wanted).await?;
         let known = services.len();
         // A script is told about all of them or about none.
         let limit = if self.check || self.limit == 0 {
@@ -48,19 +78,27 @@ impl Status {
         };
         services.truncate(limit);
         let asked = futures_util::stream::iter(services)
-            .map(async |service| admin.standing(service.scope).explain().await)
+            .map(async |service| {
+                let explanation = admin.standing(service.scope).explain().await?;
+                Ok::<_, Failure>(Line {
+                    organisation_name: service.organisation,
+                    project_name: service.project,
+                    explanation,
+                })
+            })
             .buffered(AT_ONCE);
         let answers: Vec<_> = asked.collect().await;
-        let mut explanations = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let worst = explanations
+        let mut lines = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let worst = lines
             .iter()
-            .map(|explanation| explanation.standing)
+            .map(|line| line.explanation.standing)
             .max_by_key(|standing| gravity(*standing));
         if !self.all && !context.out.is_json() {
-            explanations.retain(|explanation| explanation.standing != ServiceStanding::NeverStarted);
+            lines.retain(|line| line.explanation.standing != ServiceStanding::NeverStarted);
         }
-        let shown = explanations.len();
-        print(context, explanations, known - limit)?;
+        let shown = lines.len();
+        print(context, lines, known - limit)?;
+        remark(context, &limits);
         if known > limit {
             context.out.note(&format!(
                 "Not asked about: {}. --limit N asks about more (0: about all), --environment and --service about fewer.",
@@ -97,11 +135,38 @@ fn gravity(standing: ServiceStanding) -> u8 {
     }
 }
 
-fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Result<(), Failure> {
+/// Whoever sees few services must see why.
+fn remark(context: &Context, limits: &[Limit]) {
+    if limits.is_empty() {
+        return;
+    }
+    let limited: Vec<String> = limits
+        .iter()
+        .map(|limit| {
+            format!(
+                "{} {} ({})",
+                limit.what,
+                text::safe(&limit.name, false),
+                limit.source
+            )
+        })
+        .collect();
+    let more = if limits.iter().any(|limit| !limit.source.starts_with("--")) {
+        ". --everywhere shows all that the token reaches"
+    } else {
+        ""
+    };
+    context
+        .out
+        .note(&format!("Limited to {}{more}.", limited.join(", ")));
+}
+
+fn print(context: &Context, services: Vec<Line>, not_asked: usize) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.json(&StatusView { services, not_asked });
     }
     let mut table = Table::new(&[
+        "PROJECT",
         "ENVIRONMENT",
         "SERVICE",
         "STANDING",
@@ -110,14 +175,24 @@ fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Res
         "WAITING",
         "HOLDER",
     ]);
-    for explanation in &services {
+    let organisations: BTreeSet<&str> = services
+        .iter()
+        .map(|line| line.organisation_name.as_str())
+        .collect();
+    for line in &services {
+        let explanation = &line.explanation;
         table.row([
+            if organisations.len() > 1 {
+                format!("{}/{}", line.organisation_name, line.project_name).into()
+            } else {
+                line.project_name.as_str().into()
+            },
             explanation.environment_name.as_str().into(),
             explanation.service_name.as_str().into(),
             explain::standing(explanation.standing),
             explanation
                 .since
-                .map(|since| time::relative(since, explanation.as_of))
+                .map(|since| Cell::time(since, explanation.as_of))
                 .into(),
             count(explanation.stops.len()),
             count(explanation.waiting.len()),
@@ -133,7 +208,7 @@ fn print(context: &Context, services: Vec<Explanation>, not_asked: usize) -> Res
         .table(&table, "No service within reach has ever started.")
 }
 
-fn count(count: usize) -> crate::table::Cell {
+fn count(count: usize) -> Cell {
     if count == 0 {
         "-".into()
     } else {

@@ -408,7 +408,7 @@ impl Kind for Projects {
     }
 
     async fn owner(context: &Context, admin: &Admin) -> Result<i64, Failure> {
-        let organisation = reach::organisation(admin, context.global.organisation.as_deref()).await?;
+        let organisation = reach::organisation(admin, context.organisation()?.as_deref()).await?;
         Ok(organisation.id)
     }
 

@@ -1,22 +1,26 @@
 //! API tokens.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use flamingock::admin::Admin;
+use flamingock::Error;
+use flamingock::admin::{Admin, PageQuery, TokenQuery};
 use flamingock::wire::token::{
-    TokenCreateRequest, TokenPage, TokenRevocationRequest, TokenRole, TokenRotationRequest, TokenView,
+    CreatedToken, RootTokenCreateRequest, TokenCreateRequest, TokenPage, TokenRevocationRequest, TokenRole,
+    TokenRotationRequest, TokenView,
 };
 
 use crate::args::Paging;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, DIM, GOOD, WARN};
+use crate::reach::{self, Named};
 use crate::table::{Cell, Table};
-use crate::{moment, paging, prompt, reach, text, time};
+use crate::{moment, near, paging, prompt, text, time};
 
-/// API tokens of an organisation
+/// API tokens of an organisation, or with --root of the server
 #[derive(Debug, Subcommand)]
 pub enum Token {
     /// Tokens, newest first; values are never shown
@@ -32,6 +36,12 @@ pub enum Token {
 
 #[derive(Debug, Args)]
 pub struct List {
+    /// The root tokens, of the server itself
+    #[arg(long)]
+    root: bool,
+    /// Only those that are still good
+    #[arg(long)]
+    good: bool,
     #[command(flatten)]
     paging: Paging,
 }
@@ -40,7 +50,7 @@ pub struct List {
 pub struct Create {
     /// Its name
     name: String,
-    /// What it may: run changes, read, decide, or manage
+    /// What it may: run changes, read, decide, manage, or everything on the whole server
     #[arg(long, value_enum)]
     role: Role,
     /// For the whole organisation instead of one project
@@ -60,18 +70,23 @@ pub struct Create {
     reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Role {
     Runner,
     Viewer,
     Operator,
     Admin,
+    Root,
 }
 
 #[derive(Debug, Args)]
 pub struct Rotate {
-    /// Its number
-    token: i64,
+    /// By name or number
+    #[arg(value_name = "TOKEN")]
+    which: String,
+    /// Look among the root tokens, of the server itself
+    #[arg(long)]
+    root: bool,
     /// How long the old value works on; a day if left out, `0s` to end it at once
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
     overlap: Option<Duration>,
@@ -82,8 +97,12 @@ pub struct Rotate {
 
 #[derive(Debug, Args)]
 pub struct Revoke {
-    /// Its number
-    token: i64,
+    /// By name or number
+    #[arg(value_name = "TOKEN")]
+    which: String,
+    /// Look among the root tokens, of the server itself
+    #[arg(long)]
+    root: bool,
     /// Why; kept for good
     #[arg(long)]
     reason: Option<String>,
@@ -103,9 +122,14 @@ impl Token {
 
 impl List {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
-        let organisation = reach::organisation(admin, context.global.organisation.as_deref()).await?;
+        let owner = Owner::of(context, admin, self.root).await?;
         let listed = paging::list(&self.paging, async |page| {
-            let page = admin.tokens().list(organisation.id, page).await?;
+            let query = TokenQuery {
+                page: page.clone(),
+                name: None,
+                alive: self.good.then_some(true),
+            };
+            let page = owner.tokens(admin, &query).await?;
             Ok((page.tokens, page.next))
         })
         .await?;
@@ -118,7 +142,7 @@ impl List {
         }
         context.out.table(
             &table(&listed.items),
-            &format!("{} has no API tokens within reach.", organisation.name),
+            &format!("{owner} has no such API tokens within reach."),
         )?;
         listed.remark(context.out, "tokens");
         Ok(Exit::Ok)
@@ -127,23 +151,22 @@ impl List {
 
 impl Create {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
+        if self.role == Role::Root {
+            return self.run_root(context, admin).await;
+        }
         // Whoever writes `-s orders` here wants a token for orders, and would get one for the whole project.
-        for (flag, given, variable) in [
-            (
-                "environment",
-                &context.global.environment,
-                "FLAMINGOCK_ENVIRONMENT",
-            ),
-            ("service", &context.global.service, "FLAMINGOCK_SERVICE"),
+        for (flag, given) in [
+            ("environment", context.flags.environment),
+            ("service", context.flags.service),
         ] {
-            if given.is_some() && *given != std::env::var(variable).ok() {
+            if given {
                 return Err(Failure::usage(format!("--{flag} does not restrict a token"))
                     .hint(format!("--only-{flag} NAME does")));
             }
         }
         let identity = admin.identity().await?;
         let (organisation_id, project) = if self.whole_organisation {
-            let organisation = reach::organisation(admin, context.global.organisation.as_deref()).await?;
+            let organisation = reach::organisation(admin, context.organisation()?.as_deref()).await?;
             (organisation.id, None)
         } else {
             let project = reach::project(&identity, &context.wanted()?)?;
@@ -156,6 +179,7 @@ impl Create {
                 Role::Viewer => TokenRole::Viewer,
                 Role::Operator => TokenRole::Operator,
                 Role::Admin => TokenRole::Admin,
+                Role::Root => TokenRole::Root,
             },
             project_id: project.map(|project| project.project_id),
             environment_ids: match project {
@@ -174,29 +198,140 @@ impl Create {
             reason: self.reason,
         };
         let created = admin.tokens().create(organisation_id, &request).await?;
-        if context.out.is_json() {
-            context.out.json(&created)?;
-            return Ok(Exit::Ok);
+        show_value(context, &created)
+    }
+
+    async fn run_root(self, context: &Context, admin: &Admin) -> Outcome {
+        if self.whole_organisation || !self.only_environment.is_empty() || !self.only_service.is_empty() {
+            return Err(
+                Failure::usage("a root token is for the whole server and cannot be restricted")
+                    .hint("choose another --role for a part of it"),
+            );
         }
-        context.out.note(&format!(
-            "Token {} ({}, number {}; for {}). Keep its value now: nobody can show it again.",
-            text::safe(&created.token.name, false),
-            created.token.role,
-            created.token.token_id,
-            reach_of(&created.token)
-        ));
-        context.out.print(&format!("{}\n", created.value))?;
-        Ok(Exit::Ok)
+        let request = RootTokenCreateRequest {
+            name: self.name,
+            expires_at: self.expires,
+            reason: self.reason,
+        };
+        show_value(context, &admin.tokens().create_root(&request).await?)
+    }
+}
+
+/// The value alone goes to standard output, so that it can be kept without being read.
+fn show_value(context: &Context, created: &CreatedToken) -> Outcome {
+    if context.out.is_json() {
+        context.out.json(created)?;
+        return Ok(Exit::Ok);
+    }
+    context.out.note(&format!(
+        "Token {} ({}, number {}; for {}). Keep its value now: nobody can show it again.",
+        text::safe(&created.token.name, false),
+        created.token.role,
+        created.token.token_id,
+        text::safe(&reach_of(&created.token), false)
+    ));
+    context.out.print(&format!("{}\n", created.value))?;
+    Ok(Exit::Ok)
+}
+
+/// Whose tokens.
+enum Owner {
+    Server,
+    Organisation(Named),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server => f.write_str("The server"),
+            Self::Organisation(organisation) => f.write_str(&text::safe(&organisation.name, false)),
+        }
+    }
+}
+
+impl Owner {
+    async fn of(context: &Context, admin: &Admin, root: bool) -> Result<Self, Failure> {
+        if root {
+            return Ok(Self::Server);
+        }
+        let organisation = reach::organisation(admin, context.organisation()?.as_deref()).await;
+        Ok(Self::Organisation(organisation?))
+    }
+
+    async fn tokens(&self, admin: &Admin, query: &TokenQuery) -> Result<TokenPage, Error> {
+        match self {
+            Self::Server => admin.tokens().list_root(query).await,
+            Self::Organisation(organisation) => admin.tokens().list(organisation.id, query).await,
+        }
+    }
+}
+
+/// The number of the token that was named, among those that are still good and `fit`.
+async fn chosen(
+    context: &Context,
+    admin: &Admin,
+    which: &str,
+    root: bool,
+    fit: fn(&TokenView) -> bool,
+) -> Result<i64, Failure> {
+    if let Ok(number) = which.parse() {
+        return Ok(number);
+    }
+    let owner = Owner::of(context, admin, root).await?;
+    let good = async |name: Option<&str>| {
+        let query = TokenQuery {
+            page: PageQuery {
+                after: None,
+                limit: Some(500),
+            },
+            name: name.map(str::to_owned),
+            alive: Some(true),
+        };
+        owner.tokens(admin, &query).await
+    };
+    let mut found = good(Some(which)).await?.tokens;
+    found.retain(fit);
+    match found.as_slice() {
+        [one] => Ok(one.token_id),
+        [] => {
+            let failure = Failure::failed(format!("no token {which} that is still good is within reach"));
+            let all = good(None).await?.tokens;
+            let near = near::hint(which, all.iter().map(|token| token.name.as_str()));
+            Err(failure.hint(near.unwrap_or_else(|| {
+                "`flamingock token list` shows all; of the server itself with --root".to_owned()
+            })))
+        }
+        several => {
+            let now = Context::now();
+            let failure = Failure::usage(format!(
+                "{} tokens that are still good are called {which}: say which by its number",
+                several.len()
+            ));
+            Err(failure.with_details(several.iter().map(|token| {
+                let replaced = token.replaced_by.map(|by| format!(", replaced by {by}"));
+                format!(
+                    "{}: {}, made {}{}",
+                    token.token_id,
+                    token.role,
+                    time::shown(token.created_at, now),
+                    replaced.unwrap_or_default()
+                )
+            })))
+        }
     }
 }
 
 impl Rotate {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
+        let number = chosen(context, admin, &self.which, self.root, |token| {
+            token.replaced_by.is_none()
+        })
+        .await?;
         let request = TokenRotationRequest {
             overlap_seconds: self.overlap.map(|overlap| overlap.as_secs()),
             reason: self.reason,
         };
-        let rotated = admin.tokens().rotate(self.token, &request).await?;
+        let rotated = admin.tokens().rotate(number, &request).await?;
         if context.out.is_json() {
             context.out.json(&rotated)?;
             return Ok(Exit::Ok);
@@ -221,23 +356,25 @@ impl Rotate {
 
 impl Revoke {
     async fn run(self, context: &Context, admin: &Admin) -> Outcome {
+        let number = chosen(context, admin, &self.which, self.root, |_| true).await?;
         if !context.global.yes {
-            let token = admin.tokens().view(self.token).await?;
+            let token = admin.tokens().view(number).await?;
             let used = token.last_used_at.map_or_else(
                 || "never used".to_owned(),
                 |at| format!("last used {}", time::shown(at, Context::now())),
             );
             prompt::confirm(
                 &format!(
-                    "Revoke {} ({}, {used}) for good?",
+                    "Revoke {} ({}, number {number}; for {}; {used}) for good?",
                     text::safe(&token.name, false),
-                    token.role
+                    token.role,
+                    text::safe(&reach_of(&token), false)
                 ),
                 false,
             )?;
         }
         let request = TokenRevocationRequest { reason: self.reason };
-        let revoked = admin.tokens().revoke(self.token, &request).await?;
+        let revoked = admin.tokens().revoke(number, &request).await?;
         if context.out.is_json() {
             context.out.json(&revoked)?;
             return Ok(Exit::Ok);
@@ -281,12 +418,8 @@ fn table(tokens: &[TokenView]) -> Table {
             reach_of(token).into(),
             token
                 .last_used_at
-                .map_or_else(|| "never".to_owned(), |at| time::relative(at, now))
-                .into(),
-            token
-                .expires_at
-                .map_or_else(|| "-".to_owned(), |end| time::shown(end, now))
-                .into(),
+                .map_or_else(|| "never".into(), |at| Cell::time(at, now)),
+            token.expires_at.map(|end| Cell::time(end, now)).into(),
             token.hint.as_deref().into(),
         ]);
     }
@@ -300,15 +433,17 @@ fn reach_of(token: &TokenView) -> String {
             None => "the server".to_owned(),
         };
     };
-    let mut reach = format!("project {project}");
-    for (what, ids) in [
-        ("environments", &token.environment_ids),
-        ("services", &token.service_ids),
-    ] {
-        if let Some(ids) = ids {
-            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
-            reach = format!("{reach}, {what} {}", ids.join(" "));
-        }
-    }
-    reach
+    let project = token.project_name.clone().unwrap_or_else(|| project.to_string());
+    let environments = text::names(
+        token.environment_ids.as_deref(),
+        token.environment_names.as_deref(),
+    );
+    let services = text::names(token.service_ids.as_deref(), token.service_names.as_deref());
+    let services = services
+        .map(|services| format!("{services} in "))
+        .unwrap_or_default();
+    let environments = environments
+        .map(|environments| format!("{environments} of "))
+        .unwrap_or_default();
+    format!("{services}{environments}{project}")
 }

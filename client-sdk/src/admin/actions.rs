@@ -34,14 +34,25 @@ impl Actions<'_> {
     /// A page of the log of an organisation, newest first.
     pub async fn list(self, organisation_id: i64, query: &ActionQuery) -> Result<ActionPage, Error> {
         let path = format!("/api/v1/admin/organisation/{organisation_id}/action");
-        let pairs = Pairs::page(&query.page)
-            .with("action", query.action.as_ref())
-            .with("credentialId", query.credential_id)
-            .with("environmentId", query.environment_id)
-            .with("serviceId", query.service_id)
-            .with("target", query.target.as_ref())
-            .with("since", query.since.as_ref())
-            .with("until", query.until.as_ref());
-        self.admin.get("action_list", &path, pairs).await
+        self.admin.get("action_list", &path, query.pairs()).await
+    }
+
+    /// A page of the log of the whole server, with what belongs to no organisation. For root tokens.
+    pub async fn list_all(self, query: &ActionQuery) -> Result<ActionPage, Error> {
+        let path = "/api/v1/admin/action";
+        self.admin.get("server_action_list", path, query.pairs()).await
+    }
+}
+
+impl ActionQuery {
+    fn pairs(&self) -> Pairs {
+        Pairs::page(&self.page)
+            .with("action", self.action.as_ref())
+            .with("credentialId", self.credential_id)
+            .with("environmentId", self.environment_id)
+            .with("serviceId", self.service_id)
+            .with("target", self.target.as_ref())
+            .with("since", self.since.as_ref())
+            .with("until", self.until.as_ref())
     }
 }

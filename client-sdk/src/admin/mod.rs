@@ -51,7 +51,7 @@ pub use self::{
     query::PageQuery,
     services::Standing,
     tenancy::{Archived, Environments, Organisations, Projects, Services, UnitQuery},
-    tokens::Tokens,
+    tokens::{TokenQuery, Tokens},
 };
 use crate::{
     error::{Error, Failure},

@@ -1,17 +1,25 @@
 //! One change under execution, and its audit entries.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::Utc;
 use flamingock_api_types::audit::{AuditState, AuditWrite, AuditWriteResponse, TxStrategy};
 use tokio::time::Instant;
 
-use super::stage::Execution;
+use super::{stage::Execution, strategy::Outcome};
 use crate::{
-    change::ChangeError,
+    change::{ChangeError, Recovery},
+    checkpoint::Attempt,
     context::Context,
     error::Error,
-    report::millis,
+    events::RunEvent,
+    report::{ChangeStatus, ErrorReport, millis},
     retry::Patience,
     stage::LoadedChange,
     target::{AnyTarget, AnyTransaction, Target},
@@ -26,6 +34,10 @@ pub(super) struct Job<'a> {
     pub(super) stage: &'a str,
     pub(super) change: &'a LoadedChange,
     pub(super) target: &'a Target,
+    /// Listeners have heard of the failure.
+    pub(super) failure_told: AtomicBool,
+    /// What the change tells while it runs.
+    pub(super) attempt: Arc<Attempt>,
 }
 
 /// What happened, as the audit wants it.
@@ -132,10 +144,13 @@ impl Job<'_> {
             change: self.change.info.clone(),
             scope: self.execution.scope,
             dependencies: self.execution.app.dependencies.clone(),
+            targets: self.execution.app.targets.clone(),
             client: transaction.is_none().then(|| self.target.client.value.clone()),
             transaction,
             cancellation: self.execution.lease.cancellation(),
             lease: self.execution.lease.clone(),
+            attempt: self.attempt.clone(),
+            saga_step: None,
             execution_id: self.execution.id,
             #[cfg(feature = "templates")]
             step: 0,
@@ -178,6 +193,7 @@ impl Job<'_> {
         fact: &Fact<'_>,
         until: impl Fn() -> Instant + Send + Sync,
     ) -> Result<AuditWriteResponse, Error> {
+        self.tell(fact);
         let written = self.write(fact, &Patience::until(until).insisting()).await;
         match &written {
             Ok(answer) if answer.late => {
@@ -187,6 +203,62 @@ impl Job<'_> {
             Err(error) => tracing::error!(state = ?fact.state, %error, "what happened could not be recorded"),
         }
         written
+    }
+
+    /// Tells listeners of a failure and of what became of it; success is told when it is recorded.
+    fn tell(&self, fact: &Fact<'_>) {
+        let events = &self.execution.app.events;
+        let (stage, change) = (|| self.stage.to_owned(), || self.change.info.id().to_owned());
+        if let Some(error) = fact.error.filter(|_| fact.state != AuditState::Applied) {
+            self.tell_failure(|| self.error_report(error));
+        }
+        match fact.state {
+            AuditState::RolledBack => events.emit(|| RunEvent::ChangeRolledBack {
+                stage: stage(),
+                change: change(),
+            }),
+            AuditState::RollbackFailed => {
+                if let Some(error) = fact.error {
+                    events.emit(|| RunEvent::ChangeRollbackFailed {
+                        stage: stage(),
+                        change: change(),
+                        error: self.error_report(error),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_failure(&self, error: impl FnOnce() -> ErrorReport) {
+        if !self.failure_told.swap(true, Ordering::Relaxed) {
+            self.execution.app.events.emit(|| RunEvent::ChangeFailed {
+                stage: self.stage.to_owned(),
+                change: self.change.info.id().to_owned(),
+                error: error(),
+            });
+        }
+    }
+
+    /// Tells listeners what the change came to, as far as they have not heard it yet.
+    pub(super) fn tell_outcome(&self, outcome: &Outcome, took: Duration) {
+        if outcome.status == ChangeStatus::Applied {
+            self.execution.app.events.emit(|| RunEvent::ChangeApplied {
+                stage: self.stage.to_owned(),
+                change: self.change.info.id().to_owned(),
+                duration_ms: millis(took),
+            });
+        } else if let Some(error) = &outcome.error {
+            self.tell_failure(|| error.clone());
+        }
+    }
+
+    fn error_report(&self, error: &ChangeError) -> ErrorReport {
+        ErrorReport::new(
+            error.type_name(),
+            trace::one_line(error),
+            vec![self.change.info.id().to_owned()],
+        )
     }
 
     async fn write(&self, fact: &Fact<'_>, patience: &Patience<'_>) -> Result<AuditWriteResponse, Error> {
@@ -210,6 +282,16 @@ impl Job<'_> {
         metadata
     }
 
+    /// What may follow by itself. A saga is gone on with after a crash; what it could not undo is a person's.
+    fn recovery(&self, fact: &Fact<'_>) -> Recovery {
+        let info = &self.change.info;
+        if info.keeps_steps && fact.state == AuditState::RollbackFailed {
+            Recovery::ManualIntervention
+        } else {
+            info.recovery
+        }
+    }
+
     fn entry(&self, fact: &Fact<'_>) -> AuditWrite {
         let (execution, info) = (self.execution, &self.change.info);
         AuditWrite {
@@ -228,7 +310,7 @@ impl Job<'_> {
             tx_strategy: Some(self.tx_strategy()),
             target_system_id: Some(self.target.id.to_string()),
             order: Some(info.order().to_owned()),
-            recovery_strategy: Some(info.recovery.into()),
+            recovery_strategy: Some(self.recovery(fact).into()),
             transaction_flag: Some(info.is_transactional()),
             system_change: Some(false),
             fence: execution.lease.fence(),

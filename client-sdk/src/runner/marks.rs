@@ -25,7 +25,7 @@ impl<'a> MarkSnapshot<'a> {
         let changes = app.stages.iter().flat_map(|stage| &stage.changes);
         let submitted: HashSet<_> = changes.map(|change| change.info.id()).collect();
         let mut snapshot = Self::default();
-        for target in &app.targets {
+        for target in app.targets.iter() {
             let Some(marker) = target.marker() else { continue };
             let marks = marker
                 .marks(scope)

@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use crate::{
     builder::Flamingock,
     client::Client,
+    events::RunEvent,
     report::{ErrorReport, Report, RunStatus},
     stage::Stage,
     start_error::{StartError, StartErrorKind},
@@ -34,6 +35,11 @@ pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
     };
     let span = tracing::info_span!("flamingock.run", runner_id = client.runner_id());
     async {
+        app.events.emit(|| RunEvent::RunStarted {
+            runner_id: client.runner_id().to_owned(),
+            stages: app.stages.len(),
+            changes: app.stages.iter().map(|stage| stage.changes.len()).sum(),
+        });
         let ended = go(app, client, &mut record).await;
         conclude(app, &record, ended)
     }
@@ -41,8 +47,19 @@ pub(crate) async fn run(app: &Flamingock) -> Result<Report, StartError> {
     .await
 }
 
+/// A run of which nothing is known.
+pub(crate) fn failed(app: &Flamingock, kind: StartErrorKind) -> StartError {
+    let (name, message) = kind.describe();
+    let report = RunRecord::new(&app.stages).report(Some(ErrorReport::new(name, message, Vec::new())));
+    StartError::new(kind, report)
+}
+
 async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Result<(), StartErrorKind> {
-    let session = client.session().await.map_err(StartErrorKind::Server)?;
+    let session = tokio::select! {
+        biased;
+        _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
+        session = client.session() => session.map_err(StartErrorKind::Server)?,
+    };
     plan_loop::run(app, client, &session, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),
@@ -71,6 +88,9 @@ fn conclude(
             tracing::info!(target: "flamingock::report", "\n{report}");
         }
     }
+    app.events.emit(|| RunEvent::RunEnded {
+        report: Box::new(report.clone()),
+    });
     match ended {
         Ok(()) => Ok(report),
         Err(StartErrorKind::LockUnavailable { .. }) if !app.settings.fail_if_lock_unavailable => Ok(report),

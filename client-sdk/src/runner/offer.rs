@@ -1,5 +1,7 @@
 //! `EXECUTE` answers, read with suspicion: what is not fully understood is not carried out.
 
+use std::collections::HashMap;
+
 use flamingock_api_types::{
     execution::{ChangeAction, OfferedStage, PlanResponse},
     lock::LockView,
@@ -20,6 +22,8 @@ pub(super) struct StageOffer {
     pub(super) index: usize,
     /// One for each change of the stage, in its order.
     pub(super) actions: Vec<Action>,
+    /// Where earlier attempts got to, for those that go on from there.
+    pub(super) cursors: HashMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +104,14 @@ impl StageOffer {
                 )),
             }
         });
+        let cursors = offered
+            .changes
+            .iter()
+            .filter_map(|offered| Some((offered.id.clone(), offered.cursor.clone()?)));
         Ok(Self {
             index,
             actions: actions.collect::<Result<_, _>>()?,
+            cursors: cursors.collect(),
         })
     }
 }

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     builder::Flamingock,
+    cancellation::CancelReason,
     client::{Client, PlanOptions, Timed},
+    events::RunEvent,
     lease::{Heartbeat, Lease},
     runner_id,
     start_error::StartErrorKind,
@@ -27,6 +29,8 @@ use crate::{
 
 /// Between two plan requests, whatever the server answers.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks for a lock that may have been granted to a request which nobody waits for any more.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// What the server is asked to hold a request at most.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
@@ -46,9 +50,10 @@ pub(super) async fn run(
         scope,
         host: runner_id::host(),
         last_request: None,
+        asking: None,
     };
     loop {
-        let Some(next) = planner.next(record).await? else {
+        let Some(next) = planner.next_unless_stopped(record).await? else {
             record.everything_was_applied();
             return Ok(());
         };
@@ -78,6 +83,8 @@ struct Planner<'a> {
     scope: MarkScope,
     host: String,
     last_request: Option<Instant>,
+    /// The key of the lock that the request under way may be granted.
+    asking: Option<String>,
 }
 
 /// A plan that is not `AWAIT`.
@@ -94,9 +101,29 @@ struct Watched {
 }
 
 impl<'a> Planner<'a> {
+    /// As [`next`](Self::next), until the application is asked to stop.
+    async fn next_unless_stopped(
+        &mut self,
+        record: &RunRecord<'_>,
+    ) -> Result<Option<Planned<'a>>, StartErrorKind> {
+        let stop = self.app.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.requested() => {}
+            next = self.next(record) => return next,
+        }
+        self.app.events.emit(|| RunEvent::Stopping {});
+        if let Some(key) = self.asking.take() {
+            give_back(self.client, &key).await;
+        }
+        Err(StartErrorKind::Interrupted)
+    }
+
     /// The next plan that is not `AWAIT`; `None` if by its digest alone the whole pipeline is known to be applied.
     async fn next(&mut self, record: &RunRecord<'_>) -> Result<Option<Planned<'a>>, StartErrorKind> {
         let settings = self.app.settings.lock;
+        // Where the server has not named it yet, it is that of the service.
+        let mut key = self.scope.service_id.to_string();
         let began = Instant::now();
         let left = || settings.wait.saturating_sub(began.elapsed());
         let mut watched: Option<Watched> = None;
@@ -114,9 +141,16 @@ impl<'a> Planner<'a> {
             };
             let digest_may_do = first_of_run && marks.is_empty();
             let asked_at = Instant::now();
-            let Some(timed) = self.ask(record, &marks, digest_may_do, &options).await? else {
+            self.asking = Some(key.clone());
+            let answered = self.ask(record, &marks, digest_may_do, &options).await;
+            self.asking = None;
+            let Some(timed) = answered? else {
                 return Ok(None);
             };
+            self.app.events.emit(|| RunEvent::PlanReceived {
+                action: timed.answer.action,
+                execution_id: timed.answer.execution_id,
+            });
             let mut settled = MarkSnapshot::default();
             if timed.answer.synchronized_marks {
                 settled = marks;
@@ -132,11 +166,15 @@ impl<'a> Planner<'a> {
                 .answer
                 .lock
                 .ok_or_else(|| protocol("it says to wait, but not for which lock"))?;
+            key.clone_from(&lock.key);
             if watched
                 .as_ref()
                 .is_none_or(|watched| watched.acquisition_id != lock.acquisition_id)
             {
                 tracing::info!(holder = %lock.owner, "waiting for the lock");
+                self.app.events.emit(|| RunEvent::WaitingForLock {
+                    holder: lock.owner.clone(),
+                });
                 watched = Some(Watched {
                     acquisition_id: lock.acquisition_id.clone(),
                     since: Instant::now(),
@@ -277,6 +315,11 @@ impl<'a> Planner<'a> {
             stages = offer.stages.len(),
             "carrying out a plan"
         );
+        self.app.events.emit(|| RunEvent::LockGranted {
+            execution_id: offer.execution_id,
+            key: offer.lock.key.clone(),
+            fence: offer.lock.fence,
+        });
         let lease = Lease::granted(&offer.lock, sent_at);
         // Before anything that takes time, such as removing marks.
         let heartbeat = Heartbeat::start(self.client.clone(), lease.clone());
@@ -289,13 +332,18 @@ impl<'a> Planner<'a> {
             lease: &lease,
         };
         let pass = match settled.clear(self.scope).await {
-            Ok(()) => Ok(execution.run(offer, record).await),
+            Ok(()) => Ok(execution.run_unless_stopped(offer, record).await),
             Err(error) => Err(error),
         };
         heartbeat.stop().await;
         match pass? {
-            Pass::Finished => Ok(()),
-            Pass::Stopped(reason) => Err(StartErrorKind::Cancelled { reason }),
+            Pass::Finished if lease.check() != Err(CancelReason::Requested) || record.is_all_applied() => {
+                Ok(())
+            }
+            // What was under way has stopped or ended, and what is pending is not begun.
+            Pass::Finished => Err(cancelled(CancelReason::Requested, &lease)),
+            Pass::Stopped(CancelReason::Shutdown) => Err(StartErrorKind::Interrupted),
+            Pass::Stopped(reason) => Err(cancelled(reason, &lease)),
         }
     }
 
@@ -303,6 +351,19 @@ impl<'a> Planner<'a> {
         // Not fatal: the lease ends by itself, only later.
         if let Err(error) = self.client.release(&lock.key, lock.fence).await {
             tracing::warn!(lock = %lock.key, %error, "the lock could not be given back; it ends with its lease");
+        }
+    }
+}
+
+/// After a plan request that was dropped unanswered: the server may grant it the lock all the same, in that very moment or
+/// in the next, where a proxy has yet to notice. The lease would end it too, only later.
+async fn give_back(client: &Client, key: &str) {
+    for pause in [Duration::ZERO, SECOND_LOOK] {
+        tokio::time::sleep(pause).await;
+        match client.release(key, None).await {
+            Ok(()) => return tracing::info!(lock = key, "granted while stopping, and given back"),
+            Err(error) if error.is_lock_held() => {}
+            Err(error) => tracing::warn!(lock = key, %error, "whether the lock was granted is not known"),
         }
     }
 }
@@ -315,6 +376,11 @@ fn pause(lock: &LockView, seen_for: Duration, poll: Duration, request_took: Dura
     until_lease_ends
         .min(poll.saturating_sub(request_took))
         .max(SHORTEST_PAUSE)
+}
+
+fn cancelled(reason: CancelReason, lease: &Lease) -> StartErrorKind {
+    let notice = lease.notice().filter(|_| reason == CancelReason::Requested);
+    StartErrorKind::Cancelled { reason, notice }
 }
 
 fn protocol(text: &str) -> StartErrorKind {

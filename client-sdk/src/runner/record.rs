@@ -165,6 +165,17 @@ impl<'a> RunRecord<'a> {
         }
     }
 
+    /// Nothing is left to do.
+    pub(super) fn is_all_applied(&self) -> bool {
+        let mut changes = self.records.iter().flat_map(|record| &record.changes);
+        changes.all(|change| {
+            matches!(
+                change.status,
+                ChangeStatus::Applied | ChangeStatus::AlreadyApplied
+            )
+        })
+    }
+
     /// Why the run as a whole has failed, if a stage has.
     pub(crate) fn failure(&self) -> Option<StartErrorKind> {
         let failed = |state| self.records.iter().filter(move |record| record.state == state);

@@ -1,5 +1,10 @@
 //! Carrying out the stages of one plan.
 
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::AtomicBool},
+};
+
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -12,9 +17,11 @@ use super::{
 use crate::{
     builder::Flamingock,
     cancellation::CancelReason,
+    checkpoint::Attempt,
     client::Client,
+    events::RunEvent,
     lease::Lease,
-    report::{ChangeStatus, ErrorReport, StageState},
+    report::{ChangeStatus, ErrorReport, StageState, millis},
     stage::LoadedChange,
     target::MarkScope,
 };
@@ -37,7 +44,23 @@ pub(super) enum Pass {
 }
 
 impl Execution<'_> {
-    pub(super) async fn run(&self, offer: &Offer, record: &mut RunRecord<'_>) -> Pass {
+    /// Passes a request to stop on to the running change while it carries the plan out.
+    pub(super) async fn run_unless_stopped(&self, offer: &Offer, record: &mut RunRecord<'_>) -> Pass {
+        let stopped = async {
+            self.app.stop.requested().await;
+            self.app.events.emit(|| RunEvent::Stopping {});
+            self.lease.cancel(CancelReason::Shutdown);
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            // So that a request which is there already comes before the first change.
+            biased;
+            never = stopped => match never {},
+            pass = self.run(offer, record) => pass,
+        }
+    }
+
+    async fn run(&self, offer: &Offer, record: &mut RunRecord<'_>) -> Pass {
         for stage in &offer.stages {
             let span = tracing::info_span!(
                 "flamingock.stage",
@@ -45,8 +68,15 @@ impl Execution<'_> {
                 execution_id = self.id
             );
             let began = Instant::now();
+            let name = record.stages()[stage.index].name.as_ref();
             let pass = self.stage(stage, record).instrument(span).await;
-            record.stage(stage.index).duration += began.elapsed();
+            let ended = record.stage(stage.index);
+            ended.duration += began.elapsed();
+            self.app.events.emit(|| RunEvent::StageEnded {
+                stage: name.to_owned(),
+                state: ended.state,
+                duration_ms: millis(ended.duration),
+            });
             if let Pass::Stopped(reason) = pass {
                 return Pass::Stopped(reason);
             }
@@ -64,6 +94,10 @@ impl Execution<'_> {
             .map(|(change, _)| change.info.id().to_owned())
             .collect();
         if !waiting.is_empty() {
+            self.app.events.emit(|| RunEvent::StageBlocked {
+                stage: stage.name.to_string(),
+                change_ids: waiting.clone(),
+            });
             // Blocked as a whole: the changes before the doubtful one may build on what it left.
             tracing::error!(changes = ?waiting, "a person has to decide before this stage can run");
             let record = record.stage(offer.index);
@@ -71,6 +105,9 @@ impl Execution<'_> {
             record.error = Some(intervention(waiting));
             return Pass::Finished;
         }
+        self.app.events.emit(|| RunEvent::StageStarted {
+            stage: stage.name.to_string(),
+        });
         let mut begun = false;
         for (position, (change, action)) in stage.changes.iter().zip(&offer.actions).enumerate() {
             if *action != Action::Apply {
@@ -78,6 +115,10 @@ impl Execution<'_> {
                 if *status == ChangeStatus::NotReached {
                     *status = ChangeStatus::AlreadyApplied;
                 }
+                self.app.events.emit(|| RunEvent::ChangeSkipped {
+                    stage: stage.name.to_string(),
+                    change: change.info.id().to_owned(),
+                });
                 continue;
             }
             if let Err(reason) = self.lease.check() {
@@ -94,10 +135,7 @@ impl Execution<'_> {
                 return Pass::Stopped(reason);
             }
             begun = true;
-            if !self
-                .change(&stage.name, change, record, (offer.index, position))
-                .await
-            {
+            if !self.change(offer, change, record, position).await {
                 return Pass::Finished;
             }
         }
@@ -108,10 +146,10 @@ impl Execution<'_> {
     /// False if it failed, and with it the stage.
     async fn change(
         &self,
-        stage: &str,
+        offer: &StageOffer,
         change: &LoadedChange,
         record: &mut RunRecord<'_>,
-        (stage_index, position): (usize, usize),
+        position: usize,
     ) -> bool {
         let target = self
             .app
@@ -119,11 +157,27 @@ impl Execution<'_> {
             .iter()
             .find(|target| target.id == change.info.target);
         let target = target.expect("the builder refuses changes whose target system is unknown");
+        let info = &change.info;
+        let cursor = offer.cursors.get(info.id()).cloned();
+        if let Some(cursor) = &cursor {
+            tracing::info!(change = info.id(), %cursor, "going on where an earlier attempt got to");
+        }
+        let attempt = Attempt::new(
+            self.client,
+            self.lease,
+            self.id,
+            info.id(),
+            info.has_rollback && !info.keeps_steps,
+            cursor,
+        );
+        let attempt = Arc::new(attempt);
         let job = Job {
             execution: self,
-            stage,
+            stage: &record.stages()[offer.index].name,
             change,
             target,
+            failure_told: AtomicBool::new(false),
+            attempt: attempt.clone(),
         };
         let span = tracing::info_span!(
             "flamingock.change",
@@ -131,9 +185,18 @@ impl Execution<'_> {
             target_system = %target.id,
             strategy = job.strategy_name(),
         );
+        self.app.events.emit(|| RunEvent::ChangeStarted {
+            stage: job.stage.to_owned(),
+            change: change.info.id().to_owned(),
+            target: target.id.to_string(),
+        });
         let began = Instant::now();
+        self.lease.is_at(&attempt);
         let outcome = strategy::execute(&job).instrument(span).await;
-        let stage = record.stage(stage_index);
+        job.tell_outcome(&outcome, began.elapsed());
+        // Whatever the change left running tells nothing more: an extension must not meet the release.
+        attempt.end().await;
+        let stage = record.stage(offer.index);
         let slot = &mut stage.changes[position];
         slot.status = outcome.status;
         slot.duration = began.elapsed();

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::audit::{Fact, Job};
 use crate::{
+    cancellation::CancelReason,
     change::{ChangeError, ChangeFuture},
+    context::Context,
     error::Error,
     report::{ChangeStatus, ErrorReport},
     start_error::with_sources,
@@ -48,11 +50,11 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
-    if let Some(outcome) = job.lost_before_it_began().await {
+    if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
     let mut context = job.context(None);
-    let (result, took) = run(|| job.change.code.apply(&mut context)).await;
+    let (result, took) = apply(job, &mut context).await;
     let error = match result {
         Ok(()) => return job.applied(&Fact::applied(took)).await.0,
         Err(error) => error,
@@ -70,6 +72,7 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
             "it is not rolled back, because the lock was lost or another has written about the change since"
         );
     } else {
+        job.attempt.rolls_back();
         let mut context = job.context(None);
         let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
         match &result {
@@ -92,7 +95,7 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
-    if let Some(outcome) = job.lost_before_it_began().await {
+    if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
     let transaction = match target.begin().await {
@@ -100,7 +103,7 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         Err(error) => return job.rolled_back(Duration::ZERO, &error.into()).await,
     };
     let mut context = job.context(Some(transaction));
-    let (result, took) = run(|| job.change.code.apply(&mut context)).await;
+    let (result, took) = apply(job, &mut context).await;
     let transaction = context
         .transaction
         .take()
@@ -129,12 +132,7 @@ async fn commit(
             return outcome;
         }
         return match error {
-            // The log stays at `STARTED`; with the mark that is there, the server knows the change as applied.
-            MarkError::AlreadyThere => job.failure(
-                ChangeStatus::RolledBack,
-                "ALREADY_COMMITTED",
-                "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
-            ),
+            MarkError::AlreadyThere => job.already_committed(),
             MarkError::TransactionEnded => job.transaction_ended(took, &cause).await,
             MarkError::Failed(error) => job.rolled_back(took, &error.into()).await,
         };
@@ -149,6 +147,7 @@ async fn commit(
     }
     match target.commit(transaction).await {
         Ok(()) => committed(job, target, took).await,
+        Err(CommitError::AlreadyThere) => job.already_committed(),
         Err(CommitError::Definite(error)) => job.rolled_back(took, &error.into()).await,
         Err(CommitError::Ambiguous(error)) => {
             tracing::warn!(error = %with_sources(&error), "whether the commit took effect is not known");
@@ -240,6 +239,20 @@ async fn while_reportable<T>(job: &Job<'_>, work: impl Future<Output = T>) -> Op
     }
 }
 
+/// Applies the change; cuts it off when the grace after a request to stop is over.
+async fn apply(job: &Job<'_>, context: &mut Context) -> (Result<(), ChangeError>, Duration) {
+    let app = job.execution.app;
+    let (began, grace) = (Instant::now(), app.settings.stop_grace);
+    tokio::select! {
+        biased;
+        ended = run(|| job.change.code.apply(context)) => ended,
+        () = app.stop.grace_over(grace) => {
+            let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
+            (Err(ChangeError::named("interrupted", text.into())), began.elapsed())
+        }
+    }
+}
+
 /// Runs a function of the change. A panic in it is its failure.
 async fn run<'a>(start: impl FnOnce() -> ChangeFuture<'a>) -> (Result<(), ChangeError>, Duration) {
     let began = Instant::now();
@@ -294,16 +307,28 @@ impl Job<'_> {
         )
     }
 
+    /// The log stays at `STARTED`; with the mark that is there, the server knows the change as applied.
+    fn already_committed(&self) -> Outcome {
+        self.failure(
+            ChangeStatus::RolledBack,
+            "ALREADY_COMMITTED",
+            "another attempt of this change was committed meanwhile; this one left nothing".to_owned(),
+        )
+    }
+
     /// The answer to `STARTED` may have come late, to a process that stood still: by now the change may be another
-    /// runner's, and done. It was permitted and never begun, which is what is reported.
-    async fn lost_before_it_began(&self) -> Option<Outcome> {
-        if !self.execution.lease.is_lost() {
-            return None;
-        }
-        let error = ChangeError::from("the lock was lost before the change was begun".to_owned());
+    /// runner's, and done. Or the application was asked to stop meanwhile. It was permitted and never begun, which is
+    /// what is reported.
+    async fn stopped_before_it_began(&self) -> Option<Outcome> {
+        let (name, reason) = match self.execution.lease.check() {
+            Err(reason @ CancelReason::LockLost) => ("LOCK_LOST", reason),
+            Err(reason @ CancelReason::Shutdown) => ("INTERRUPTED", reason),
+            Ok(()) | Err(CancelReason::Requested) => return None,
+        };
+        let error = ChangeError::from(format!("{reason} before the change was begun"));
         tracing::error!(error = %trace::one_line(&error), "not applied");
         self.report_never_begun(&error).await;
-        Some(self.failure(ChangeStatus::RolledBack, "LOCK_LOST", trace::one_line(&error)))
+        Some(self.failure(ChangeStatus::RolledBack, name, trace::one_line(&error)))
     }
 
     /// What it did before its own `COMMIT` stayed, and nobody knows how much that is: a person has to look. It is reported

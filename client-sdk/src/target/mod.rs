@@ -13,6 +13,8 @@ use std::{
 
 use crate::{context::TransactionHandle, error::BoxError};
 
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod erased;
 #[cfg(feature = "graphql")]
 mod graphql;
@@ -47,6 +49,8 @@ mod unleash;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 pub(crate) use erased::{AnyTarget, AnyTransaction};
 #[cfg(feature = "graphql")]
 pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
@@ -296,6 +300,9 @@ pub enum RollbackError {
 /// How a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
+    /// The mark was there, in a system that looks for it only now: another attempt was committed, and this one left nothing.
+    #[error("another attempt of this change was already committed")]
+    AlreadyThere,
     /// The system said that it did not commit.
     #[error("the transaction was not committed")]
     Definite(#[source] TargetError),

@@ -64,7 +64,8 @@ async fn a_refused_extension_signals_the_change_and_begins_no_other() {
     assert!(matches!(
         error.kind(),
         StartErrorKind::Cancelled {
-            reason: CancelReason::LockLost
+            reason: CancelReason::LockLost,
+            ..
         }
     ));
     let steps = error.next_steps();

@@ -6,10 +6,14 @@
 mod support;
 
 mod client;
+mod events;
 mod lock;
 mod macros;
 mod non_transactional;
+mod readiness;
 mod run_loop;
+mod saga;
+mod stopping;
 mod transactional;
 mod validation;
 

@@ -16,7 +16,7 @@ pub use crate::store::actions::Place;
 pub struct Actor {
     /// `None`: the server itself, from its bootstrap file or its command line.
     pub credential_id: Option<i64>,
-    /// The credential's name, where the caller showed the token itself.
+    /// The credential's name, where it is known.
     pub name: Option<String>,
     pub role: Role,
     /// The address that the connection came from: a proxy's, behind a proxy.

@@ -24,10 +24,15 @@ pub(super) struct Dev {
     #[command(flatten)]
     config: Config,
     /// Where the demo's tokens and, unless DATABASE_URL is set, the data are kept.
-    #[arg(long, value_name = "DIR", default_value = ".flamingock")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".flamingock",
+        help_heading = "Development"
+    )]
     data: PathBuf,
     /// Write URLs, tokens and ids to this file, as JSON, as soon as it serves.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Development")]
     ready_file: Option<PathBuf>,
 }
 

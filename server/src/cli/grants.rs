@@ -51,6 +51,10 @@ const GRANTS: &[(&str, &str)] = &[
     ("event_positions", "SELECT, INSERT, UPDATE"),
     // Taken out when they are put into the order.
     ("event_actions", "SELECT, INSERT, DELETE"),
+    // Overwritten in place.
+    ("change_progress", "SELECT, INSERT, UPDATE"),
+    // Appended to, and nothing else.
+    ("execution_cancellations", "SELECT, INSERT"),
 ];
 
 pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ pub(super) struct Serve {
     #[arg(long)]
     migrate: bool,
     /// Write the server's URL to this file, as JSON, as soon as it serves.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Start")]
     ready_file: Option<PathBuf>,
 }
 

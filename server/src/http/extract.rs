@@ -168,7 +168,7 @@ fn actor(caller: &Caller, parts: &Parts) -> Actor {
     Actor {
         credential_id: Some(caller.credential_id()),
         name: match caller {
-            Caller::Session(_) => None,
+            Caller::Session(session) => session.credential_name.clone(),
             Caller::Token(holder) => Some(holder.name.clone()),
         },
         role: caller.role(),

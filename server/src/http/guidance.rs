@@ -24,6 +24,8 @@ pub struct Known<'a> {
     pub was_refused: bool,
     /// Something was reported of it too late to count.
     pub has_late_reports: bool,
+    /// An error was reported with one of its entries.
+    pub has_error: bool,
     pub target: Option<&'a str>,
 }
 
@@ -155,8 +157,12 @@ fn checks(known: &Known<'_>, target: &str) -> Vec<String> {
         return vec!["Is its process alive and getting on? Its log says so.".to_owned()];
     }
     let mut checks = vec![
-        "Read the error, and the log of the process that ran it, around the time of the latest entry."
-            .to_owned(),
+        if known.has_error {
+            "Read the error, and the log of the process that ran it, around the time of the latest entry."
+        } else {
+            "Read the log of the process that ran it, around the time of the latest entry: no error was reported."
+        }
+        .to_owned(),
         format!(
             "Look in {target} for each thing that the change makes or alters: is it there, wholly or partly?"
         ),
@@ -242,6 +248,7 @@ mod tests {
             open: Open::ByRecord,
             was_refused: false,
             has_late_reports: false,
+            has_error: latest.state == AuditState::Failed,
             target: Some("billing-db"),
         })
     }
@@ -288,6 +295,14 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_sent_to_an_error_that_was_not_reported() {
+        let died = guidance(&latest(AuditState::Started, TxStrategy::NonTx));
+        assert!(died.check[0].starts_with("Read the log"), "{died:?}");
+        let failed = guidance(&latest(AuditState::Failed, TxStrategy::NonTx));
+        assert!(failed.check[0].starts_with("Read the error"), "{failed:?}");
+    }
+
+    #[test]
     fn what_is_in_progress_is_left_alone() {
         let latest = latest(AuditState::Started, TxStrategy::NonTx);
         let text = of(&Known {
@@ -295,6 +310,7 @@ mod tests {
             open: Open::InProgress,
             was_refused: false,
             has_late_reports: false,
+            has_error: false,
             target: None,
         });
         assert!(text.then[0].starts_with("Wait"), "{text:?}");

@@ -123,6 +123,8 @@ impl Deref for Api {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(audit::audit_append),
+    // Of parameters alone, from which utoipa collects none.
+    components(schemas(flamingock_api_types::audit::AuditView)),
     tags(
         (name = "session", description = "From an API token to a session"),
         (name = "runner", description = "What a runner calls: plan and report"),

@@ -256,6 +256,7 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
                 .map(|(id, action)| wire::OfferedChange {
                     id: id.to_string(),
                     action: change_action(*action),
+                    cursor: None,
                 })
                 .collect(),
         })

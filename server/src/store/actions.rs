@@ -77,6 +77,15 @@ pub async fn append(conn: &mut PgConnection, new: &NewAction<'_>) -> Result<(), 
     Ok(())
 }
 
+/// What the place of an action is called now.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub organisation: Option<String>,
+    pub project: Option<String>,
+    pub environment: Option<String>,
+    pub service: Option<String>,
+}
+
 /// One as it was recorded.
 #[derive(Clone, Debug)]
 pub struct ActionRow {
@@ -87,6 +96,7 @@ pub struct ActionRow {
     pub project_id: Option<i64>,
     pub environment_id: Option<i64>,
     pub service_id: Option<i64>,
+    pub names: Names,
     pub target: String,
     pub credential_id: Option<i64>,
     pub actor: String,
@@ -131,7 +141,9 @@ pub struct ActionPage {
 macro_rules! list_sql {
     ($owner:literal) => {
         concat!(
-            "SELECT w.edge, w.looked_at, (SELECT acted_at FROM admin_actions WHERE id = w.edge) AS edge_at, a.*
+            "SELECT w.edge, w.looked_at, (SELECT acted_at FROM admin_actions WHERE id = w.edge) AS edge_at, a.*,
+                    o.name AS organisation_name, p.name AS project_name, e.name AS environment_name,
+                    s.name AS service_name
                FROM (SELECT min(c.id) AS edge, count(*) AS looked_at
                        FROM (SELECT id FROM admin_actions
                               WHERE ", $owner, " AND id < $13 ORDER BY id DESC LIMIT $15) c) w
@@ -153,6 +165,10 @@ macro_rules! list_sql {
               AND ($11::timestamptz IS NULL OR acted_at >= $11)
               AND ($12::timestamptz IS NULL OR acted_at < $12)
                      ORDER BY id DESC LIMIT $14) a ON true
+               LEFT JOIN organisations o ON o.id = a.organisation_id
+               LEFT JOIN projects p ON p.id = a.project_id
+               LEFT JOIN environments e ON e.id = a.environment_id
+               LEFT JOIN services s ON s.id = a.service_id
               ORDER BY a.id DESC"
         )
     };
@@ -227,6 +243,12 @@ fn action_of_row(row: &PgRow) -> Result<ActionRow, StoreError> {
         project_id: row.try_get("project_id")?,
         environment_id: row.try_get("environment_id")?,
         service_id: row.try_get("service_id")?,
+        names: Names {
+            organisation: row.try_get("organisation_name")?,
+            project: row.try_get("project_name")?,
+            environment: row.try_get("environment_name")?,
+            service: row.try_get("service_name")?,
+        },
         target: row.try_get("target")?,
         credential_id: row.try_get("credential_id")?,
         actor: row.try_get("actor")?,
@@ -263,12 +285,18 @@ pub async fn load_newest(
 /// Actions by their ids, whichever organisation they belong to: the caller took the ids from that organisation's log.
 pub async fn load_some(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<ActionRow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
-                actor, role, address, forwarded_for, request_id, reason, before, after
-           FROM admin_actions WHERE id = ANY($1)",
+        "SELECT a.id, a.acted_at, a.action, a.organisation_id, a.project_id, a.environment_id, a.service_id, a.target,
+                a.credential_id, a.actor, a.role, a.address, a.forwarded_for, a.request_id, a.reason, a.before, a.after,
+                o.name AS organisation_name, p.name AS project_name, e.name AS environment_name, s.name AS service_name
+           FROM admin_actions a
+           LEFT JOIN organisations o ON o.id = a.organisation_id
+           LEFT JOIN projects p ON p.id = a.project_id
+           LEFT JOIN environments e ON e.id = a.environment_id
+           LEFT JOIN services s ON s.id = a.service_id
+          WHERE a.id = ANY($1)",
     )
-    .bind(ids)
-    .fetch_all(conn)
-    .await?;
+        .bind(ids)
+        .fetch_all(conn)
+        .await?;
     rows.iter().map(action_of_row).collect()
 }

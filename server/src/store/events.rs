@@ -13,6 +13,14 @@ pub struct LogHead {
     pub at: DateTime<Utc>,
 }
 
+/// What the place of a row is called now; names that are not this row's to tell are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub project: Option<String>,
+    pub environment: Option<String>,
+    pub service: Option<String>,
+}
+
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRow {
@@ -22,6 +30,7 @@ pub struct LogRow {
     pub project_id: Option<i64>,
     pub environment_id: Option<i64>,
     pub service_id: Option<i64>,
+    pub names: Names,
     pub lock_key: Option<String>,
     pub stream_id: Option<i64>,
     /// Entries of the audit after the first and up to the second.
@@ -216,8 +225,8 @@ pub async fn take_actions(
         .collect()
 }
 
-/// Appends rows to logs that the transaction holds, and moves positions and heads with them. `ordered_at` of the rows is
-/// not read: the database says when.
+/// Appends rows to logs that the transaction holds, and moves positions and heads with them. `ordered_at` and
+/// `names` of the rows are not read: the database says when, and what things are called.
 pub async fn append(conn: &mut PgConnection, rows: &[LogRow]) -> Result<(), StoreError> {
     fn column<T>(rows: &[LogRow], of: impl Fn(&LogRow) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
@@ -298,9 +307,15 @@ pub async fn list_log(
     limit: i64,
 ) -> Result<Vec<LogRow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT organisation_id, id, ordered_at, project_id, environment_id, service_id, lock_key, stream_id, from_seq,
-                to_seq, from_change, to_change, action_id
-           FROM event_log WHERE organisation_id = $1 AND id >= $2 ORDER BY id LIMIT $3",
+        // A lock's key may be any number: only a service of the row's own project is named.
+        "SELECT l.organisation_id, l.id, l.ordered_at, l.project_id, l.environment_id, l.service_id, l.lock_key,
+                l.stream_id, l.from_seq, l.to_seq, l.from_change, l.to_change, l.action_id,
+                p.name AS project_name, e.name AS environment_name, s.name AS service_name
+           FROM event_log l
+           LEFT JOIN projects p ON p.id = l.project_id AND p.organisation_id = l.organisation_id
+           LEFT JOIN environments e ON e.id = l.environment_id AND e.project_id = p.id
+           LEFT JOIN services s ON s.id = l.service_id AND s.project_id = p.id
+          WHERE l.organisation_id = $1 AND l.id >= $2 ORDER BY l.id LIMIT $3",
     )
     .bind(organisation_id)
     .bind(from)
@@ -318,6 +333,11 @@ fn log_row(row: &PgRow) -> Result<LogRow, StoreError> {
         project_id: row.try_get("project_id")?,
         environment_id: row.try_get("environment_id")?,
         service_id: row.try_get("service_id")?,
+        names: Names {
+            project: row.try_get("project_name")?,
+            environment: row.try_get("environment_name")?,
+            service: row.try_get("service_name")?,
+        },
         lock_key: row.try_get("lock_key")?,
         stream_id: row.try_get("stream_id")?,
         seqs: (row.try_get("from_seq")?, row.try_get("to_seq")?),

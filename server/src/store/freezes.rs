@@ -11,6 +11,8 @@ pub struct FreezeRow {
     pub id: i64,
     pub environment_id: i64,
     pub service_ids: Option<Vec<i64>>,
+    /// In the order of the ids.
+    pub service_names: Option<Vec<String>>,
     pub starts_at: DateTime<Utc>,
     pub ends_at: Option<DateTime<Utc>>,
     pub reason: String,
@@ -78,7 +80,11 @@ pub async fn list(
 ) -> Result<Vec<FreezeRow>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, environment_id, service_ids, starts_at, ends_at, reason, created_at, created_by, ended_at, ended_by,
-                end_reason, active FROM (
+                end_reason, active,
+                (SELECT array_agg(coalesce(s.name, u.id::text) ORDER BY u.place)
+                   FROM unnest(service_ids) WITH ORDINALITY AS u (id, place)
+                   LEFT JOIN services s ON s.id = u.id) AS service_names
+           FROM (
              SELECT f.*, ended_at IS NULL AND starts_at <= now AND (ends_at IS NULL OR now < ends_at) AS active
                FROM freeze_windows f CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
               WHERE f.environment_id = $1 AND f.id < $3
@@ -101,6 +107,9 @@ pub async fn load(conn: &mut PgConnection, id: i64) -> Result<Option<FreezeRow>,
     let row = sqlx::query(
         "SELECT id, environment_id, service_ids, starts_at, ends_at, reason, created_at, created_by, ended_at, ended_by,
                 end_reason,
+                (SELECT array_agg(coalesce(s.name, u.id::text) ORDER BY u.place)
+                   FROM unnest(service_ids) WITH ORDINALITY AS u (id, place)
+                   LEFT JOIN services s ON s.id = u.id) AS service_names,
                 ended_at IS NULL AND starts_at <= now AND (ends_at IS NULL OR now < ends_at) AS active
            FROM freeze_windows f CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
           WHERE f.id = $1",
@@ -153,6 +162,7 @@ fn freeze_of_row(row: &PgRow) -> Result<FreezeRow, StoreError> {
         id: row.try_get("id")?,
         environment_id: row.try_get("environment_id")?,
         service_ids: row.try_get("service_ids")?,
+        service_names: row.try_get("service_names")?,
         starts_at: row.try_get("starts_at")?,
         ends_at: row.try_get("ends_at")?,
         reason: row.try_get("reason")?,

@@ -17,6 +17,8 @@ pub struct LockRow {
     pub execution: Option<ExecutionId>,
     /// When it was granted last; extensions do not move it.
     pub granted_at: Option<Timestamp>,
+    /// Somebody asked the execution to stop.
+    pub is_cancelled: bool,
 }
 
 /// The database's clock around the wait for rows.
@@ -53,13 +55,16 @@ pub(super) fn lock_of_row(row: &PgRow) -> Result<LockRow, StoreError> {
         }),
         None => None,
     };
+    let execution: Option<i64> = row.try_get("execution_id")?;
     Ok(LockRow {
+        // A request is for one execution; what is left of an earlier one says nothing.
+        is_cancelled: execution.is_some() && execution == row.try_get("cancel_execution_id")?,
         lock: Lock {
             key: LockKey::parse(key).map_err(|error| corrupt(format!("key {error}")))?,
             fence: row.try_get("fence")?,
             lease,
         },
-        execution: row.try_get::<Option<i64>, _>("execution_id")?.map(ExecutionId),
+        execution: execution.map(ExecutionId),
         granted_at: row
             .try_get::<Option<DateTime<Utc>>, _>("acquired_at")?
             .map(timestamp),
@@ -74,7 +79,7 @@ pub async fn load(
 ) -> Result<Option<(LockRow, Timestamp)>, StoreError> {
     let row = sqlx::query(
         "SELECT key, fence, owner, acquisition_id, lease_ms, expires_at, execution_id, acquired_at,
-                clock_timestamp() AS now
+                cancel_execution_id, clock_timestamp() AS now
            FROM locks WHERE environment_id = $1 AND key = $2",
     )
     .bind(environment_id)
@@ -109,7 +114,7 @@ pub async fn lock_rows(
                  SELECT * FROM locks
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[])))
              SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
-                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+                    held.acquired_at, held.execution_id, held.cancel_execution_id, clock.now, statement_timestamp() AS asked
                FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN held ON true"
         }
         Hold::Update => {
@@ -118,7 +123,7 @@ pub async fn lock_rows(
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR UPDATE)
              SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
-                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+                    held.acquired_at, held.execution_id, held.cancel_execution_id, clock.now, statement_timestamp() AS asked
                FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
@@ -129,7 +134,7 @@ pub async fn lock_rows(
                   WHERE (environment_id, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
                   ORDER BY environment_id, key FOR SHARE)
              SELECT held.environment_id, held.key, held.fence, held.owner, held.acquisition_id, held.lease_ms, held.expires_at,
-                    held.acquired_at, held.execution_id, clock.now, statement_timestamp() AS asked
+                    held.acquired_at, held.execution_id, held.cancel_execution_id, clock.now, statement_timestamp() AS asked
                FROM (SELECT count(*) FROM held) AS n (n)
               CROSS JOIN LATERAL (SELECT clock_timestamp() + n.n * interval '0' AS now) AS clock
                LEFT JOIN held ON true"
@@ -307,7 +312,7 @@ pub async fn list(
 ) -> Result<Vec<LockFacts>, StoreError> {
     let rows = sqlx::query(
         "SELECT s.id AS service_id, s.name AS service_name, l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms,
-                l.expires_at, l.execution_id, l.acquired_at, l.extended_at, clock.now
+                l.expires_at, l.execution_id, l.acquired_at, l.extended_at, l.cancel_execution_id, clock.now
            FROM (SELECT clock_timestamp() AS now) AS clock, environments e
            JOIN services s ON s.project_id = e.project_id
            JOIN locks l ON l.environment_id = e.id AND l.key = s.id::text
@@ -329,6 +334,7 @@ pub async fn list(
                 lock,
                 execution,
                 granted_at,
+                is_cancelled: _,
             } = lock_of_row(row)?;
             Ok(LockFacts {
                 environment_id,

@@ -6,6 +6,7 @@ pub mod actions;
 pub mod approvals;
 pub mod audit;
 pub mod audit_tail;
+pub mod cancellations;
 pub mod checkpoints;
 pub mod checksums;
 pub mod difference;
@@ -19,6 +20,7 @@ pub mod lock_changes;
 pub mod locks;
 pub mod policies;
 pub mod policy_stops;
+pub mod progress;
 pub mod refusals;
 pub mod runs;
 pub mod sightings;
@@ -84,6 +86,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0009_policies.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
+    (
+        13,
+        "long changes",
+        include_str!("../../../migrations/0013_long_changes.sql"),
+    ),
 ];
 
 /// Runs them, each in a transaction, under an advisory lock: replicas that start together do not meet.
@@ -135,6 +142,9 @@ pub fn connect(url: &str, settings: PoolSettings) -> Result<PgPool, StoreError> 
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
+        // A plan that scans all the same, for want of another, is priced so high by that as to be compiled first, which
+        // takes a hundred times longer than to run it.
+        ("jit", "off".to_owned()),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)

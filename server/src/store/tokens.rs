@@ -184,11 +184,15 @@ pub struct TokenSummary {
     pub id: i64,
     pub organisation_id: Option<i64>,
     pub project_id: Option<i64>,
+    pub project_name: Option<String>,
     pub name: String,
     pub role: String,
     pub hint: Option<String>,
     pub environment_ids: Option<Vec<i64>>,
+    /// In the order of the ids.
+    pub environment_names: Option<Vec<String>>,
     pub service_ids: Option<Vec<i64>>,
+    pub service_names: Option<Vec<String>>,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
@@ -210,6 +214,13 @@ macro_rules! summaries {
         concat!(
             "SELECT id, organisation_id, project_id, name, role, hint, environment_ids, service_ids, created_at, expires_at,
                     revoked_at, last_used_at, replaced_by,
+                    (SELECT p.name FROM projects p WHERE p.id = project_id) AS project_name,
+                    (SELECT array_agg(coalesce(e.name, u.id::text) ORDER BY u.place)
+                       FROM unnest(environment_ids) WITH ORDINALITY AS u (id, place)
+                       LEFT JOIN environments e ON e.id = u.id) AS environment_names,
+                    (SELECT array_agg(coalesce(s.name, u.id::text) ORDER BY u.place)
+                       FROM unnest(service_ids) WITH ORDINALITY AS u (id, place)
+                       LEFT JOIN services s ON s.id = u.id) AS service_names,
                     coalesce(expires_at <= clock_timestamp(), false) AS is_expired
                FROM api_tokens ",
             $tail
@@ -299,11 +310,14 @@ fn summary_of_row(row: &PgRow) -> Result<TokenSummary, StoreError> {
         id: row.try_get("id")?,
         organisation_id: row.try_get("organisation_id")?,
         project_id: row.try_get("project_id")?,
+        project_name: row.try_get("project_name")?,
         name: row.try_get("name")?,
         role: row.try_get("role")?,
         hint: row.try_get("hint")?,
         environment_ids: row.try_get("environment_ids")?,
+        environment_names: row.try_get("environment_names")?,
         service_ids: row.try_get("service_ids")?,
+        service_names: row.try_get("service_names")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,

@@ -28,6 +28,7 @@ async fn a_token_and_two_names_open_a_session_for_that_scope() {
         *verified,
         Session {
             credential_id: session.credential_id,
+            credential_name: Some("runner".to_owned()),
             organisation_id: session.organisation_id,
             project_id: session.project_id,
             environment_id: session.environment_id,

@@ -1,7 +1,6 @@
 //! Compiles the applications with one version of the SDK.
 
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -137,26 +136,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 /// What the classes are made from.
 fn stamp_of(version: &str) -> String {
-    let mut files = Vec::new();
-    collect(&sources(), &mut files);
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    (version, MANY).hash(&mut hasher);
-    for file in files {
-        (&file, fs::read(&file).unwrap_or_default()).hash(&mut hasher);
-    }
-    format!("{:016x}", hasher.finish())
-}
-
-fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else {
-            into.push(path);
-        }
-    }
+    files::digest(&[&sources()], &format!("{version} {MANY}"))
 }
 
 /// Whether everything that it was compiled with is still in the local repository.

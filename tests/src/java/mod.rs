@@ -2,7 +2,6 @@
 
 mod application;
 mod build;
-mod skip;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 pub use application::{JavaApplication, Jvm};
 
 use build::Obstacle;
+
+use crate::skip::skip;
 
 /// The application that most tests start.
 const ARCHIVED: &str = "shop";
@@ -48,7 +49,9 @@ impl Java {
                     java.application(ARCHIVED).archive_classes();
                     Ok(Some(java))
                 }
-                Err(Obstacle::Missing(what)) => skip::skip(&what).map(|()| None),
+                Err(Obstacle::Missing(what)) => {
+                    skip("tests with the Flamingock Java SDK", &what).map(|()| None)
+                }
                 Err(Obstacle::Broken(error)) => Err(error),
             });
         entry.clone()

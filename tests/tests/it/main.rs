@@ -12,6 +12,7 @@ mod command_line;
 mod crash_table;
 mod durability;
 mod events;
+mod generated_clients;
 mod hostile;
 mod import;
 mod isolation;

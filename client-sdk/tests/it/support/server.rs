@@ -1,7 +1,7 @@
 //! A server on a real socket that records every call and answers as told, or else sensibly.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -70,6 +70,8 @@ struct Inner {
     calls: Vec<Call>,
     rules: Vec<Rule>,
     applied: HashSet<String>,
+    /// Of changes, as they were saved.
+    cursors: HashMap<String, String>,
     executions: i64,
 }
 
@@ -123,6 +125,14 @@ impl FakeServer {
 
     pub(crate) fn set_applied(&self, ids: &[&str]) {
         self.lock().applied.extend(ids.iter().map(|id| (*id).to_owned()));
+    }
+
+    pub(crate) fn set_cursor(&self, change: &str, cursor: &str) {
+        self.lock().cursors.insert(change.to_owned(), cursor.to_owned());
+    }
+
+    pub(crate) fn cursor(&self, change: &str) -> Option<String> {
+        self.lock().cursors.get(change).cloned()
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -270,7 +280,17 @@ impl Inner {
             }
             Kind::Extend => {
                 let lock = self.lock(call);
-                (200, json!({"status": "EXTENDED", "lock": lock}))
+                let told = &call.body["progress"];
+                if let (Some(change), Some(cursor)) = (told["changeId"].as_str(), told["cursor"].as_str()) {
+                    self.cursors.insert(change.to_owned(), cursor.to_owned());
+                }
+                let receipt = told
+                    .is_object()
+                    .then(|| json!({"sequence": told["sequence"], "recorded": true}));
+                (
+                    200,
+                    json!({"status": "EXTENDED", "lock": lock, "progress": receipt}),
+                )
             }
             Kind::Release => (200, self.lock(call)),
             Kind::Other => (404, problem("R_LOCK_03")),
@@ -320,7 +340,9 @@ impl Inner {
                 .filter(|stage| !failed(stage) && !changes(stage).iter().all(done))
                 .map(|stage| {
                     let actions = changes(&stage).into_iter().map(|change| {
-                        json!({"id": change["id"], "action": if done(&change) { "SKIP" } else { "APPLY" }})
+                        let cursor = change["id"].as_str().and_then(|id| self.cursors.get(id));
+                        let action = if done(&change) { "SKIP" } else { "APPLY" };
+                        json!({"id": change["id"], "action": action, "cursor": cursor})
                     });
                     json!({"name": stage["name"], "order": stage["order"], "changes": actions.collect::<Vec<_>>()})
                 })

@@ -213,13 +213,14 @@ impl Auth {
 
         let grant = Grant {
             credential_id: token.id,
+            credential_name: token.name.clone(),
             organisation_id: organisation.id,
             project_id: project.id,
             environment_id: found_environment.id,
             service_id: found_service.id,
             role,
         };
-        let jwt = session::sign(grant, &self.inner.keys.load(), &self.inner.settings).ok_or_else(|| {
+        let jwt = session::sign(&grant, &self.inner.keys.load(), &self.inner.settings).ok_or_else(|| {
             Fault::from(StoreError::Corrupt {
                 table: "signing_keys",
                 detail: "no key that signs sessions".to_owned(),

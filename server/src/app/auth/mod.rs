@@ -30,6 +30,8 @@ use crate::store::{StoreError, tokens, units};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub credential_id: i64,
+    /// As it was when the session was opened; sessions of an older server do not say.
+    pub credential_name: Option<String>,
     pub organisation_id: i64,
     pub project_id: i64,
     pub environment_id: i64,
@@ -40,6 +42,14 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whose doing it is that this session is used for: `credential:7 (orders-runner)`.
+    pub fn actor(&self) -> String {
+        match &self.credential_name {
+            Some(name) => format!("credential:{} ({name})", self.credential_id),
+            None => format!("credential:{}", self.credential_id),
+        }
+    }
+
     pub fn scope(&self) -> Scope {
         Scope {
             environment_id: self.environment_id,

@@ -19,6 +19,9 @@ struct Claims {
     aud: String,
     /// The credential.
     sub: String,
+    /// Its name, for people who read what was reported. A session of an older server has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     org: i64,
     prj: i64,
     env: i64,
@@ -32,9 +35,10 @@ struct Claims {
 }
 
 /// What a session is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) credential_id: i64,
+    pub(super) credential_name: String,
     pub(super) organisation_id: i64,
     pub(super) project_id: i64,
     pub(super) environment_id: i64,
@@ -43,7 +47,7 @@ pub(super) struct Grant {
 }
 
 /// `None`: there is no key, which [`super::Auth`] does not let happen.
-pub(super) fn sign(grant: Grant, keys: &KeySet, settings: &AuthSettings) -> Option<String> {
+pub(super) fn sign(grant: &Grant, keys: &KeySet, settings: &AuthSettings) -> Option<String> {
     let signer = keys.signer()?;
     let now = Utc::now().timestamp();
     let mut id = [0; 16];
@@ -52,6 +56,7 @@ pub(super) fn sign(grant: Grant, keys: &KeySet, settings: &AuthSettings) -> Opti
         iss: settings.issuer.clone(),
         aud: settings.audience.clone(),
         sub: grant.credential_id.to_string(),
+        name: Some(grant.credential_name.clone()),
         org: grant.organisation_id,
         prj: grant.project_id,
         env: grant.environment_id,
@@ -119,6 +124,7 @@ pub(super) fn verify(bearer: &str, keys: &KeySet, settings: &AuthSettings) -> Re
         .claims;
     let session = Session {
         credential_id: claims.sub.parse().map_err(|_| VerifyError::Refused)?,
+        credential_name: claims.name,
         organisation_id: claims.org,
         project_id: claims.prj,
         environment_id: claims.env,

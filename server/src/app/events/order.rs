@@ -8,7 +8,7 @@
 use sqlx::PgPool;
 
 use super::super::fault::Fault;
-use crate::store::events::{self, LogRow, Moved};
+use crate::store::events::{self, LogRow, Moved, Names};
 use crate::store::{self, StoreError};
 
 /// Services and actions that one transaction puts into the order.
@@ -56,6 +56,7 @@ pub async fn catch_up(pool: &PgPool, organisations: &[i64]) -> Result<(), Fault>
             project_id: action.project_id,
             environment_id: action.environment_id,
             service_id: action.service_id,
+            names: Names::default(),
             lock_key: None,
             stream_id: None,
             seqs: (0, 0),
@@ -84,6 +85,7 @@ fn row_of_moved(moved: Moved) -> LogRow {
         project_id: Some(moved.project_id),
         environment_id: Some(moved.environment_id),
         service_id: moved.lock_key.parse().ok(),
+        names: Names::default(),
         lock_key: Some(moved.lock_key),
         stream_id: moved.stream_id,
         seqs: moved.seqs,

@@ -13,7 +13,7 @@ use super::sight::Site;
 use crate::store::StoreError;
 use crate::store::actions::{self, ActionRow};
 use crate::store::audit_tail::{self, EndOfRun, TailEntry};
-use crate::store::events::LogRow;
+use crate::store::events::{LogRow, Names};
 use crate::store::lock_changes::{self, ChangeKind, LockChange};
 
 /// One event.
@@ -24,6 +24,7 @@ pub struct Told {
     pub at: DateTime<Utc>,
     pub organisation_id: i64,
     pub site: Site,
+    pub names: Names,
     pub what: What,
     /// As the edge writes it: once for everybody.
     pub written: OnceLock<Bytes>,
@@ -214,6 +215,7 @@ impl Material {
                 at,
                 organisation_id: row.organisation_id,
                 site,
+                names: row.names.clone(),
                 what,
                 written: OnceLock::new(),
             })

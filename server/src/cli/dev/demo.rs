@@ -22,14 +22,20 @@ const SERVICE: &str = "demo";
 /// Tokens that survive a restart.
 pub(super) struct Demo {
     path: PathBuf,
+    /// The administrator's alone, as `flamingock --token-file` takes it.
+    admin_path: PathBuf,
     runner: ApiToken,
     operator: ApiToken,
+    admin: ApiToken,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     runner_token: String,
     operator_token: String,
+    /// Older versions kept none.
+    #[serde(default)]
+    admin_token: Option<String>,
 }
 
 /// Ids of what the demo tenant has.
@@ -44,33 +50,49 @@ pub(super) struct Tenant {
 impl Demo {
     pub(super) fn load_or_create(data: &Path) -> Result<Self, Failure> {
         let path = data.join("dev-tokens.json");
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(path.clone(), &text).ok_or_else(|| {
-                Failure::new(format!("{} does not hold two tokens", path.display()))
+        let kept = match fs::read_to_string(&path) {
+            Ok(text) => Some(Self::parse(&text).ok_or_else(|| {
+                Failure::new(format!("{} does not hold the demo's tokens", path.display()))
                     .help("remove it: new tokens are made, and the old ones are revoked")
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let demo = Self {
-                    path,
-                    runner: ApiToken::generate(),
-                    operator: ApiToken::generate(),
-                };
-                let kept =
-                    json!({ "runner_token": demo.runner.expose(), "operator_token": demo.operator.expose() });
-                write_private(&demo.path, &format!("{kept:#}\n"))?;
-                Ok(demo)
-            }
-            Err(error) => Err(Failure::new(format!("cannot read {}", path.display())).because(error)),
-        }
+            })?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::new(format!("cannot read {}", path.display())).because(error)),
+        };
+        let (runner, operator, admin) = match kept {
+            Some((runner, operator, admin)) => (runner, operator, admin),
+            None => (ApiToken::generate(), ApiToken::generate(), None),
+        };
+        let demo = Self {
+            // Told to people who may be in another folder when they use it.
+            admin_path: fs::canonicalize(data)
+                .unwrap_or_else(|_| data.to_owned())
+                .join("admin.token"),
+            path,
+            runner,
+            operator,
+            admin: admin.unwrap_or_else(ApiToken::generate),
+        };
+        let kept = Kept {
+            runner_token: demo.runner.expose().to_owned(),
+            operator_token: demo.operator.expose().to_owned(),
+            admin_token: Some(demo.admin.expose().to_owned()),
+        };
+        write_private(&demo.path, &format!("{:#}\n", json!(kept)))?;
+        write_private(&demo.admin_path, &format!("{}\n", demo.admin.expose()))?;
+        Ok(demo)
     }
 
-    fn parse(path: PathBuf, text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<(ApiToken, ApiToken, Option<ApiToken>)> {
         let kept: Kept = serde_json::from_str(text).ok()?;
-        Some(Self {
-            path,
-            runner: ApiToken::parse(&kept.runner_token).ok()?,
-            operator: ApiToken::parse(&kept.operator_token).ok()?,
-        })
+        let admin = match &kept.admin_token {
+            Some(text) => Some(ApiToken::parse(text).ok()?),
+            None => None,
+        };
+        Some((
+            ApiToken::parse(&kept.runner_token).ok()?,
+            ApiToken::parse(&kept.operator_token).ok()?,
+            admin,
+        ))
     }
 
     /// The tenant as a bootstrap file: the same way in as for everybody else.
@@ -79,6 +101,7 @@ impl Demo {
             r#"
             [[organisations]]
             name = "{ORGANISATION}"
+            tokens = [{{ name = "dev-admin", role = "admin", value = "{}" }}]
             [[organisations.projects]]
             name = "{PROJECT}"
             self_register_services = true
@@ -89,6 +112,7 @@ impl Demo {
                 {{ name = "dev-operator", role = "operator", value = "{}" }},
             ]
             "#,
+            self.admin.expose(),
             ENVIRONMENTS[0],
             ENVIRONMENTS[1],
             self.runner.expose(),
@@ -108,6 +132,8 @@ impl Demo {
             "database_url": database.expose(),
             "runner_token": self.runner.expose(),
             "operator_token": self.operator.expose(),
+            "admin_token": self.admin.expose(),
+            "admin_token_file": self.admin_path,
             "organisation_id": tenant.organisation_id,
             "organisation_name": ORGANISATION,
             "project_id": tenant.project_id,
@@ -121,7 +147,8 @@ impl Demo {
     }
 
     pub(super) fn welcome(&self, tenant: &Tenant, url: &str, data: &str) -> String {
-        let (runner, operator) = (self.runner.expose(), self.operator.expose());
+        let (runner, operator, admin) = (self.runner.expose(), self.operator.expose(), self.admin.expose());
+        let admin_file = quoted(&self.admin_path);
         let (environment, service) = (tenant.environment_ids[0], tenant.service_id);
         format!(
             "
@@ -137,6 +164,12 @@ The tokens stay the same; they are kept in {}.
 
   for applications   {runner}
   for people         {operator}
+  to administer      {admin}
+
+Look around with the command line (in this repository `cargo run -p flamingock-cli --` stands for `flamingock`):
+
+  flamingock login --server {url} --token-file {admin_file} -e {} -s {SERVICE}
+  flamingock status --everywhere --all
 
 Open a session, as the SDK does:
 
@@ -156,8 +189,14 @@ Stop with Ctrl-C; the data stays.
             self.path.display(),
             ENVIRONMENTS[0],
             ENVIRONMENTS[0],
+            ENVIRONMENTS[0],
         )
     }
+}
+
+/// One word for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 impl Tenant {

@@ -78,7 +78,7 @@ struct Asked<'a> {
     responses(
         (status = 200, description = "Actions", body = ActionPage, example = json!({"actions": [{
             "actionId": 77, "actedAt": "2026-01-03T02:59:00Z", "action": "token_revoke", "organisationId": 3, "projectId": 8,
-            "target": "billing-runner", "credentialId": 20, "actor": "token:20 (mara)", "role": "admin",
+            "organisationName": "acme", "projectName": "payments", "target": "billing-runner", "credentialId": 20, "actor": "token:20 (mara)", "role": "admin",
             "address": "192.0.2.7", "requestId": "8d1f0c7a5b2e4f60-1a", "reason": "The laptop was stolen.",
             "before": {"revokedAt": null}, "after": {"revokedAt": "2026-01-03T02:59:00Z"}
         }]})),
@@ -128,7 +128,7 @@ pub async fn action_list(
     responses(
         (status = 200, description = "Actions", body = ActionPage, example = json!({"actions": [{
             "actionId": 1, "actedAt": "2026-01-01T00:00:00Z", "action": "organisation_create", "organisationId": 3,
-            "target": "acme", "actor": "server:bootstrap", "role": "root", "after": {"name": "acme"}
+            "organisationName": "acme", "target": "acme", "actor": "server:bootstrap", "role": "root", "after": {"name": "acme"}
         }]})),
         (status = 400, description = "`R_GEN_02`: a parameter is malformed", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_…`: no usable token", body = ProblemDetails),
@@ -198,6 +198,10 @@ fn view(row: Recorded) -> ActionView {
         project_id: row.project_id,
         environment_id: row.environment_id,
         service_id: row.service_id,
+        organisation_name: row.names.organisation,
+        project_name: row.names.project,
+        environment_name: row.names.environment,
+        service_name: row.names.service,
         target: row.target,
         credential_id: row.credential_id,
         actor: row.actor,

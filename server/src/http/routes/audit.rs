@@ -245,7 +245,7 @@ fn fact(told: &Map<String, Value>, path: &WritePath, state: String, runner: &Run
         system_change: flag(told, "systemChange"),
         runner_id: Some(runner.id.to_string()),
         fence: integer(told, "fence"),
-        actor: format!("credential:{}", runner.session.credential_id),
+        actor: runner.session.actor(),
         note: None,
     }
 }

@@ -258,14 +258,22 @@ fn refuse_odd_time(name: &str, at: Option<DateTime<Utc>>) -> Result<(), Problem>
 
 /// Of the services that it names, those that the caller reaches.
 fn view(row: FreezeRow, reached: Option<&[i64]>) -> FreezeView {
-    let service_ids = row.service_ids.map(|ids| {
-        let is_reached = |id: &i64| reached.is_none_or(|reached| reached.contains(id));
-        ids.into_iter().filter(is_reached).collect()
-    });
+    let names = row.service_names.unwrap_or_default();
+    let (service_ids, service_names) = row
+        .service_ids
+        .map(|ids| {
+            let is_reached = |id: &i64| reached.is_none_or(|reached| reached.contains(id));
+            ids.into_iter()
+                .zip(names)
+                .filter(|(id, _)| is_reached(id))
+                .unzip()
+        })
+        .unzip();
     FreezeView {
         freeze_id: row.id,
         environment_id: row.environment_id,
         service_ids,
+        service_names,
         starts_at: row.starts_at,
         ends_at: row.ends_at,
         reason: row.reason,

@@ -250,6 +250,8 @@ fn answer(status: LockStatus, lock: &Lock) -> Result<Json<LockResponse>, Problem
         status,
         lock: view(lock)?,
         cancel: false,
+        cancellation: None,
+        progress: None,
     }))
 }
 

@@ -82,7 +82,7 @@ struct Asked<'a> {
     ),
     responses(
         (status = 200, description = "Tokens", body = TokenPage, example = json!({"tokens": [{
-            "tokenId": 21, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
+            "tokenId": 21, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
             "hint": "flk_ab3xyz", "createdAt": "2026-01-01T00:00:00Z", "lastUsedAt": "2026-01-02T08:30:00Z", "alive": true
         }]})),
         (status = 400, description = "`R_GEN_02`: a parameter is malformed", body = ProblemDetails),
@@ -125,8 +125,9 @@ pub async fn token_list(
     })),
     responses(
         (status = 201, description = "Created; `Cache-Control: no-store`", body = CreatedToken, example = json!({
-            "token": {"tokenId": 21, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
-                      "hint": "flk_ab3xyz", "environmentIds": [12], "serviceIds": [340],
+            "token": {"tokenId": 21, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
+                      "hint": "flk_ab3xyz", "environmentIds": [12], "environmentNames": ["production"], "serviceIds": [340],
+                      "serviceNames": ["billing"],
                       "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2031-01-01T00:00:00Z", "alive": true},
             "value": "flk_…"
         })),
@@ -262,7 +263,7 @@ pub async fn root_token_create(
     params(("tokenId" = i64, Path, description = "Token")),
     responses(
         (status = 200, description = "The token", body = TokenView, example = json!({
-            "tokenId": 21, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
+            "tokenId": 21, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
             "hint": "flk_ab3xyz", "createdAt": "2026-01-01T00:00:00Z", "alive": true
         })),
         (status = 400, description = "`R_GEN_02`: the id is malformed", body = ProblemDetails),
@@ -301,10 +302,10 @@ pub async fn token_view(
     request_body(content = TokenRotationRequest, example = json!({"overlapSeconds": 86400, "reason": "The yearly one."})),
     responses(
         (status = 201, description = "Rotated; `Cache-Control: no-store`", body = RotatedToken, example = json!({
-            "token": {"tokenId": 22, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
+            "token": {"tokenId": 22, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
                       "hint": "flk_cd5uvw", "createdAt": "2026-01-01T00:00:00Z", "alive": true},
             "value": "flk_…",
-            "replaced": {"tokenId": 21, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
+            "replaced": {"tokenId": 21, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
                          "hint": "flk_ab3xyz", "createdAt": "2025-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
                          "replacedBy": 22, "alive": true}
         })),
@@ -365,7 +366,7 @@ pub async fn token_rotate(
     request_body(content = TokenRevocationRequest, example = json!({"reason": "The laptop was stolen."})),
     responses(
         (status = 200, description = "Revoked", body = TokenView, example = json!({
-            "tokenId": 21, "organisationId": 3, "projectId": 8, "name": "billing-runner", "role": "runner",
+            "tokenId": 21, "organisationId": 3, "projectId": 8, "projectName": "payments", "name": "billing-runner", "role": "runner",
             "hint": "flk_ab3xyz", "createdAt": "2026-01-01T00:00:00Z", "revokedAt": "2026-01-03T02:59:00Z", "alive": false
         })),
         (status = 400, description = "`R_GEN_02`: malformed", body = ProblemDetails),
@@ -500,11 +501,14 @@ fn view(token: Summary) -> TokenView {
         token_id: token.id,
         organisation_id: token.organisation_id,
         project_id: token.project_id,
+        project_name: token.project_name,
         name: token.name,
         role: token.role,
         hint: token.hint,
         environment_ids: token.environment_ids,
+        environment_names: token.environment_names,
         service_ids: token.service_ids,
+        service_names: token.service_names,
         created_at: token.created_at,
         expires_at: token.expires_at,
         revoked_at: token.revoked_at,

@@ -101,6 +101,11 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         environment,
         service,
     };
+    let error = report
+        .history
+        .iter()
+        .rev()
+        .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref()));
     let guidance = guidance::of(&Known {
         latest: &report.latest,
         open: match (report.in_progress, report.contradicted_by_mark) {
@@ -110,6 +115,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         },
         was_refused: !report.refusals.is_empty(),
         has_late_reports: report.history.iter().any(|entry| entry.late),
+        has_error: error.is_some(),
         target: fact.target_system_id.as_deref(),
     });
     IssueDetail {
@@ -131,11 +137,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         method_name: fact.method_name.clone(),
         tx_strategy: fact.tx_strategy.clone(),
         recovery_strategy: fact.recovery_strategy.clone(),
-        error: report
-            .history
-            .iter()
-            .rev()
-            .find_map(|entry| trace::view(entry.seq, entry.fact.error_trace.as_deref())),
+        error,
         history: report.history.iter().map(timeline_entry).collect(),
         history_is_cut: report.history_is_cut,
         attempts: report.attempts.iter().map(attempt).collect(),

@@ -159,7 +159,7 @@ pub async fn lock_force_release(
             request.insist,
         )
         .await
-        .map_err(|error| refusal(&api.app.operations, service_id, error))?;
+        .map_err(|error| refusal(&api.app.operations, error))?;
     Ok(Json(LockReleaseResponse {
         message: what_now(&freed),
         released: lock_record(&api.app.operations, &freed.before),
@@ -205,18 +205,18 @@ fn what_now(freed: &Freed) -> String {
     text
 }
 
-fn refusal(operations: &Operations, service_id: i64, error: ForceError) -> Problem {
+fn refusal(operations: &Operations, error: ForceError) -> Problem {
     match error {
         ForceError::Fault(fault) => fault.into(),
         ForceError::Free => Problem::new(
             ErrorCode::LockNotFound,
-            format!("Nobody holds the lock of service {service_id}: there is nothing to release."),
+            "Nobody holds this service's lock: there is nothing to release.",
         ),
         ForceError::Moved { fence } => Problem::new(
             ErrorCode::LockMoved,
             format!(
-                "Nothing was released: the lock of service {service_id} was granted anew since you looked, and its fence is \
-                 {fence} now. Look who holds it."
+                "Nothing was released: this service's lock was granted anew since you looked, and its fence is {fence} now. Look \
+                 who holds it."
             ),
         ),
         ForceError::Live { holder } => {
