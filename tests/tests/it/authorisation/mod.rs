@@ -246,6 +246,12 @@ impl Walk<'_> {
         if foreign == own || is_doubled {
             return;
         }
+        // A report that another session has made already is a repetition, whatever it names.
+        if caller == "admin-session" {
+            for ids in [&mut foreign, &mut absent] {
+                ids.insert("changeId", "of-another-session".to_owned());
+            }
+        }
         let bearer = Some(self.world.bearers[caller].as_str());
         let pair = Pair {
             what: format!(

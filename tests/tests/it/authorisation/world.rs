@@ -65,7 +65,7 @@ impl World {
             &root,
             &own,
             json!({
-                "name": "narrow", "role": "operator", "projectId": number(&own["projectId"]),
+                "name": "narrow-operator", "role": "operator", "projectId": number(&own["projectId"]),
                 "serviceIds": [number(&own["serviceId"])]
             }),
         )
