@@ -16,6 +16,8 @@ CREATE TABLE change_progress (
     cursor            text,
     cursor_saved_at   timestamptz,
     void_when_failed  boolean     NOT NULL,
+    -- Latest entry of the change when the attempt was given the cursor of the one before.
+    handed_on_seq     bigint,
     done              bigint,
     total             bigint,
     message           text,

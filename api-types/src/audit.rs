@@ -123,7 +123,7 @@ pub struct AuditEntryView {
     pub service_id: i64,
     pub change_id: String,
     pub state: String,
-    /// `RUNNER`, `MARK` (derived from a marker), `PERSON` or `IMPORT`.
+    /// `RUNNER`, `MARK` (derived from a marker), `PERSON`, `PROBE` (found by the change's own probe) or `IMPORT`.
     pub source: String,
     /// Changes no state: another execution or a person had written before it arrived.
     pub late: bool,

@@ -89,7 +89,7 @@ pub struct ChangeEvent {
     pub seq: i64,
     pub change_id: String,
     pub state: String,
-    /// `RUNNER`, `MARK`, `PERSON` or `IMPORT`.
+    /// `RUNNER`, `MARK`, `PERSON`, `PROBE` or `IMPORT`.
     pub source: String,
     /// It came too late to count.
     pub late: bool,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::SignedCertificate;
 use crate::lock::LockView;
 use crate::policy::PolicyFinding;
 
@@ -18,6 +19,10 @@ pub struct PlanRequest {
     /// Additive: facts about the runner, for people who look at executions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerFacts>,
+    /// Additive: hand out a certificate with `CONTINUE`, so that the application may start with this very pipeline when
+    /// the server cannot be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub certificate: bool,
 }
 
 /// What the runner has, in order. Exactly one of `blocks`, `stages` (flat, client generation 1.3) and `digest`.
@@ -106,6 +111,13 @@ pub struct ChangeSubmission {
     pub recovery_strategy: Option<RecoveryStrategy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_rollback: Option<bool>,
+    /// Its cursor tells the truth also while the rollback undoes what it counts: a failure does not void it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor_outlives_failure: Option<bool>,
+    /// The change can be asked whether it took effect: then a doubt about it is settled by its probe, before a person is
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_probe: Option<bool>,
     /// `sha256-v1:<hex>` over the change's normalised content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
@@ -181,6 +193,9 @@ pub struct PlanResponse {
     /// Additive: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasons: Option<PlanReasons>,
+    /// Additive: with `CONTINUE`, where it was asked for and every change is applied by the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<SignedCertificate>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +225,9 @@ pub struct OfferedStage {
 pub struct OfferedChange {
     pub id: String,
     pub action: ChangeAction,
+    /// Additive: with `PROBE`, the entry whose outcome is in doubt; the probe's verdict names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seq: Option<i64>,
     /// Additive: where an earlier attempt got to, in the change's own words. It was not undone since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -222,6 +240,9 @@ pub enum ChangeAction {
     Apply,
     Skip,
     ManualIntervention,
+    /// Additive: ask the change itself whether it took effect, report what it says, and ask for the next plan. Only offered
+    /// for changes that were submitted with `hasProbe`.
+    Probe,
     #[serde(other)]
     Unknown,
 }

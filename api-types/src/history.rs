@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::execution::{OfferedStage, PlanReasons, RunnerFacts};
+use crate::progress::{CancellationNotice, ChangeProgress};
 
 /// What became of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,12 @@ pub struct ExecutionRecord {
     /// What the runner said about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerFacts>,
+    /// How far changes are, or were, that it has begun and not finished: those that tell, the latest heard of first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under_way: Vec<ChangeProgress>,
+    /// Somebody asked it to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<CancellationNotice>,
 }
 
 /// Executions, newest first. With a filter by outcome a page may have fewer than asked for, or none, and still a `next`.
@@ -127,7 +134,7 @@ pub struct TimelineEntry {
     pub seq: i64,
     pub change_id: String,
     pub state: String,
-    /// `RUNNER`, `MARK`, `PERSON` or `IMPORT`.
+    /// `RUNNER`, `MARK`, `PERSON`, `PROBE` or `IMPORT`.
     pub source: String,
     /// It changed no state: somebody else had written before it arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -227,6 +234,9 @@ pub struct RunnerRecord {
     /// What it said about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<RunnerFacts>,
+    /// How far the change is that it is at, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<ChangeProgress>,
 }
 
 /// Runners of a service: who works, who waits, and who was there in the last hour. At most the two hundred seen last.

@@ -7,6 +7,7 @@ use crate::execution::RunnerFacts;
 use crate::explanation::Remedy;
 use crate::history::{ExecutionEnd, RefusedStart, TimelineEntry};
 use crate::lock::LockRecord;
+use crate::progress::ChangeProgress;
 
 /// A change that stops its service until a person decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +34,8 @@ pub struct IssueView {
     pub error_trace: Option<String>,
     /// Why a person is needed, and what to check in the target system.
     pub guidance: String,
-    /// What was reported of the change too late to count, because somebody else had written since: evidence for the person
-    /// who decides. At most the newest ten, oldest first.
+    /// What was reported of the change too late to count, because somebody else had written since, and what its own probe could
+    /// not tell (`PROBE_UNDECIDED`): evidence for the person who decides. At most the newest ten, oldest first.
     #[serde(default)]
     pub late_reports: Vec<LateReport>,
 }
@@ -53,6 +54,9 @@ pub struct LateReport {
     pub runner_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_trace: Option<String>,
+    /// A remark, such as what the change's own probe said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A page of issues, by change id.
@@ -174,6 +178,9 @@ pub struct IssueDetail {
     /// The service's lock now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockRecord>,
+    /// How far the latest attempt was when it was last heard of, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ChangeProgress>,
     pub guidance: Guidance,
     /// Ready to paste.
     pub remedies: Vec<Remedy>,

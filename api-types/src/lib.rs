@@ -10,6 +10,7 @@
 pub mod action;
 pub mod audit;
 pub mod auth;
+pub mod certificate;
 pub mod digest;
 pub mod event;
 pub mod execution;
@@ -21,6 +22,7 @@ pub mod issue;
 pub mod lock;
 pub mod policy;
 pub mod preview;
+pub mod probe;
 pub mod problem;
 pub mod progress;
 pub mod tenancy;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::progress::{CancellationNotice, ProgressReceipt};
+use crate::progress::{CancellationNotice, ChangeProgress, ProgressReceipt};
 
 /// A lock as its holder or a waiter sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,4 +169,7 @@ pub struct OpenChange {
     pub seq: i64,
     /// It waits for a person; otherwise the next start repeats it.
     pub needs_person: bool,
+    /// How far it is, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ChangeProgress>,
 }

@@ -98,6 +98,8 @@ pub enum PreviewAction {
     Apply,
     /// A person has to decide first.
     ManualIntervention,
+    /// Its own probe says first whether it took effect.
+    Probe,
     /// The runner that holds the lock is working on it this moment.
     InProgress,
     #[serde(other)]
@@ -109,6 +111,7 @@ pub enum PreviewAction {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PreviewCounts {
     pub applied: i64,
+    /// To be applied, or to be asked by their probe first.
     pub pending: i64,
     pub needs_person: i64,
     pub in_progress: i64,

@@ -107,7 +107,11 @@ codes! {
     FreezeNotFound = "R_POLICY_07", 404, false, "No such freeze window";
     ChangeNotApplied = "R_POLICY_08", 409, false, "The change is not applied";
     StartRefused = "R_AUDIT_01", 409, false, "The change must not be started";
+    /// Of an execution that may not say so, or about an entry that is not the one in doubt.
+    ProbeRefused = "R_AUDIT_02", 409, false, "The probe's verdict does not count";
     ExecutionNotFound = "R_EXEC_01", 404, false, "No such execution";
+    /// Asked to stop, and there is nobody to tell.
+    ExecutionOver = "R_EXEC_02", 409, false, "The execution is over";
     IssueNotFound = "R_ISSUE_01", 409, false, "The change needs no decision";
     ChangeInProgress = "R_ISSUE_02", 409, true, "The change is in progress";
     DecisionOutdated = "R_ISSUE_03", 409, false, "The change has a newer entry";

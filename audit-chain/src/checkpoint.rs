@@ -107,6 +107,13 @@ impl PublicKey {
         &self.0
     }
 
+    /// Whether this key has signed exactly these bytes.
+    pub fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0)
+            .verify(bytes, signature)
+            .is_ok()
+    }
+
     pub fn id(&self) -> String {
         HEXLOWER.encode(&Sha256::digest(self.0)[..8])
     }
@@ -175,6 +182,12 @@ impl Signer {
 
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Signs something else than a checkpoint. The bytes begin with what they are, as a checkpoint's do, so that one signature
+    /// cannot be taken for another's.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(bytes).as_ref().to_vec()
     }
 
     pub fn sign(&self, checkpoint: Checkpoint) -> SignedCheckpoint {

@@ -7,6 +7,7 @@ mod load;
 mod reading;
 mod rows;
 mod stand;
+mod starts;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ struct Arguments {
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Only these rows, for example `3,4`.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_u8, 2, 3, 4, 5, 6, 7])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_u8, 2, 3, 4, 5, 6, 7, 8])]
     rows: Vec<u8>,
     /// Requests parked at once in the last row.
     #[arg(long, default_value_t = 1_000)]
@@ -100,6 +101,12 @@ async fn measure(stand: &Stand, span: Duration, waiters: usize, rows: &[u8]) -> 
     if wanted(6) {
         say("row 6: length of the history (a million entries are written first)");
         print(&mut out, &rows::history_size(stand, &pool, span).await?)?;
+    }
+    if wanted(8) {
+        say("row 8: starts of an application (a thousand changes and migrations are applied first)");
+        for figure in starts::starts(stand).await? {
+            print(&mut out, &figure)?;
+        }
     }
     if let Some(crowd) = crowd {
         writeln!(

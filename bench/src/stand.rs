@@ -77,6 +77,11 @@ impl Stand {
         })
     }
 
+    /// The API token of runners.
+    pub fn runner_token(&self) -> &str {
+        &self.token
+    }
+
     /// A session of a service of its own; services register themselves.
     pub async fn runner(&self, service: &str) -> Result<Runner> {
         self.runner_in("production", service).await

@@ -46,6 +46,7 @@ fn of_directory(directory: &Path) -> Result<PlanRequest, Failure> {
             ..Submission::default()
         },
         runner: None,
+        certificate: false,
     })
 }
 
@@ -81,6 +82,7 @@ fn parse(text: &str) -> Result<PlanRequest, String> {
             lock_acquired_for_millis: None,
             client_submission: submission,
             runner: None,
+            certificate: false,
         }
     };
     let submitted = &request.client_submission;

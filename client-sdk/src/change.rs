@@ -42,7 +42,8 @@ pub trait Change: Send + Sync + 'static {
     fn info(&self) -> ChangeInfo;
 
     /// A name for what the change does, such as `sha256-v1:` and the digest of its text: one that differs whenever the
-    /// content does, up to 200 bytes. The server can then tell that an applied change was edited, and people approve
+    /// content does, up to 200 bytes. Up to the first `:` stands the algorithm with its version; checksums of different
+    /// ones are not compared. [`change`](macro@crate::change) gives one of the function's source. The server can then tell that an applied change was edited, and people approve
     /// exactly this content, where the environment's policies ask for it. Must not vary.
     fn checksum(&self) -> Option<String> {
         None
@@ -76,7 +77,42 @@ pub trait Change: Send + Sync + 'static {
             ))
         })
     }
+
+    /// What [`probe`](Self::probe) takes from the context.
+    fn probe_requirements(&self) -> Vec<Requirement> {
+        Vec::new()
+    }
+
+    /// Whether the change took effect. Asked where nobody knows: an earlier run began it outside a transaction, or without a
+    /// mark, and died before it could say how it ended, or it failed and was not rolled back. Before a person is asked, and
+    /// only if [`ChangeInfo::with_probe`] announces it.
+    ///
+    /// It looks and changes nothing. It is asked under the lock, outside any transaction, and has 30 s. Only a certain answer
+    /// is worth giving: where it may be half there, the answer is [`Probed::Unknown`], and an error or a panic counts as
+    /// that.
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
+        let _ = context;
+        Box::pin(async {
+            Err(ChangeError::from(
+                "the change announces a probe that it does not have",
+            ))
+        })
+    }
 }
+
+/// What a change says when it is asked whether it took effect: the answer of its [probe](Change::probe).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// All of it is in effect. It counts as applied, and is never run again.
+    Applied,
+    /// Nothing of it is left. It is applied from its beginning, in the same run.
+    NotApplied,
+    /// Neither can be said, or parts of it are there: a person decides.
+    Unknown,
+}
+
+/// What [`Change::probe`] returns.
+pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<Probed, ChangeError>> + Send + 'a>>;
 
 /// What may follow a failure that leaves the target in an unknown or dirty state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,10 +143,12 @@ pub struct ChangeInfo {
     pub(crate) transactional: Option<bool>,
     pub(crate) recovery: Recovery,
     pub(crate) has_rollback: bool,
+    pub(crate) has_probe: bool,
     /// Its cursor says what there is to undo, and if that fails a person has to decide.
     pub(crate) keeps_steps: bool,
     pub(crate) source: Cow<'static, str>,
     pub(crate) profiles: Vec<String>,
+    pub(crate) depends_on: Vec<Cow<'static, str>>,
     pub(crate) kind: ChangeType,
     /// Where it is written, for a change file.
     pub(crate) file: Option<String>,
@@ -131,9 +169,11 @@ impl ChangeInfo {
             transactional: None,
             recovery: Recovery::default(),
             has_rollback: false,
+            has_probe: false,
             keeps_steps: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
+            depends_on: Vec::new(),
             kind: ChangeType::StandardCode,
             file: None,
         }
@@ -167,6 +207,13 @@ impl ChangeInfo {
         self
     }
 
+    /// Announces a [`Change::probe`].
+    #[must_use]
+    pub fn with_probe(mut self) -> Self {
+        self.has_probe = true;
+        self
+    }
+
     /// Where it is written, such as `shop::changes::create_orders`; the name of its type when absent.
     #[must_use]
     pub fn source(mut self, source: impl Into<Cow<'static, str>>) -> Self {
@@ -179,6 +226,15 @@ impl ChangeInfo {
     #[must_use]
     pub fn profiles<S: Into<String>>(mut self, profiles: impl IntoIterator<Item = S>) -> Self {
         self.profiles = profiles.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Ids of changes that must be applied before this one is begun. They have to stand earlier in the pipeline, in the
+    /// same stage or in one before it: the order stays what it is, and this says why. Where such a change failed in the
+    /// run, or waits for a person, this one and the rest of its stage are not begun.
+    #[must_use]
+    pub fn depends_on<S: Into<Cow<'static, str>>>(mut self, ids: impl IntoIterator<Item = S>) -> Self {
+        self.depends_on = ids.into_iter().map(Into::into).collect();
         self
     }
 

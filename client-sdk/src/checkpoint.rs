@@ -261,8 +261,14 @@ pub(crate) struct News<'a> {
 }
 
 impl News<'_> {
-    /// It arrived.
+    /// It arrived, or never will.
     pub(crate) fn told(mut self) {
+        if let Some(told) = &self.request.progress {
+            tracing::info!(
+                change = %told.change_id, done = told.done, total = told.total,
+                about = told.message.as_deref(), "progress"
+            );
+        }
         self.voice.sent = self.voice.sent.max(self.version);
     }
 }
@@ -293,7 +299,8 @@ impl Attempt {
         }
     }
 
-    fn detached() -> Self {
+    /// One whose cursors are kept in memory.
+    pub(crate) fn detached() -> Self {
         Self {
             link: None,
             change_id: String::new(),
@@ -307,6 +314,11 @@ impl Attempt {
                 is_open: true,
             }),
         }
+    }
+
+    /// A cursor is there, be it this attempt's own.
+    pub(crate) fn has_cursor(&self) -> bool {
+        self.notes().cursor.is_some()
     }
 
     /// From here on a cursor says what the rollback has left.

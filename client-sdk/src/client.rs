@@ -9,6 +9,7 @@ use flamingock_api_types::{
     execution::{PlanRequest, PlanResponse},
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
+    probe::{ProbeAnswer, ProbeReport},
     progress::LockExtensionRequest,
 };
 use reqwest::Method;
@@ -184,6 +185,17 @@ impl Client {
         &self.shared.runner_id
     }
 
+    /// Server, environment and service, as configured.
+    #[cfg(feature = "certificate")]
+    pub(crate) fn configured(&self) -> (String, &str, &str) {
+        let config = &self.shared.config;
+        (
+            without_credentials(&config.server).into_owned(),
+            &config.environment,
+            &config.service,
+        )
+    }
+
     /// The session: made by the first call that needs it, or now.
     pub async fn session(&self) -> Result<Arc<TokenResponse>, Error> {
         let mut session = self.shared.session.lock().await;
@@ -302,6 +314,32 @@ impl Client {
             late: false,
             seq: None,
         }))
+    }
+
+    /// Reports what the probe of a change found, about the entry that the plan named.
+    pub async fn probe(
+        &self,
+        execution_id: i64,
+        change_id: &str,
+        report: &ProbeReport,
+    ) -> Result<ProbeAnswer, Error> {
+        self.probe_patiently(execution_id, change_id, report, &self.default_patience())
+            .await
+    }
+
+    pub(crate) async fn probe_patiently(
+        &self,
+        execution_id: i64,
+        change_id: &str,
+        report: &ProbeReport,
+        patience: &Patience<'_>,
+    ) -> Result<ProbeAnswer, Error> {
+        let change = segment(change_id);
+        let path = |session: &TokenResponse| {
+            format!("{}/{execution_id}/change/{change}/probe", execution_path(session))
+        };
+        let call = Call::new("probe report", Method::POST, &path, Some(encode(report)));
+        Ok(required(self.call(call, patience).await?, "probe report")?.answer)
     }
 
     /// Extends the lease of a lock that this runner holds.

@@ -110,6 +110,11 @@ impl Error {
         )
     }
 
+    /// The server could not be asked: no answer came, or only a gateway's or an overloaded server's (502, 503, 504).
+    pub fn is_unreachable(&self) -> bool {
+        self.is_unanswered() || matches!(self.status(), Some(502..=504))
+    }
+
     /// No connection could be made.
     pub fn is_connect(&self) -> bool {
         matches!(self.inner.failure, Failure::Connect(_))
@@ -136,6 +141,11 @@ impl Error {
     /// The server refused to have the change started.
     pub fn is_start_refused(&self) -> bool {
         self.code() == Some(ErrorCode::StartRefused)
+    }
+
+    /// The verdict of a probe does not count: another has written about the change since, or the lock is lost.
+    pub fn is_probe_refused(&self) -> bool {
+        self.code() == Some(ErrorCode::ProbeRefused)
     }
 
     /// The server wants the whole pipeline instead of its digest.

@@ -10,6 +10,8 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod change;
 mod checkpoint;
 mod client;
@@ -21,8 +23,28 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide_to_testing {}
+#[cfg(all(doctest, feature = "postgres"))]
+mod guide {
+    #[doc = include_str!("../../docs/first-change.md")]
+    mod first_change {}
+    #[doc = include_str!("../../docs/moving.md")]
+    mod moving {}
+    #[doc = include_str!("../../docs/recovery.md")]
+    mod recovery {}
+}
 #[cfg(doctest)]
-mod macro_refuses;
+#[doc = include_str!("../../docs/long-changes.md")]
+mod guide_to_long_changes {}
+#[cfg(all(doctest, feature = "certificate"))]
+#[doc = include_str!("../../docs/certificate.md")]
+mod guide_to_certificates {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/probes.md")]
+mod guide_to_probes {}
+mod probe;
 mod readiness;
 mod report;
 mod retry;
@@ -38,6 +60,8 @@ mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod transport;
 mod validate;
@@ -48,10 +72,14 @@ pub use flamingock_macros::change;
 #[cfg(feature = "templates")]
 pub use flamingock_macros::embed_dir;
 
+#[cfg(feature = "certificate")]
+pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertificate};
 #[cfg(feature = "axum")]
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
 pub use crate::stop::shutdown_signal;
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use crate::target::AwsError;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -62,6 +90,8 @@ pub use crate::stop::shutdown_signal;
 pub use crate::target::HttpError;
 #[cfg(feature = "nats")]
 pub use crate::target::NatsTarget;
+#[cfg(feature = "apigateway")]
+pub use crate::target::{ApiGateway, ApiGatewayTarget};
 #[cfg(feature = "local")]
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
@@ -70,6 +100,8 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "lambda")]
+pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
@@ -80,16 +112,20 @@ pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use crate::target::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use crate::target::{S3, S3Target};
 #[cfg(feature = "vault")]
 pub use crate::target::{Secret, Vault, VaultTarget};
 #[cfg(feature = "sqlite")]
 pub use crate::target::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use crate::target::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
     builder::{Builder, Flamingock},
     cancellation::{CancelReason, Cancellation},
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture, Probed, Recovery},
     checkpoint::{Checkpoint, CheckpointError, Progress},
     client::{Client, ClientConfig, PlanOptions},
     context::{
@@ -98,7 +134,10 @@ pub use crate::{
     error::Error,
     events::{EventStream, RunEvent},
     readiness::{Activity, Pending, Readiness, ReadinessState, StopGuard},
-    report::{ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState, Verdict},
+    report::{
+        CertifiedStart, ChangeReport, ChangeStatus, ErrorReport, Report, RunStatus, StageReport, StageState,
+        Verdict,
+    },
     saga::{Saga, Step},
     settings::LockSettings,
     stage::{Stage, StageKind},
@@ -114,18 +153,18 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::Handler;
-    use crate::{ChangeError, ChangeFuture, Context, Requirement};
+    use crate::{ChangeError, Context, InjectionError};
+    pub use crate::{
+        handler::{Handler, Outcome, Undo, undoes},
+        probe::{Look, ProbeHandler, looks},
+    };
 
-    pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
-        result.map_err(Into::into)
+    pub fn outcome<R: Outcome>(result: R) -> Result<(), ChangeError> {
+        result.into_outcome()
     }
 
-    pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
-        handler.requirements()
-    }
-
-    pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {
-        handler.call(context)
+    /// Without the bound on the type, of which its requirement has complained already.
+    pub fn transaction<T: Send + 'static>(context: &mut Context) -> Result<&mut T, InjectionError> {
+        context.borrow_transaction()
     }
 }

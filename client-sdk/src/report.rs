@@ -43,6 +43,9 @@ pub struct Report {
     pub not_reached_changes: usize,
     /// Each stage, in order.
     pub stages: Vec<StageReport>,
+    /// What the application starts by, where the server could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertifiedStart>,
     /// Why the run ended before its end, where that was not a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
@@ -57,8 +60,26 @@ pub enum RunStatus {
     Success,
     /// There was nothing to do.
     NoChanges,
+    /// The server could not be reached. By what it signed before, there was nothing to do for this very pipeline; what
+    /// happened since is not known.
+    Certified,
     /// Something failed.
     Failed,
+}
+
+/// The certificate that a start leaned on, because the server could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CertifiedStart {
+    /// When the server signed it.
+    pub issued_at: DateTime<Utc>,
+    /// Until when it allows a start.
+    pub expires_at: DateTime<Utc>,
+    /// Position of the newest audit entry that it knows.
+    pub head_seq: i64,
+    /// Which of the server's keys signed it.
+    pub key_id: String,
 }
 
 /// What happened to one stage.
@@ -217,8 +238,17 @@ impl Report {
             failed_changes,
             not_reached_changes: count_changes(&[ChangeStatus::NotReached]),
             stages,
+            certificate: None,
             error,
         }
+    }
+
+    /// The same, of a run that could not ask the server.
+    #[cfg(feature = "certificate")]
+    pub(crate) fn by_certificate(mut self, certificate: CertifiedStart) -> Self {
+        self.status = RunStatus::Certified;
+        self.certificate = Some(certificate);
+        self
     }
 
     /// The report in one line.
@@ -246,6 +276,16 @@ impl Report {
             }
             (RunStatus::NoChanges, _) => {
                 format!("Flamingock execution finished without changes: {total_stages} stage(s); {counters}")
+            }
+            (RunStatus::Certified, _) => {
+                let signed = self.certificate.as_ref();
+                let when = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
+                format!(
+                    "Flamingock could not ask the server, and the application starts by a certificate of {}, which ends at \
+                     {}; {counters}",
+                    when(signed.map(|signed| signed.issued_at)),
+                    when(signed.map(|signed| signed.expires_at))
+                )
             }
             (RunStatus::Success, _) => {
                 let completed = self.completed_stages;

@@ -73,11 +73,17 @@ pub(crate) struct RunSettings {
     pub(crate) metadata: serde_json::Map<String, serde_json::Value>,
     pub(crate) application_version: Option<String>,
     pub(crate) commit: Option<String>,
+    #[cfg(feature = "certificate")]
+    pub(crate) certificate: Option<crate::certificate::StartCertificate>,
 }
 
 impl RunSettings {
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
         self.lock.check(problems);
+        #[cfg(feature = "certificate")]
+        if let Some(certificate) = &self.certificate {
+            certificate.check(problems);
+        }
         if self.stop_grace > LONGEST_STOP_GRACE {
             problems.push(Problem::Setting {
                 name: "grace for stopping",
@@ -99,6 +105,8 @@ impl Default for RunSettings {
             metadata: serde_json::Map::new(),
             application_version: None,
             commit: None,
+            #[cfg(feature = "certificate")]
+            certificate: None,
         }
     }
 }

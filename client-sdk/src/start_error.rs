@@ -67,6 +67,13 @@ pub enum StartErrorKind {
     },
     /// A call to the server failed.
     Server(Error),
+    /// The server could not be reached, and no certificate allows a start without it.
+    NotCertified {
+        /// Of the call.
+        error: Error,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// The server stopped the run although nothing had failed.
     Aborted {
         /// In the server's words.
@@ -203,6 +210,10 @@ impl StartErrorKind {
             Self::Panicked { message } => ("PANICKED", format!("the run panicked: {message}")),
             Self::StoppedByPolicy { reason, .. } => ("STOPPED_BY_POLICY", reason.clone()),
             Self::Server(error) => ("SERVER_ERROR", error.to_string()),
+            Self::NotCertified { error, reason } => (
+                "SERVER_ERROR",
+                format!("{error}; and the application cannot start without it: {reason}"),
+            ),
             Self::Aborted { reason } => ("ABORTED", format!("the server stopped the run: {reason}")),
             Self::Protocol(text) => (
                 "PROTOCOL_ERROR",
@@ -243,6 +254,10 @@ impl StartErrorKind {
             },
             Self::Server(error) if error.is_unauthorized() => {
                 "Check the API token, its expiry, and whether it reaches this environment and service."
+                    .to_owned()
+            }
+            Self::NotCertified { .. } => {
+                "Check that the coordination server runs and can be reached from here, then start again."
                     .to_owned()
             }
             Self::Server(error) if error.is_unanswered() => {
@@ -333,7 +348,7 @@ impl fmt::Debug for StartError {
 impl StdError for StartError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.inner.kind {
-            StartErrorKind::Server(error) => error.source(),
+            StartErrorKind::Server(error) | StartErrorKind::NotCertified { error, .. } => error.source(),
             _ => None,
         }
     }

@@ -12,6 +12,8 @@ use crate::{
     target::Target,
 };
 
+mod depends;
+
 /// The application cannot be built. Says everything that is wrong, not only the first.
 pub struct BuildError {
     problems: Vec<Problem>,
@@ -117,6 +119,16 @@ pub enum Problem {
         /// Which change.
         change: String,
     },
+    /// A change depends on something that cannot be there before it.
+    #[error("change `{change}`: depends on `{depends_on}`, {obstacle}")]
+    Dependency {
+        /// Which change.
+        change: String,
+        /// On what.
+        depends_on: String,
+        /// Why that cannot be.
+        obstacle: String,
+    },
     /// A target system without an id.
     #[error("a target system has an empty id")]
     TargetIdEmpty,
@@ -174,7 +186,7 @@ pub enum Problem {
     Injection {
         /// Which change.
         change: String,
-        /// `apply` or `rollback`.
+        /// `apply`, `rollback` or `probe`.
         function: &'static str,
         /// What it takes.
         wanted: String,
@@ -188,6 +200,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) stages: &'a [Stage],
     pub(crate) targets: &'a [Target],
     pub(crate) dependencies: &'a Dependencies,
+    /// Those that are active.
+    pub(crate) profiles: &'a [String],
 }
 
 pub(crate) fn finish(problems: Vec<Problem>) -> Result<(), BuildError> {
@@ -211,6 +225,7 @@ impl Pipeline<'_> {
     pub(crate) fn check_structure(&self, problems: &mut Vec<Problem>) {
         self.check_stages(problems);
         self.check_ids(problems);
+        depends::check(self.stages, self.profiles, problems);
     }
 
     fn check_targets(&self, problems: &mut Vec<Problem>) {
@@ -310,12 +325,21 @@ impl Pipeline<'_> {
         };
         let in_transaction = info.is_transactional() && target.transactions.is_some();
         let functions = [
-            ("apply", change.code.requirements()),
-            ("rollback", change.code.rollback_requirements()),
+            ("apply", change.code.requirements(), in_transaction),
+            ("rollback", change.code.rollback_requirements(), in_transaction),
+            // It looks at what is there, outside every transaction.
+            ("probe", change.code.probe_requirements(), false),
         ];
-        for (function, requirements) in functions {
+        for (function, requirements, in_transaction) in functions {
             for requirement in requirements {
-                if let Some(obstacle) = self.obstacle(requirement, target, in_transaction) {
+                let obstacle = if function == "probe"
+                    && matches!(requirement.kind, RequirementKind::Transaction)
+                {
+                    Some("a probe is asked outside every transaction: take the target's client".to_owned())
+                } else {
+                    self.obstacle(requirement, target, in_transaction)
+                };
+                if let Some(obstacle) = obstacle {
                     problems.push(Problem::Injection {
                         change: info.label(),
                         function,

@@ -28,6 +28,7 @@ fn pipeline() -> Pipeline {
         reported: None,
         transactional: true,
         author: None,
+        has_probe: false,
         checksum: None,
     };
     let stage = |number: usize| Stage {

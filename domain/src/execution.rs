@@ -54,10 +54,20 @@ impl Progress {
             match change.action {
                 Action::Apply => progress.count(change.reported),
                 Action::ManualIntervention => progress.waiting_for_person += 1,
+                Action::Probe { .. } => progress.count_probe(change.reported),
                 Action::Skip | Action::Withhold => {}
             }
         }
         progress
+    }
+
+    /// What a probe settles is applied, or offered by the next plan.
+    fn count_probe(&mut self, said: Option<AuditState>) {
+        match said {
+            Some(AuditState::Applied | AuditState::RolledBack) => {}
+            Some(_) => self.waiting_for_person += 1,
+            None => self.count(None),
+        }
     }
 
     fn count(&mut self, reported: Option<AuditState>) {
@@ -96,5 +106,25 @@ pub fn outcome(holds_live: bool, progress: &Progress) -> Outcome {
         Outcome::Abandoned
     } else {
         Outcome::Succeeded
+    }
+}
+
+/// What a person's request that an execution stop comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// Its runner is told.
+    Ask,
+    /// It was asked before; that request stands, whether it heard of it or is over.
+    AskedBefore,
+    /// It holds the lock no more: there is nobody to tell.
+    Over,
+}
+
+/// `holds_lock`: the lock is held for it, be the lease run out or not. Its runner may be silent for a while and go on.
+pub fn stopping(holds_lock: bool, was_asked: bool) -> Stopping {
+    match (holds_lock, was_asked) {
+        (_, true) => Stopping::AskedBefore,
+        (true, false) => Stopping::Ask,
+        (false, false) => Stopping::Over,
     }
 }

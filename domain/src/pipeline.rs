@@ -45,6 +45,8 @@ pub struct Change {
     pub transactional: bool,
     /// Who wrote it, as it says itself.
     pub author: Option<String>,
+    /// It can be asked whether it took effect.
+    pub has_probe: bool,
     /// Names its content. Absent: its client sends none, such as the Java client.
     pub checksum: Option<Checksum>,
 }

@@ -1,7 +1,7 @@
 //! What a long change tells while it runs: who may tell it, and whether a later attempt may go on where it got to.
 
 use crate::audit::{AuditState, ChangeState, Source, TxStrategy};
-use crate::ids::ExecutionId;
+use crate::ids::{ExecutionId, Seq};
 
 /// Whether an execution may tell of a change: it has begun it, by its own word, and it has not ended. Failed is not the end:
 /// the rollback that follows may take long, too.
@@ -20,6 +20,8 @@ pub struct Kept {
     pub execution: ExecutionId,
     /// That attempt undoes, once it has failed, what the cursor counts.
     pub void_when_failed: bool,
+    /// The change's latest entry when the attempt was given the cursor: it held then.
+    pub handed_on_at: Option<Seq>,
 }
 
 /// Whether work that the cursor counts is still there, as far as anybody knows, so that the next attempt may go on from it.
@@ -36,7 +38,10 @@ pub fn goes_on(latest: Option<&ChangeState>, kept: Kept) -> bool {
         && latest.tx_strategy == TxStrategy::NonTx
         && match latest.state {
             AuditState::Started => true,
-            AuditState::Failed => !kept.void_when_failed,
+            AuditState::Failed if latest.execution == Some(kept.execution) => !kept.void_when_failed,
+            // An earlier attempt's failure, if it was known when the cursor was handed on. One that came to be known since may
+            // have been followed by a rollback.
+            AuditState::Failed => kept.handed_on_at == Some(latest.seq),
             AuditState::Applied
             | AuditState::RolledBack
             | AuditState::RollbackFailed
@@ -77,6 +82,7 @@ mod tests {
         Kept {
             execution: ExecutionId(execution),
             void_when_failed,
+            handed_on_at: None,
         }
     }
 
@@ -130,6 +136,20 @@ mod tests {
         assert!(!goes_on(Some(&latest), kept(6, false)));
         assert!(goes_on(Some(&latest), kept(7, false)));
         assert!(goes_on(Some(&latest), kept(8, false)));
+    }
+
+    #[test]
+    fn an_attempt_that_never_began_passes_on_what_it_was_given_unless_the_one_before_failed_meanwhile() {
+        // The fifth entry is the seventh attempt's failure.
+        let latest = state(AuditState::Failed, 7);
+        for void_when_failed in [false, true] {
+            let handed_on = |seq| Kept {
+                handed_on_at: Some(seq),
+                ..kept(8, void_when_failed)
+            };
+            assert!(goes_on(Some(&latest), handed_on(5)));
+            assert!(!goes_on(Some(&latest), handed_on(4)));
+        }
     }
 
     #[test]

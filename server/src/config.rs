@@ -43,6 +43,8 @@ pub struct Config {
     pub auth: AuthConfig,
     #[command(flatten)]
     pub checkpoints: CheckpointConfig,
+    #[command(flatten)]
+    pub certificates: CertificateConfig,
     /// File that says which organisations, projects, environments, services and tokens there are; applied at start.
     #[arg(
         long,
@@ -281,6 +283,22 @@ pub struct CheckpointConfig {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Certificates of starts")]
+pub struct CertificateConfig {
+    /// How long an application may start by its certificate while the server cannot be reached, where it asks for one; at most
+    /// 30 days, 0s: none are handed out. They are signed with the key of the checkpoints.
+    #[arg(
+        id = "certificate_validity",
+        long = "certificate-validity",
+        env = "FLAMINGOCK_CERTIFICATE_VALIDITY",
+        value_name = "DURATION",
+        default_value = "24h",
+        value_parser = duration
+    )]
+    pub validity: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogConfig {
     /// One line of text for people, or one JSON object, for each event.
@@ -398,6 +416,10 @@ impl Config {
             ("FLAMINGOCK_AUTH_KEY_ROTATION", print(auth.key_rotation)),
             ("FLAMINGOCK_AUTH_ISSUER", auth.issuer.clone()),
             ("FLAMINGOCK_AUTH_AUDIENCE", auth.audience.clone()),
+            (
+                "FLAMINGOCK_CERTIFICATE_VALIDITY",
+                print(self.certificates.validity),
+            ),
             ("FLAMINGOCK_CHECKPOINT_INTERVAL", print(self.checkpoints.interval)),
             (
                 "FLAMINGOCK_CHECKPOINT_KEY_FILE",

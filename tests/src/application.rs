@@ -12,6 +12,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::changes::{BareTransactions, Effect};
 use crate::files;
+use crate::long::Long;
 use crate::process::Process;
 use crate::scenario::Scenario;
 use crate::tenants::tokens;
@@ -74,6 +75,7 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         kind: scenario.kind,
         ending: scenario.ending,
         undo: scenario.undo,
+        probing: scenario.probing,
         recovery: if scenario.always_retry {
             Recovery::AlwaysRetry
         } else {
@@ -83,10 +85,18 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
     };
     let stage = match scenario.files {
         Some(directory) => Stage::from_dir("work", directory),
-        None => Stage::new("work")
-            .change(Effect::new("before", "0001"))
-            .change(tested)
-            .change(Effect::new("after", "0003")),
+        None => {
+            let stage = Stage::new("work").change(Effect::new("before", "0001"));
+            let stage = if scenario.is_long {
+                stage.change(Long {
+                    id: "tested",
+                    order: "0002",
+                })
+            } else {
+                stage.change(tested)
+            };
+            stage.change(Effect::new("after", "0003"))
+        }
     };
     let application = Flamingock::builder(std::env::var(SERVER)?)
         .token(std::env::var(TOKEN)?)

@@ -223,6 +223,17 @@ impl Runner {
             .await
     }
 
+    /// The heartbeat with what there is to tell of a change.
+    pub async fn extend_telling(&self, progress: &Value) -> Answer {
+        self.extend_with(json!({"progress": progress}).to_string()).await
+    }
+
+    /// The heartbeat with this body.
+    pub async fn extend_with(&self, body: impl Into<Vec<u8>>) -> Answer {
+        let call = Call::post(format!("/api/v1/{}/lock/extension", self.key())).body(body);
+        self.send(call.header("Content-Type", "application/json")).await
+    }
+
     pub async fn extended(&self) -> LockResponse {
         self.extend().await.expect(200).read()
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use flamingock::{
     Change, ChangeError, ChangeFuture, ChangeInfo, CommitError, Context, Mark, MarkError, MarkScope, PgTx,
-    Recovery, Requirement, RollbackError, TargetClient, TargetError, TargetFuture, TransactionalTarget,
+    ProbeFuture, Probed, Recovery, Requirement, RollbackError, TargetClient, TargetError, TargetFuture,
+    TransactionalTarget,
 };
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::postgres::Database;
-use crate::scenario::{Ending, Kind, Undo};
+use crate::scenario::{Ending, Kind, Probing, Undo};
 
 /// The table that changes write to: one row for each step.
 pub struct Effects {
@@ -68,6 +69,7 @@ pub struct Effect {
     pub kind: Kind,
     pub ending: Ending,
     pub undo: Undo,
+    pub probing: Probing,
     pub recovery: Recovery,
 }
 
@@ -80,6 +82,7 @@ impl Effect {
             kind: Kind::NonTx,
             ending: Ending::Works,
             undo: Undo::None,
+            probing: Probing::None,
             recovery: Recovery::ManualIntervention,
         }
     }
@@ -123,11 +126,38 @@ impl Change for Effect {
         let info = ChangeInfo::new(self.id.clone(), self.order.clone(), target)
             .author("mara")
             .recovery(self.recovery);
+        let info = if self.probing == Probing::None {
+            info
+        } else {
+            info.with_probe()
+        };
         if self.undo == Undo::None {
             info
         } else {
             info.with_rollback()
         }
+    }
+
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
+        Box::pin(async move {
+            let pool: TargetClient<PgPool> = context.client()?;
+            let statement = format!(
+                "SELECT count(*) FROM effects WHERE change_id = '{}' /* {} is asked */",
+                self.id, self.id
+            );
+            let steps: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+                .fetch_one(&*pool)
+                .await?;
+            match self.probing {
+                Probing::Fails => Err("made to fail when it is asked".into()),
+                Probing::Panics => panic!("made to panic when it is asked"),
+                Probing::None | Probing::Looks => Ok(match steps {
+                    0 => Probed::NotApplied,
+                    2 => Probed::Applied,
+                    _ => Probed::Unknown,
+                }),
+            }
+        })
     }
 
     fn requirements(&self) -> Vec<Requirement> {

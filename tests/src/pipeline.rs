@@ -96,10 +96,26 @@ impl Pipeline {
         self
     }
 
+    /// As our SDK sends it: it can be asked what became of it.
+    #[must_use]
+    pub fn probe(mut self, id: &str) -> Self {
+        self.change(id).has_probe = Some(true);
+        self
+    }
+
     /// As our SDK sends it: who wrote it.
     #[must_use]
     pub fn author(mut self, id: &str, author: &str) -> Self {
         self.change(id).author = Some(author.to_owned());
+        self
+    }
+
+    /// As our SDK sends it: whether there is a rollback, and whether the cursor outlives it.
+    #[must_use]
+    pub fn rollback(mut self, id: &str, has_rollback: bool, cursor_outlives_failure: bool) -> Self {
+        let change = self.change(id);
+        change.has_rollback = Some(has_rollback);
+        change.cursor_outlives_failure = cursor_outlives_failure.then_some(true);
         self
     }
 

@@ -32,6 +32,17 @@ pub enum Undo {
     Fails,
 }
 
+/// What the change under test does when it is asked what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probing {
+    /// It cannot be asked.
+    None,
+    /// It counts its steps: all, none, or something between.
+    Looks,
+    Fails,
+    Panics,
+}
+
 /// An application with three changes in one stage: `before`, `tested`, `after`. All of them write rows into the table
 /// `effects` of their target, one for each step: what really happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,10 +50,13 @@ pub struct Scenario {
     pub kind: Kind,
     pub ending: Ending,
     pub undo: Undo,
+    pub probing: Probing,
     pub always_retry: bool,
     pub environment: String,
     pub service: String,
     pub lease_ms: u64,
+    /// The tested change is a [`Long`](crate::Long) one; of what it says of itself only the id counts.
+    pub is_long: bool,
     /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
     pub files: Option<PathBuf>,
 }
@@ -54,11 +68,13 @@ impl Scenario {
             kind,
             ending: Ending::Works,
             undo: Undo::None,
+            probing: Probing::None,
             always_retry: false,
             environment: "production".to_owned(),
             service: service.to_owned(),
             // Long enough that a busy machine does not lose it, and short enough to wait for its end.
             lease_ms: 5_000,
+            is_long: false,
             files: None,
         }
     }
@@ -85,9 +101,22 @@ impl Scenario {
     }
 
     #[must_use]
+    pub fn probing(self, probing: Probing) -> Self {
+        Self { probing, ..self }
+    }
+
+    #[must_use]
     pub fn always_retry(self) -> Self {
         Self {
             always_retry: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn long(self) -> Self {
+        Self {
+            is_long: true,
             ..self
         }
     }

@@ -219,9 +219,14 @@ fn state(entry: &AuditEntryView) -> Cell {
     }
 }
 
+/// Who wrote the change; of a decision, who made it.
 fn by(entry: &AuditEntryView) -> String {
-    let author = entry.author.as_deref().filter(|_| entry.source != "PERSON");
-    author.map_or_else(|| text::who(&entry.actor), str::to_owned)
+    let who = match entry.source.as_str() {
+        "PERSON" => None,
+        "PROBE" => entry.runner_id.as_deref(),
+        _ => entry.author.as_deref(),
+    };
+    who.map_or_else(|| text::who(&entry.actor), str::to_owned)
 }
 
 fn basic(entries: &[AuditEntryView]) -> Table {

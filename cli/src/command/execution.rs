@@ -5,6 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use flamingock::admin::{ExecutionQuery, PageQuery};
 use flamingock::wire::execution::ChangeAction;
 use flamingock::wire::history::{ExecutionOutcome, ExecutionPage, ExecutionReport, TimelineEntry};
+use flamingock::wire::progress::ExecutionCancellationRequest;
 
 use crate::args::Paging;
 use crate::context::Context;
@@ -12,7 +13,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::{BAD, BOLD, DIM, GOOD, WARN, state_style};
 use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
-use crate::{moment, paging, text, time};
+use crate::{moment, paging, progress, text, time};
 
 /// Runs of a service, and what became of them
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,20 @@ pub enum Execution {
     /// One run: what was offered and why, and what was reported
     #[command(visible_alias = "describe")]
     Get(Get),
+    /// Ask a run to stop as soon as it safely can
+    Cancel(Cancel),
+}
+
+/// Its runner is told with its next heartbeat. It begins no further change; the change that it is at stops when it next
+/// looks, or finishes. Nothing is stopped by force, and the next start goes on as after any other. A runner of the Java SDK
+/// does not look: to stop it, stop its process.
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// Its number
+    execution: i64,
+    /// Why; kept for good, and told to the runner
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +81,7 @@ impl Execution {
         match self {
             Self::List(command) => command.run(context).await,
             Self::Get(command) => command.run(context).await,
+            Self::Cancel(command) => command.run(context).await,
         }
     }
 }
@@ -124,19 +140,21 @@ impl List {
             "APPLIED",
             "FAILED",
             "OPEN",
+            "AT",
             "RUNNER",
         ]);
         for execution in &listed.items {
-            let progress = execution.progress;
+            let counts = execution.progress;
             let took = execution.ended_at.map(|end| end - execution.started_at);
             table.row([
                 execution.execution_id.into(),
                 outcome(execution.outcome),
                 Cell::time(execution.started_at, now),
                 took.map(|took| time::millis(took.num_milliseconds())).into(),
-                format!("{}/{}", progress.applied, progress.offered).into(),
-                progress.failed.into(),
-                (progress.started + progress.not_reached).into(),
+                format!("{}/{}", counts.applied, counts.offered).into(),
+                counts.failed.into(),
+                (counts.started + counts.not_reached).into(),
+                execution.under_way.first().map(progress::short).into(),
                 execution.runner_id.as_str().into(),
             ]);
         }
@@ -145,6 +163,30 @@ impl List {
             &format!("There is no execution of {service} that fits: a plan is recorded when it is granted."),
         )?;
         listed.remark(context.out, "executions");
+        Ok(Exit::Ok)
+    }
+}
+
+impl Cancel {
+    async fn run(self, context: &Context) -> Outcome {
+        let admin = context.admin()?;
+        let service = context.service(&admin).await?;
+        let request = ExecutionCancellationRequest { reason: self.reason };
+        let asked = admin
+            .executions(service.scope)
+            .cancel(self.execution, &request)
+            .await?;
+        if context.out.is_json() {
+            context.out.json(&asked)?;
+            return Ok(Exit::Ok);
+        }
+        let mut sheet = Sheet::default();
+        sheet.title("Asked to stop.", GOOD, &asked.message);
+        sheet.fact("runner", &asked.runner_id);
+        sheet.fact("by", &asked.notice.requested_by);
+        sheet.fact("at", time::shown(asked.notice.requested_at, Context::now()));
+        sheet.fact("reason", &asked.notice.reason);
+        context.out.print(&sheet.into_text())?;
         Ok(Exit::Ok)
     }
 }
@@ -185,6 +227,7 @@ fn sheet(report: &ExecutionReport, submission: bool, now: DateTime<Utc>) -> Stri
                 ChangeAction::Apply => Cell::styled("apply", BOLD),
                 ChangeAction::Skip => Cell::styled("skip", DIM),
                 ChangeAction::ManualIntervention => Cell::styled("a person", BAD),
+                ChangeAction::Probe => Cell::styled("ask its probe", BOLD),
                 ChangeAction::Unknown => Cell::from("unknown"),
             };
             table.row([stage.name.as_str().into(), change.id.as_str().into(), action]);
@@ -247,23 +290,33 @@ fn facts(sheet: &mut Sheet, report: &ExecutionReport, now: DateTime<Utc>) {
     sheet.fact("started", time::shown(record.started_at, now));
     sheet.optional_fact("ended", record.ended_at.map(|end| time::shown(end, now)));
     sheet.fact("fence", record.fence.to_string());
-    let progress = record.progress;
-    let counts = [
-        (progress.applied, "applied"),
-        (progress.failed, "failed"),
-        (progress.started, "begun without a result"),
-        (progress.not_reached, "not reached"),
-        (progress.waiting_for_person, "waiting for a person"),
+    let counts = record.progress;
+    let named = [
+        (counts.applied, "applied"),
+        (counts.failed, "failed"),
+        (counts.started, "begun without a result"),
+        (counts.not_reached, "not reached"),
+        (counts.waiting_for_person, "waiting for a person"),
     ];
-    let counts: Vec<String> = counts
+    let shown: Vec<String> = named
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
     sheet.fact(
         "changes",
-        format!("{} offered: {}", progress.offered, counts.join(", ")),
+        format!("{} offered: {}", counts.offered, shown.join(", ")),
     );
+    if let Some(notice) = &record.cancellation {
+        let asked = time::shown(notice.requested_at, now);
+        sheet.fact(
+            "asked to stop",
+            format!("by {} at {asked}: {}", notice.requested_by, notice.reason),
+        );
+    }
+    for told in &record.under_way {
+        sheet.fact("under way", progress::sentence(told, now));
+    }
 }
 
 /// SEQ, WHEN, STATE, TOOK, EXECUTION, BY, REMARK.

@@ -10,7 +10,7 @@ use crate::failure::{Exit, Outcome};
 use crate::output::{BAD, DIM, GOOD, WARN};
 use crate::sheet::Sheet;
 use crate::table::Cell;
-use crate::time;
+use crate::{progress, time};
 
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -92,16 +92,19 @@ fn sheet(explanation: &Explanation) -> String {
         sheet.fact("lease ends", time::shown(holder.expires_at, now));
         sheet.fact("free at latest", time::shown(holder.takeable_at, now));
         sheet.optional_fact("execution", holder.execution_id.map(|id| id.to_string()));
-        let progress = holder.progress;
+        let counts = holder.progress;
         sheet.fact(
             "progress",
-            format!("{} of {} applied", progress.applied, progress.offered),
+            format!("{} of {} applied", counts.applied, counts.offered),
         );
         for change in &holder.changes {
             sheet.item(&format!(
                 "{} is {} (entry {})",
                 change.change_id, change.state, change.seq
             ));
+            if let Some(told) = &change.progress {
+                sheet.item(&progress::sentence(told, now));
+            }
         }
     }
     if !explanation.waiting.is_empty() {

@@ -172,6 +172,9 @@ fn facts(sheet: &mut Sheet, detail: &IssueDetail, service: &Service, now: DateTi
             BAD,
         );
     }
+    if let Some(told) = &detail.progress {
+        sheet.fact("it got to", crate::progress::sentence(told, now));
+    }
     if let Some(lock) = &detail.lock {
         sheet.fact("lock", super::lock::sentence(lock, now));
     }

@@ -86,6 +86,7 @@ fn sheet(preview: &PlanPreview, all: bool) -> String {
                 PreviewAction::Skip => Cell::styled("skip", DIM),
                 PreviewAction::Apply => Cell::styled("apply", BOLD),
                 PreviewAction::ManualIntervention => Cell::styled("a person", BAD),
+                PreviewAction::Probe => Cell::styled("ask its probe", WARN),
                 PreviewAction::InProgress => Cell::styled("in progress", WARN),
                 PreviewAction::Unknown => Cell::from("unknown"),
             };

@@ -173,6 +173,7 @@ fn print(context: &Context, services: Vec<Line>, not_asked: usize) -> Result<(),
         "SINCE",
         "STOPS",
         "WAITING",
+        "AT",
         "HOLDER",
     ]);
     let organisations: BTreeSet<&str> = services
@@ -196,6 +197,12 @@ fn print(context: &Context, services: Vec<Line>, not_asked: usize) -> Result<(),
                 .into(),
             count(explanation.stops.len()),
             count(explanation.waiting.len()),
+            explanation
+                .holder
+                .iter()
+                .flat_map(|holder| &holder.changes)
+                .find_map(|change| change.progress.as_ref().map(crate::progress::short))
+                .into(),
             explanation
                 .holder
                 .as_ref()

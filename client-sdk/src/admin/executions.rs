@@ -1,4 +1,7 @@
-use flamingock_api_types::history::{ExecutionOutcome, ExecutionPage, ExecutionReport};
+use flamingock_api_types::{
+    history::{ExecutionOutcome, ExecutionPage, ExecutionReport},
+    progress::{ExecutionCancellation, ExecutionCancellationRequest},
+};
 
 use super::{
     Admin, PageQuery, ServiceScope,
@@ -46,5 +49,23 @@ impl Executions<'_> {
         self.admin
             .get("execution_report_view", &path, Pairs::default())
             .await
+    }
+
+    /// Asks an execution to stop: its runner is told with its next heartbeat, and stops by itself as soon as it safely can.
+    /// Asked again, the first request stands.
+    ///
+    /// # Errors
+    ///
+    /// `R_EXEC_02`: it is over.
+    pub async fn cancel(
+        self,
+        execution_id: i64,
+        request: &ExecutionCancellationRequest,
+    ) -> Result<ExecutionCancellation, Error> {
+        let path = format!(
+            "{}/execution/{execution_id}/cancellation",
+            self.scope.admin_path()
+        );
+        self.admin.post("execution_cancel", &path, request).await
     }
 }

@@ -13,11 +13,15 @@ use crate::{
 };
 
 mod audit;
+#[cfg(feature = "certificate")]
+mod certified;
 mod marks;
 mod offer;
 mod plan_loop;
+mod probing;
 mod record;
 mod stage;
+pub(crate) mod step;
 mod strategy;
 
 use record::RunRecord;
@@ -55,6 +59,19 @@ pub(crate) fn failed(app: &Flamingock, kind: StartErrorKind) -> StartError {
 }
 
 async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Result<(), StartErrorKind> {
+    let ended = ask_and_carry_out(app, client, record).await;
+    #[cfg(feature = "certificate")]
+    if let Some(certificate) = &app.settings.certificate {
+        return certified::conclude(app, client, record, certificate, ended).await;
+    }
+    ended
+}
+
+async fn ask_and_carry_out(
+    app: &Flamingock,
+    client: &Client,
+    record: &mut RunRecord<'_>,
+) -> Result<(), StartErrorKind> {
     let session = tokio::select! {
         biased;
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
@@ -84,6 +101,8 @@ fn conclude(
     if app.settings.log_report {
         if report.status == RunStatus::Failed {
             tracing::error!(target: "flamingock::report", "\n{report}");
+        } else if report.status == RunStatus::Certified {
+            tracing::warn!(target: "flamingock::report", "\n{report}");
         } else {
             tracing::info!(target: "flamingock::report", "\n{report}");
         }

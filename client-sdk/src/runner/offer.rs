@@ -31,6 +31,10 @@ pub(super) enum Action {
     Apply,
     Skip,
     ManualIntervention,
+    /// Ask the change what became of the attempt that this entry is about.
+    Probe {
+        about: i64,
+    },
 }
 
 impl Offer {
@@ -90,7 +94,21 @@ impl StageOffer {
         let actions = stage.changes.iter().map(|change| {
             let id = change.info.id();
             let mut found = offered.changes.iter().filter(|offered| offered.id == id);
-            match (found.next().map(|offered| offered.action), found.next()) {
+            let first = found.next();
+            let about = first.and_then(|offered| offered.expected_seq);
+            match (first.map(|offered| offered.action), found.next()) {
+                // Never asked for without having said that it can be.
+                (Some(ChangeAction::Probe), None) => match about {
+                    // Would go round in circles.
+                    Some(_) if record.was_probed(id) => Err(format!(
+                        "it asks the probe of change `{id}` again, which has answered in this run"
+                    )),
+                    Some(about) if change.info.has_probe => Ok(Action::Probe { about }),
+                    Some(_) => Err(format!("it asks the probe of change `{id}`, which has none")),
+                    None => Err(format!(
+                        "it does not say which entry the probe of `{id}` is about"
+                    )),
+                },
                 (Some(_), Some(_)) => Err(format!("it offers change `{id}` twice")),
                 (Some(ChangeAction::Apply), None) => Ok(Action::Apply),
                 (Some(ChangeAction::Skip), None) => Ok(Action::Skip),

@@ -64,7 +64,10 @@ pub(super) async fn run(
                     .pipeline_result
                     .as_ref()
                     .ok_or_else(|| protocol("it has no pipelineResult"))?;
-                return record.finish(result);
+                record.finish(result)?;
+                #[cfg(feature = "certificate")]
+                record.note_certificate(plan.certificate.clone());
+                return Ok(());
             }
             PlanAction::Abort if record.failure().is_some() => return Ok(()),
             // An application must not start because the server stopped it for a reason of its own.
@@ -207,8 +210,15 @@ impl<'a> Planner<'a> {
                 digest: Some(digest::of_blocks(&blocks)),
                 ..Submission::default()
             };
-            match self.client.plan(&self.request(digest), options).await {
+            let answer = self.client.plan(&self.request(digest), options).await;
+            #[cfg(feature = "certificate")]
+            if is_word(answer.as_ref().err()) {
+                record.note_heard();
+            }
+            match answer {
                 Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
+                    #[cfg(feature = "certificate")]
+                    record.note_certificate(plan.certificate);
                     return Ok(None);
                 }
                 // A server that does not know digests has judged an empty pipeline.
@@ -232,6 +242,10 @@ impl<'a> Planner<'a> {
         };
         let plan = self.client.plan_timed(&self.request(whole), options).await;
         self.last_request = Some(Instant::now());
+        #[cfg(feature = "certificate")]
+        if is_word(plan.as_ref().err()) {
+            record.note_heard();
+        }
         let plan = plan.map_err(StartErrorKind::of_plan)?;
         for found in plan.answer.reasons.iter().flat_map(|reasons| &reasons.policy) {
             let change = found.change_id.as_deref().unwrap_or_default();
@@ -251,6 +265,10 @@ impl<'a> Planner<'a> {
                 host: Some(self.host.clone()),
                 commit: settings.commit.clone(),
             }),
+            #[cfg(feature = "certificate")]
+            certificate: settings.certificate.is_some(),
+            #[cfg(not(feature = "certificate"))]
+            certificate: false,
         }
     }
 
@@ -366,6 +384,12 @@ async fn give_back(client: &Client, key: &str) {
             Err(error) => tracing::warn!(lock = key, %error, "whether the lock was granted is not known"),
         }
     }
+}
+
+/// Whether an answer came from the server itself, be it a refusal, and not from what stands before it.
+#[cfg(feature = "certificate")]
+fn is_word(error: Option<&crate::Error>) -> bool {
+    error.is_none_or(|error| !error.is_unreachable())
 }
 
 /// How long to wait before the next request, given how long the last one took: a server that held it has waited for us.

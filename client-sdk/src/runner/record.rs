@@ -3,7 +3,7 @@
 //! Two write here. The executor records what it did; the plan may only fill in what was applied before, where the
 //! executor has recorded nothing.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use chrono::{DateTime, Utc};
 use flamingock_api_types::execution::{
@@ -21,6 +21,17 @@ use crate::{
 pub(crate) struct RunRecord<'a> {
     stages: &'a [Stage],
     records: Vec<StageRecord>,
+    /// The server has said something about the pipeline in this run.
+    #[cfg(feature = "certificate")]
+    heard: std::sync::atomic::AtomicBool,
+    /// What it handed out with the last word.
+    #[cfg(feature = "certificate")]
+    certificate: std::sync::Mutex<Option<flamingock_api_types::certificate::SignedCertificate>>,
+    /// What the run leans on instead of the server.
+    #[cfg(feature = "certificate")]
+    certified: Option<crate::report::CertifiedStart>,
+    /// Ids of the changes whose probe was asked in this run.
+    probed: HashSet<String>,
     start_time: DateTime<Utc>,
     began: Instant,
 }
@@ -50,6 +61,13 @@ impl<'a> RunRecord<'a> {
         Self {
             stages,
             records: records.collect(),
+            #[cfg(feature = "certificate")]
+            heard: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(feature = "certificate")]
+            certificate: std::sync::Mutex::new(None),
+            #[cfg(feature = "certificate")]
+            certified: None,
+            probed: HashSet::new(),
             start_time: Utc::now(),
             began: Instant::now(),
         }
@@ -63,8 +81,33 @@ impl<'a> RunRecord<'a> {
         &mut self.records[index]
     }
 
+    /// What the change depends on and is not applied: neither before nor in this run.
+    pub(super) fn unmet_dependency<'c>(&self, change: &'c LoadedChange) -> Option<&'c str> {
+        let is_applied = |id: &str| {
+            let all = self.stages.iter().zip(&self.records);
+            let mut changes = all.flat_map(|(stage, record)| stage.changes.iter().zip(&record.changes));
+            let found = changes.find(|(change, _)| change.info.id() == id);
+            found.is_some_and(|(_, record)| {
+                matches!(
+                    record.status,
+                    ChangeStatus::Applied | ChangeStatus::AlreadyApplied
+                )
+            })
+        };
+        let ids = change.info.depends_on.iter().map(AsRef::as_ref);
+        ids.into_iter().find(|id| !is_applied(id))
+    }
+
     pub(super) fn is_started(&self, index: usize) -> bool {
         self.records[index].state != StageState::NotStarted
+    }
+
+    pub(super) fn was_probed(&self, change: &str) -> bool {
+        self.probed.contains(change)
+    }
+
+    pub(super) fn note_probed(&mut self, change: &str) {
+        self.probed.insert(change.to_owned());
     }
 
     /// The pipeline as submitted: what it is, what marks were found, what happened in this run so far.
@@ -202,7 +245,46 @@ impl<'a> RunRecord<'a> {
                 changes: stage.changes.iter().zip(&record.changes).map(reported).collect(),
                 error: record.error.clone(),
             });
-        Report::new(self.start_time, self.began.elapsed(), stages.collect(), error)
+        let report = Report::new(self.start_time, self.began.elapsed(), stages.collect(), error);
+        #[cfg(feature = "certificate")]
+        if let Some(certified) = &self.certified {
+            return report.by_certificate(certified.clone());
+        }
+        report
+    }
+}
+
+#[cfg(feature = "certificate")]
+impl RunRecord<'_> {
+    pub(super) fn note_heard(&self) {
+        self.heard.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(super) fn note_certificate(
+        &self,
+        certificate: Option<flamingock_api_types::certificate::SignedCertificate>,
+    ) {
+        *self
+            .certificate
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = certificate;
+    }
+
+    pub(super) fn take_certificate(&self) -> Option<flamingock_api_types::certificate::SignedCertificate> {
+        self.certificate
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+    }
+
+    /// By a certificate everything was applied.
+    pub(super) fn is_certified(&mut self, certified: crate::report::CertifiedStart) {
+        self.everything_was_applied();
+        self.certified = Some(certified);
     }
 }
 
@@ -235,8 +317,11 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         target_system_id: Some(info.target().to_owned()),
         recovery_strategy: Some(info.recovery.into()),
         has_rollback: Some(info.has_rollback),
+        cursor_outlives_failure: info.keeps_steps.then_some(true),
+        has_probe: info.has_probe.then_some(true),
         checksum: change.checksum.clone(),
-        depends_on: None,
+        depends_on: (!info.depends_on.is_empty())
+            .then(|| info.depends_on.iter().map(ToString::to_string).collect()),
     }
 }
 

@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::{
     audit::Job,
     offer::{Action, Offer, StageOffer},
+    probing::Doubt,
     record::RunRecord,
     strategy,
 };
@@ -86,12 +87,17 @@ impl Execution<'_> {
 
     async fn stage(&self, offer: &StageOffer, record: &mut RunRecord<'_>) -> Pass {
         let stage = &record.stages()[offer.index];
+        let doubts = match self.probe(offer, record).await {
+            Ok(doubts) => doubts,
+            Err(pass) => return pass,
+        };
         let waiting: Vec<_> = stage
             .changes
             .iter()
             .zip(&offer.actions)
             .filter(|(_, action)| **action == Action::ManualIntervention)
             .map(|(change, _)| change.info.id().to_owned())
+            .chain(doubts.iter().map(|doubt| doubt.change.to_owned()))
             .collect();
         if !waiting.is_empty() {
             self.app.events.emit(|| RunEvent::StageBlocked {
@@ -102,7 +108,15 @@ impl Execution<'_> {
             tracing::error!(changes = ?waiting, "a person has to decide before this stage can run");
             let record = record.stage(offer.index);
             record.state = StageState::BlockedManualIntervention;
-            record.error = Some(intervention(waiting));
+            record.error = Some(intervention(waiting, &doubts));
+            return Pass::Finished;
+        }
+        if offer
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Probe { .. }))
+        {
+            // What was in doubt is known now: the next plan says what to do about it, by the policies of that moment.
             return Pass::Finished;
         }
         self.app.events.emit(|| RunEvent::StageStarted {
@@ -134,6 +148,19 @@ impl Execution<'_> {
                 }
                 return Pass::Stopped(reason);
             }
+            if let Some(missing) = record.unmet_dependency(change) {
+                let error = unmet(change.info.id(), missing);
+                tracing::error!(
+                    change = change.info.id(),
+                    depends_on = missing,
+                    "not begun: {}",
+                    error.message
+                );
+                let record = record.stage(offer.index);
+                record.state = StageState::Failed;
+                record.error = Some(error);
+                return Pass::Finished;
+            }
             begun = true;
             if !self.change(offer, change, record, position).await {
                 return Pass::Finished;
@@ -141,6 +168,33 @@ impl Execution<'_> {
         }
         record.stage(offer.index).state = StageState::Completed;
         Pass::Finished
+    }
+
+    /// One change with what it needs to be run or asked. `cursor`: where an earlier attempt got to.
+    pub(super) fn job<'a>(
+        &'a self,
+        stage: &'a str,
+        change: &'a LoadedChange,
+        cursor: Option<String>,
+    ) -> Job<'a> {
+        let info = &change.info;
+        let target = self.app.targets.iter().find(|target| target.id == info.target);
+        let attempt = Attempt::new(
+            self.client,
+            self.lease,
+            self.id,
+            info.id(),
+            info.has_rollback && !info.keeps_steps,
+            cursor,
+        );
+        Job {
+            execution: self,
+            stage,
+            change,
+            target: target.expect("the builder refuses changes whose target system is unknown"),
+            failure_told: AtomicBool::new(false),
+            attempt: Arc::new(attempt),
+        }
     }
 
     /// False if it failed, and with it the stage.
@@ -151,51 +205,29 @@ impl Execution<'_> {
         record: &mut RunRecord<'_>,
         position: usize,
     ) -> bool {
-        let target = self
-            .app
-            .targets
-            .iter()
-            .find(|target| target.id == change.info.target);
-        let target = target.expect("the builder refuses changes whose target system is unknown");
         let info = &change.info;
         let cursor = offer.cursors.get(info.id()).cloned();
         if let Some(cursor) = &cursor {
             tracing::info!(change = info.id(), %cursor, "going on where an earlier attempt got to");
         }
-        let attempt = Attempt::new(
-            self.client,
-            self.lease,
-            self.id,
-            info.id(),
-            info.has_rollback && !info.keeps_steps,
-            cursor,
-        );
-        let attempt = Arc::new(attempt);
-        let job = Job {
-            execution: self,
-            stage: &record.stages()[offer.index].name,
-            change,
-            target,
-            failure_told: AtomicBool::new(false),
-            attempt: attempt.clone(),
-        };
+        let job = self.job(&record.stages()[offer.index].name, change, cursor);
         let span = tracing::info_span!(
             "flamingock.change",
             change = change.info.id(),
-            target_system = %target.id,
+            target_system = %job.target.id,
             strategy = job.strategy_name(),
         );
         self.app.events.emit(|| RunEvent::ChangeStarted {
             stage: job.stage.to_owned(),
             change: change.info.id().to_owned(),
-            target: target.id.to_string(),
+            target: job.target.id.to_string(),
         });
         let began = Instant::now();
-        self.lease.is_at(&attempt);
+        self.lease.is_at(&job.attempt);
         let outcome = strategy::execute(&job).instrument(span).await;
         job.tell_outcome(&outcome, began.elapsed());
         // Whatever the change left running tells nothing more: an extension must not meet the release.
-        attempt.end().await;
+        job.attempt.end().await;
         let stage = record.stage(offer.index);
         let slot = &mut stage.changes[position];
         slot.status = outcome.status;
@@ -210,10 +242,26 @@ impl Execution<'_> {
     }
 }
 
-fn intervention(change_ids: Vec<String>) -> ErrorReport {
+fn unmet(change_id: &str, missing: &str) -> ErrorReport {
+    let message = format!(
+        "`{change_id}` depends on `{missing}`, which is not applied, so neither it nor the rest of the stage was begun: \
+         settle `{missing}`, then start again"
+    );
+    ErrorReport::new(
+        "DEPENDENCY_NOT_APPLIED",
+        message,
+        vec![change_id.to_owned(), missing.to_owned()],
+    )
+}
+
+fn intervention(change_ids: Vec<String>, doubts: &[Doubt<'_>]) -> ErrorReport {
+    let asked: String = doubts
+        .iter()
+        .flat_map(|doubt| ["; ", doubt.change, " was asked: ", doubt.why.as_str()])
+        .collect();
     let message = format!(
         "it is not known in which state an earlier run left {}: check the target system, then record on the server \
-         whether it is applied or rolled back",
+         whether it is applied or rolled back{asked}",
         change_ids.join(", ")
     );
     ErrorReport::new("MANUAL_INTERVENTION_REQUIRED", message, change_ids)

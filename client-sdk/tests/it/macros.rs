@@ -1,6 +1,6 @@
 //! What `#[change]` makes of a function.
 
-use flamingock::{Cancellation, Change, ChangeInfo, Dep, Stage, Target, TargetClient, change};
+use flamingock::{Cancellation, Change, ChangeInfo, Dep, Probed, Stage, Target, TargetClient, change};
 
 use crate::support::{FakeDatabase, FakeServer, FakeTx, Kind, Log};
 
@@ -44,6 +44,42 @@ mod undo {
 async fn in_transaction(greeting: Dep<Greeting>, tx: &mut FakeTx) -> Result<(), flamingock::ChangeError> {
     tx.write(greeting.0);
     Ok(())
+}
+
+/// Answers by itself, and by way of a `Result`.
+#[change(id = "asked", order = "0001", target = "shell", probe = is_there)]
+async fn asked(_log: TargetClient<Log>) -> Result<(), String> {
+    Ok(())
+}
+
+async fn is_there(log: TargetClient<Log>, greeting: Dep<Greeting>) -> Result<Probed, std::io::Error> {
+    log.note(greeting.0);
+    Ok(Probed::Applied)
+}
+
+#[change(id = "asked-plainly", order = "0002", target = "shell", probe = never_there)]
+async fn asked_plainly() -> Result<(), String> {
+    Ok(())
+}
+
+async fn never_there() -> Probed {
+    Probed::NotApplied
+}
+
+#[test]
+fn a_probe_is_announced_with_what_it_takes() {
+    assert_eq!(
+        format!("{:?}", asked.info()),
+        format!(
+            "{:?}",
+            ChangeInfo::new("asked", "0001", "shell")
+                .with_probe()
+                .source("it::macros::asked")
+        )
+    );
+    assert_eq!(asked.probe_requirements().len(), 2);
+    assert!(asked_plainly.probe_requirements().is_empty());
+    assert!(in_transaction.probe_requirements().is_empty());
 }
 
 #[test]

@@ -6,8 +6,10 @@
 mod support;
 
 mod client;
+mod depends;
 mod events;
 mod lock;
+mod long_changes;
 mod macros;
 mod non_transactional;
 mod readiness;
@@ -18,6 +20,10 @@ mod transactional;
 mod validation;
 
 #[cfg(feature = "postgres")]
+mod moving;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
+#[cfg(feature = "testing")]
+mod testing;

@@ -7,7 +7,9 @@ use super::{
     AuditState, ChangeState, Judgement, Report, ReportedExecution, Source, StartRefusal, TxStrategy,
 };
 use crate::ids::{ExecutionId, Fence, RunnerId, Seq};
+use crate::lock::Lock;
 use crate::plan::{Action, base_action};
+use crate::time::Timestamp;
 
 /// Judges a report (design §5.2–5.4).
 pub fn judge(report: &Report<'_>) -> Judgement {
@@ -41,18 +43,11 @@ fn start(
     its_fence: Fence,
     planned_at: Seq,
 ) -> Result<Judgement, StartRefusal> {
-    if report.runner != its_runner {
-        return Err(StartRefusal::NotItsRunner);
-    }
-    let lock = report.lock.ok_or(StartRefusal::NotTheHolder)?;
-    let lease = lock.lease.as_ref().filter(|lease| lease.owner == *report.runner);
-    let lease = lease.ok_or(StartRefusal::NotTheHolder)?;
-    if lock.fence != its_fence || report.fence.is_some_and(|echoed| echoed != lock.fence) {
-        return Err(StartRefusal::StaleFence);
-    }
-    if report.now >= lease.expires_at {
-        return Err(StartRefusal::LeaseExpired);
-    }
+    let grant = Grant {
+        runner: its_runner,
+        fence: its_fence,
+    };
+    under_its_lock(report.runner, report.fence, grant, report.lock, report.now)?;
     if let Some(seq) = report.same {
         // A lost answer may be asked for again only until anything else happened to the change: after that, "yes, you
         // may" would let it run a second time.
@@ -72,6 +67,36 @@ fn start(
         }
         _ => Ok(Judgement::Append),
     }
+}
+
+/// To whom an execution was granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant<'a> {
+    pub runner: &'a RunnerId,
+    pub fence: Fence,
+}
+
+/// Whether it is the execution's runner that speaks, holding the lock by this very grant, under a lease that has not run out.
+pub(super) fn under_its_lock(
+    speaker: &RunnerId,
+    echoed: Option<Fence>,
+    grant: Grant<'_>,
+    lock: Option<&Lock>,
+    now: Timestamp,
+) -> Result<(), StartRefusal> {
+    if speaker != grant.runner {
+        return Err(StartRefusal::NotItsRunner);
+    }
+    let lock = lock.ok_or(StartRefusal::NotTheHolder)?;
+    let lease = lock.lease.as_ref().filter(|lease| lease.owner == *speaker);
+    let lease = lease.ok_or(StartRefusal::NotTheHolder)?;
+    if lock.fence != grant.fence || echoed.is_some_and(|echoed| echoed != lock.fence) {
+        return Err(StartRefusal::StaleFence);
+    }
+    if now >= lease.expires_at {
+        return Err(StartRefusal::LeaseExpired);
+    }
+    Ok(())
 }
 
 /// Whether a start may follow the latest entry: table P1 says so, or the plan said so because of an absent mark (M3).

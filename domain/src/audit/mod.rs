@@ -1,7 +1,7 @@
 //! Audit states, the fold of entries into the latest state of each change, and the judgement of a report.
 //!
 //! Here are the types. `difference` compares environments, `latest` folds, `judge` decides what becomes of a runner's
-//! report, `resolve` what becomes of a person's decision, `turn` which issues an entry opens or closes, `wire` holds the
+//! report, `probe` what becomes of a probe's verdict, `resolve` what becomes of a person's decision, `turn` which issues an entry opens or closes, `wire` holds the
 //! texts.
 
 use std::collections::HashMap;
@@ -9,12 +9,17 @@ use std::collections::HashMap;
 pub mod difference;
 mod judge;
 mod latest;
+mod probe;
 mod resolve;
 mod turn;
 mod wire;
 
 pub use judge::judge;
 pub use latest::{FoldEntry, fold};
+pub use probe::{
+    ProbeJudgement, ProbeRefusal, ProbeVerdict, Probed, ProbedUnder, RecordedProbe, is_in_doubt, judge_probe,
+    repeats_probe,
+};
 pub use resolve::{
     Made, Resolution, ResolveRefusal, contradicts_mark, in_progress, is_acted_on, is_issue, repeats, resolve,
     resolve_marked,
@@ -68,6 +73,8 @@ pub enum Source {
     Mark,
     /// A person's decision.
     Person,
+    /// The change's own probe, asked where the outcome was in doubt.
+    Probe,
     /// History from before this server.
     Import,
 }
@@ -79,7 +86,7 @@ pub struct ChangeState {
     pub state: AuditState,
     pub tx_strategy: TxStrategy,
     pub recovery: RecoveryStrategy,
-    /// `None` for imports and for a person's decision.
+    /// `None` for imports, and for what a person or a probe decided.
     pub execution: Option<ExecutionId>,
     pub source: Source,
 }

@@ -71,7 +71,7 @@ pub fn in_progress(
             .is_some_and(|lease| now < lease.expires_at && its_runner.is_some_and(|it| *it == lease.owner))
 }
 
-/// Whether a run under a live lease was planned on a person's decision, and may be acting on it this moment: it applies anew
+/// Whether a run under a live lease was planned on a decision, of a person or of the change's probe, and may be acting on it this moment: it applies anew
 /// what was found rolled back, or goes on from what was found applied.
 ///
 /// `planned_at`: the audit's head when the lock's holder was granted its work.
@@ -82,7 +82,7 @@ pub fn is_acted_on(
     now: Timestamp,
 ) -> bool {
     let lease = lock.and_then(|lock| lock.lease.as_ref());
-    latest.source == Source::Person
+    matches!(latest.source, Source::Person | Source::Probe)
         && lease.is_some_and(|lease| now < lease.expires_at)
         && planned_at.is_some_and(|planned_at| planned_at >= latest.seq)
 }
@@ -113,11 +113,12 @@ pub fn resolve_marked(
     if latest.seq != expected {
         return Err(ResolveRefusal::Outdated { actual: latest.seq });
     }
-    // People err. What a person decided, a person may decide again.
-    let decided_before = matches!(
-        latest.state,
-        AuditState::MarkedApplied | AuditState::MarkedRolledBack
-    );
+    // People err, and so do probes. What was decided, a person may decide again.
+    let decided_before = latest.source == Source::Probe
+        || matches!(
+            latest.state,
+            AuditState::MarkedApplied | AuditState::MarkedRolledBack
+        );
     if is_issue(latest) || decided_before || contradicted {
         Ok(resolution.state())
     } else {

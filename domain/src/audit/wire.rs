@@ -88,15 +88,17 @@ impl Source {
             Self::Runner => "RUNNER",
             Self::Mark => "MARK",
             Self::Person => "PERSON",
+            Self::Probe => "PROBE",
             Self::Import => "IMPORT",
         }
     }
 
-    /// An unknown text counts as a runner's: of the four it gets no privilege and loses none.
+    /// An unknown text counts as a runner's: of the five it gets no privilege and loses none.
     pub fn from_wire(text: &str) -> Self {
         match text.to_ascii_uppercase().as_str() {
             "MARK" => Self::Mark,
             "PERSON" => Self::Person,
+            "PROBE" => Self::Probe,
             "IMPORT" => Self::Import,
             _ => Self::Runner,
         }

@@ -11,7 +11,7 @@ use super::{
     Verdict,
 };
 use crate::audit::{AuditState, ChangeState};
-use crate::ids::{ChangeId, Fence, StageName};
+use crate::ids::{ChangeId, Fence, Seq, StageName};
 use crate::lock::{GrantKind, Lease, Standing, standing};
 use crate::pipeline::{Block, Mark, ReportedChange, ReportedStage, Stage};
 
@@ -102,8 +102,24 @@ impl<'a> Facts<'a> {
         self.findings.get(id).map(|finding| finding.action)
     }
 
+    /// The entry named is the latest, leaves the outcome open, and the runner can ask the change wherever it stands.
+    fn is_in_doubt(&self, id: &ChangeId, about: Seq) -> bool {
+        let latest = self.input.states.get(id);
+        latest
+            .is_some_and(|it| it.seq == about && matches!(it.state, AuditState::Started | AuditState::Failed))
+            && self
+                .input
+                .pipeline
+                .changes()
+                .filter(|change| change.id == *id)
+                .all(|change| change.has_probe && change.mark != Mark::Applied)
+    }
+
     fn is_open(&self, id: &ChangeId) -> bool {
-        matches!(self.action(id), Some(Action::Apply | Action::ManualIntervention))
+        matches!(
+            self.action(id),
+            Some(Action::Apply | Action::ManualIntervention | Action::Probe { .. })
+        )
     }
 
     /// Cause to call its stage failed: the runner does not say that it is applied, and an execution of this run left it
@@ -196,8 +212,13 @@ impl<'a> Facts<'a> {
                 Action::Withhold if !self.input.pipeline.stages().any(|it| self.has_failed(it)) => {
                     found.push(I::WithheldWithoutFailure(id.clone()));
                 }
-                Action::Apply | Action::ManualIntervention | Action::Withhold if is_applied => {
+                Action::Apply | Action::ManualIntervention | Action::Withhold | Action::Probe { .. }
+                    if is_applied =>
+                {
                     found.push(I::AppliesApplied(id.clone()));
+                }
+                Action::Probe { about } if !self.is_in_doubt(id, about) => {
+                    found.push(I::ProbesKnown(id.clone()));
                 }
                 _ => {}
             }

@@ -84,7 +84,8 @@ fn judge(input: &PlanInput<'_>, seen: &Seen<'_>, takes_marks: bool) -> Judged {
         completion: seen.completion,
         left_by_run,
     };
-    rules::with_report(by_mark, told)
+    let by_probe = rules::with_probe(by_mark, latest, seen.has_probe);
+    rules::with_report(by_probe, told)
 }
 
 /// Which merged stages have failed in this run; withholds all that is open in them.

@@ -18,6 +18,8 @@ pub enum Inconsistency {
     WithheldWithoutFailure(ChangeId),
     /// Applied in the log and to be applied again.
     AppliesApplied(ChangeId),
+    /// To be asked although nothing is in doubt, about another entry than the latest, or by a runner that cannot.
+    ProbesKnown(ChangeId),
     /// Reported applied, failed or rolled back in this run, and offered again.
     OffersReported(ChangeId),
     /// The lock does not stand as the action says.

@@ -1,7 +1,7 @@
 //! A plan and its reasons. Sentences are made at the edge; here every reason is an enum.
 
 use crate::audit::AuditState;
-use crate::ids::{ChangeId, ExecutionId, Fence, StageName};
+use crate::ids::{ChangeId, ExecutionId, Fence, Seq, StageName};
 use crate::lock::{GrantKind, Lease};
 
 /// What the runner may do.
@@ -28,7 +28,7 @@ pub struct OfferedStage {
     pub name: StageName,
     /// Position of the stage's first occurrence in the active block, counted over all blocks from 0.
     pub order: usize,
-    /// `Apply`, `Skip` or `ManualIntervention`.
+    /// `Apply`, `Skip`, `ManualIntervention` or `Probe`.
     pub changes: Vec<(ChangeId, Action)>,
 }
 
@@ -37,6 +37,10 @@ pub enum Action {
     Apply,
     Skip,
     ManualIntervention,
+    /// The change's own probe says what became of it, and which entry that settles. Only where the runner has one.
+    Probe {
+        about: Seq,
+    },
     /// Not offered again in this run, and not applied either. Never inside an [`OfferedStage`].
     Withhold,
 }
@@ -144,10 +148,14 @@ pub enum ChangeReason {
     OutcomeUnknown,
     /// P1 `STARTED` with `ALWAYS_RETRY`.
     OutcomeUnknownRetry,
+    /// P1 `STARTED`, and the change can be asked.
+    OutcomeUnknownProbe,
     /// P1 `FAILED` without a transaction: may be half done.
     FailedHalfDone,
     /// P1 `FAILED` without a transaction, with `ALWAYS_RETRY`.
     FailedRetry,
+    /// P1 `FAILED` without a transaction, and the change can be asked.
+    FailedHalfDoneProbe,
     /// P1 `FAILED` in a transaction: the target rolled it back.
     FailedInTransaction,
     /// P1 `ROLLED_BACK`.

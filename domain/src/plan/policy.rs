@@ -247,7 +247,9 @@ fn find_out_of_order(input: &PolicyInput<'_>, found: &mut Vec<Finding>) {
                         stops: input.policy.out_of_order == Mode::Refuse,
                     });
                 }
-                (Action::Apply | Action::ManualIntervention | Action::Withhold, _) => {}
+                // What a probe settles is judged when the next plan offers it.
+                (Action::Apply | Action::ManualIntervention | Action::Withhold | Action::Probe { .. }, _) => {
+                }
             }
         }
         found.extend(of_stage.into_iter().rev());

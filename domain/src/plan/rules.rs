@@ -65,7 +65,10 @@ impl Judged {
 
     /// Something that the runner may still be told to do, or to have a person do.
     pub(super) fn is_open(self) -> bool {
-        matches!(self.action, Action::Apply | Action::ManualIntervention)
+        matches!(
+            self.action,
+            Action::Apply | Action::ManualIntervention | Action::Probe { .. }
+        )
     }
 
     pub(super) fn withhold(&mut self) {
@@ -88,6 +91,24 @@ pub(super) fn with_mark(
         Mark::None => without_mark(latest, trust_absent),
         Mark::Applied => with_applied_mark(latest, seen),
         Mark::RolledBack => with_rolled_back_mark(latest),
+    }
+}
+
+/// Where the tables ask a person, and only because the outcome is not known, the change itself is asked first. What is known,
+/// be it dirty, and what a mark says is not for a probe to overrule.
+pub(super) fn with_probe(judged: Judged, latest: Option<&ChangeState>, has_probe: bool) -> Judged {
+    let Some(latest) = latest.filter(|_| has_probe && judged.action == Action::ManualIntervention) else {
+        return judged;
+    };
+    let reason = match judged.reason {
+        ChangeReason::OutcomeUnknown => ChangeReason::OutcomeUnknownProbe,
+        ChangeReason::FailedHalfDone => ChangeReason::FailedHalfDoneProbe,
+        _ => return judged,
+    };
+    Judged {
+        action: Action::Probe { about: latest.seq },
+        reason,
+        ..judged
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Seen<'a> {
     pub mark: Mark,
     pub reported: Option<ReportedChange>,
     pub completion: Completion,
+    /// Wherever it stands.
+    pub has_probe: bool,
     /// The merged stage in which it came first, and the others. There are hardly ever others.
     pub stage: usize,
     more_stages: Vec<usize>,
@@ -147,6 +149,7 @@ impl<'a> Survey<'a> {
         if let Some(known) = self.changes.get_mut(index) {
             known.mark = stronger_mark(known.mark, change.mark);
             known.reported = stronger_report(known.reported, change.reported);
+            known.has_probe &= change.has_probe;
             if known.stage == stage || known.more_stages.contains(&stage) {
                 return;
             }
@@ -157,6 +160,7 @@ impl<'a> Survey<'a> {
                 mark: change.mark,
                 reported: change.reported,
                 completion: Completion::Unsaid,
+                has_probe: change.has_probe,
                 stage,
                 more_stages: Vec::new(),
             });

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::support::rows;
 
 // Each change of the offer with what was reported of it last: `-` nothing, `person` waits for a person, `skip` was applied
-// before.
+// before, `ask` has a probe with what it said.
 const OUTCOMES: &str = "
 | changes                      | holds the lock | outcome   |
 | ---------------------------- | -------------- | --------- |
@@ -34,14 +34,23 @@ const OUTCOMES: &str = "
 | person                       | no             | Blocked   |
 | person -                     | no             | Blocked   |
 | APPLIED person               | no             | Blocked   |
+| ask=APPLIED                  | no             | Succeeded |
+| ask=ROLLED_BACK              | no             | Succeeded |
+| ask=ROLLED_BACK FAILED       | no             | Failed    |
+| ask=SOMETHING                | no             | Blocked   |
+| ask                          | no             | Abandoned |
 ";
 
 fn offered(text: &str) -> Offered {
     let (action, reported) = match text {
         "-" => (Action::Apply, None),
         "skip" => (Action::Skip, None),
+        "ask" => (Action::Probe { about: 8 }, None),
         "person" => (Action::ManualIntervention, None),
-        state => (Action::Apply, Some(AuditState::from_wire(state))),
+        state => match state.strip_prefix("ask=") {
+            Some(state) => (Action::Probe { about: 8 }, Some(AuditState::from_wire(state))),
+            None => (Action::Apply, Some(AuditState::from_wire(state))),
+        },
     };
     Offered { action, reported }
 }
@@ -67,6 +76,9 @@ fn any_change() -> impl Strategy<Value = Offered> {
         "-",
         "skip",
         "person",
+        "ask",
+        "ask=APPLIED",
+        "ask=SOMETHING",
         "STARTED",
         "APPLIED",
         "FAILED",
@@ -86,6 +98,9 @@ proptest! {
         let all_applied = changes.iter().all(|change| match change.action {
             Action::Apply => change.reported == Some(AuditState::Applied),
             Action::ManualIntervention => false,
+            Action::Probe { .. } => {
+                matches!(change.reported, Some(AuditState::Applied | AuditState::RolledBack))
+            }
             Action::Skip | Action::Withhold => true,
         });
         prop_assert_eq!(outcome(false, &progress) == Outcome::Succeeded, all_applied);

@@ -12,6 +12,7 @@ mod lock_table;
 mod plan_properties;
 mod plan_table;
 mod policy_table;
+mod probe_table;
 mod scenarios;
 mod standing_table;
 mod support;

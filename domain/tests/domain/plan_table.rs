@@ -180,6 +180,7 @@ fn plan_one(latest: Option<ChangeState>, scene: &Scene<'_>) -> Plan {
         reported: scene.reported.map(reported_change),
         transactional: true,
         author: None,
+        has_probe: false,
         checksum: None,
     };
     let stage = Stage {

@@ -207,6 +207,17 @@ impl Checkpoints {
         }
     }
 
+    /// The key that signs, for something else than a checkpoint. `None`: another replica is about to make one.
+    pub(super) async fn ready_signer(&self) -> Result<Option<Arc<Signer>>, Fault> {
+        let mut tx = store::begin(&self.pool).await?;
+        if !checkpoints::try_lock(&mut tx).await? {
+            return Ok(None);
+        }
+        let signer = self.signer(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Some(signer))
+    }
+
     /// The key that signs, published before it does.
     async fn signer(&self, conn: &mut PgConnection) -> Result<Arc<Signer>, StoreError> {
         match &self.key {

@@ -7,8 +7,9 @@ use flamingock_domain::ids::{ExecutionId, Fence, LockKey, RunnerId};
 use flamingock_domain::lock::{
     self, Acquire, Claim, Extend, GivingBack, GrantKind, Lease, Lock, Proof, Release,
 };
+use flamingock_domain::progress::is_under_way;
 use flamingock_domain::time::Timestamp;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
 use super::combine::Combiner;
@@ -20,20 +21,17 @@ use crate::metrics::Metrics;
 use crate::store::executions::{self, End};
 use crate::store::locks::{self, LockRow, LockUpdate};
 use crate::store::{self, Scope, StoreError};
+use crate::store::{cancellations, progress};
 
 /// What a runner wants of its service's lock.
 #[derive(Clone, Debug)]
 pub enum Wish {
     /// Lease already clamped.
-    Acquire {
-        lease: Duration,
-        proof: Option<Proof>,
-    },
-    Extend,
+    Acquire { lease: Duration, proof: Option<Proof> },
+    /// With what the runner tells of the change that it is at.
+    Extend { progress: Option<Box<NewProgress>> },
     /// Of the grant with this fence, where the caller says so.
-    Release {
-        fence: Option<Fence>,
-    },
+    Release { fence: Option<Fence> },
 }
 
 #[derive(Clone, Debug)]
@@ -51,13 +49,22 @@ pub enum Outcome {
     /// The caller acquired the lock.
     Granted { kind: GrantKind, lock: Lock },
     /// The caller holds the lock for its full lease again.
-    Extended(Lock),
+    Extended(Box<Extended>),
     /// The lock as it was before it was given back.
     Released(Lock),
     /// Another runner holds it, for at least this long.
     HeldByOther { holder: Lease, retry_after: Duration },
     /// To extend or release: the caller does not hold it.
     NotHeld { holder: Option<Lease> },
+}
+
+#[derive(Clone, Debug)]
+pub struct Extended {
+    pub lock: Lock,
+    /// Somebody asked its execution to stop.
+    pub cancellation: Option<Cancellation>,
+    /// Where progress was told: whether it is recorded. Not of a change that is not under way in the execution.
+    pub recorded: Option<bool>,
 }
 
 /// What is counted of locks, those inside plans included.
@@ -72,6 +79,9 @@ pub const EVENTS: &[&str] = &[
     "extension_refused",
     "release_refused",
 ];
+
+pub use crate::store::cancellations::Cancellation;
+pub use crate::store::progress::NewProgress;
 
 #[derive(Clone)]
 pub struct Locks {
@@ -111,7 +121,7 @@ impl Locks {
         let event = |event: &str| self.metrics.lock_events.with_label_values(&[event]).inc();
         let asked = match wish {
             Wish::Acquire { .. } => "acquisition_refused",
-            Wish::Extend => "extension_refused",
+            Wish::Extend { .. } => "extension_refused",
             Wish::Release { .. } => "release_refused",
         };
         let outcome = self
@@ -194,11 +204,19 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
         if before != row.execution {
             let end = match call.wish {
                 Wish::Release { .. } => End::Released,
-                Wish::Acquire { .. } | Wish::Extend => End::Replaced,
+                Wish::Acquire { .. } | Wish::Extend { .. } => End::Replaced,
             };
             ended.extend(before.map(|id| (id, end)));
         }
     }
+    let cancelled: HashMap<Scope, ExecutionId> = calls
+        .iter()
+        .filter_map(|call| {
+            let key = LockKey::of_service(call.scope.service_id);
+            let (row, _) = held.get(&(call.scope.environment_id, key))?;
+            Some((call.scope, row.execution.filter(|_| row.is_cancelled)?))
+        })
+        .collect();
     let updates: Vec<LockUpdate> = held
         .into_iter()
         .filter(|(_, (_, changed))| *changed)
@@ -210,8 +228,32 @@ async fn write(pool: &PgPool, grace: Duration, calls: &[Call]) -> Result<Vec<Out
         .collect();
     locks::update(&mut tx, &updates).await?;
     executions::update_ended(&mut tx, &ended).await?;
+    for (call, outcome) in calls.iter().zip(&mut outcomes) {
+        if let Outcome::Extended(extended) = outcome {
+            let execution = cancelled.get(&call.scope).copied();
+            extended.cancellation = match execution {
+                Some(execution) => cancellations::load(&mut tx, call.scope, execution).await?,
+                None => None,
+            };
+            if let Wish::Extend { progress: Some(told) } = &call.wish {
+                extended.recorded = Some(record(&mut tx, call.scope, told).await?);
+            }
+        }
+    }
     tx.commit().await?;
     Ok(outcomes)
+}
+
+/// Under the lock's row, and in the transaction that found the lock to be the caller's. False if there is nothing to tell of.
+async fn record(tx: &mut PgConnection, scope: Scope, told: &NewProgress) -> Result<bool, StoreError> {
+    let Some((stream_id, latest)) = progress::load_latest(tx, scope, &told.change).await? else {
+        return Ok(false);
+    };
+    let is_under_way = is_under_way(Some(&latest), told.execution);
+    if is_under_way {
+        progress::upsert(tx, stream_id, told).await?;
+    }
+    Ok(is_under_way)
 }
 
 /// Decides one call on a locked row and changes the row's copy accordingly.
@@ -252,11 +294,17 @@ fn decide(
                 Acquire::HeldByOther { holder, retry_after } => Outcome::HeldByOther { holder, retry_after },
             }
         }
-        Wish::Extend => match (lock::extend(Some(&row.lock), &call.runner), &mut row.lock.lease) {
+        // Who tells of an execution that the lock is not held for has lost it, though the lock be its own by a later grant.
+        Wish::Extend { progress: Some(told) } if row.execution != Some(told.execution) => not_held(row),
+        Wish::Extend { .. } => match (lock::extend(Some(&row.lock), &call.runner), &mut row.lock.lease) {
             (Extend::Extended, Some(lease)) => {
                 *lease = lease_from(&call.runner, lease.length, now);
                 *changed = true;
-                Outcome::Extended(row.lock.clone())
+                Outcome::Extended(Box::new(Extended {
+                    lock: row.lock.clone(),
+                    cancellation: None,
+                    recorded: None,
+                }))
             }
             _ => not_held(row),
         },

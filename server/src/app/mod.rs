@@ -6,9 +6,11 @@ pub mod admission;
 pub mod approvals;
 pub mod auth;
 pub mod bootstrap;
+pub mod certificates;
 pub mod checkpoints;
 pub mod checksums;
 mod combine;
+pub mod cursors;
 pub mod differences;
 pub mod events;
 pub mod exports;
@@ -24,6 +26,7 @@ pub mod operations;
 pub mod plans;
 pub mod policies;
 pub mod previews;
+pub mod probes;
 pub mod reading;
 pub mod reports;
 mod retry;
@@ -82,6 +85,7 @@ pub struct App {
     pub approvals: approvals::Approvals,
     pub checksums: checksums::Checksums,
     pub reports: reports::Reports,
+    pub probes: probes::Probes,
     pub locks: locks::Locks,
     pub issues: issues::Issues,
     pub history: history::History,
@@ -89,6 +93,8 @@ pub struct App {
     pub exports: exports::Exports,
     pub verification: verification::Verification,
     pub signed: checkpoints::SignedHistory,
+    /// `None`: nothing is signed here.
+    pub certificates: Option<certificates::Certificates>,
     pub differences: differences::Differences,
     pub tenancy: tenancy::Tenancy,
     pub tokens: tokens::Tokens,
@@ -128,6 +134,7 @@ impl App {
             approvals: approvals::Approvals::new(pool.clone()),
             checksums: checksums::Checksums::new(pool.clone()),
             reports: reports::Reports::new(&pool, settings.batch_limit, metrics),
+            probes: probes::Probes::new(pool.clone(), metrics),
             locks: locks::Locks::new(pool.clone(), heads.clone(), waiting.clone(), settings, metrics),
             issues: issues::Issues::new(pool.clone(), metrics),
             history: history::History::new(pool.clone()),
@@ -135,6 +142,7 @@ impl App {
             reading,
             verification: verification::Verification::new(pool.clone()),
             signed: checkpoints::SignedHistory::new(pool.clone()),
+            certificates: None,
             differences: differences::Differences::new(pool.clone()),
             tenancy: tenancy::Tenancy::new(pool.clone()),
             tokens: tokens::Tokens::new(pool.clone()),

@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::admission::Place;
+use super::cursors::{self, Cursors};
 use super::fault::Fault;
 use super::heads::{Fold, Heads};
 use super::retry;
@@ -50,7 +51,9 @@ pub struct Ask<'a> {
     pub submission: &'a str,
     pub runner_facts: Option<&'a str>,
     /// Renders what is offered and why, for the execution's row.
-    pub render: &'a (dyn Fn(&Plan) -> String + Sync),
+    pub render: &'a (dyn Fn(&Plan, &Cursors) -> String + Sync),
+    /// Whether a failure of a change voids its cursor, because a rollback then undoes what it counts.
+    pub failure_voids_cursor: &'a (dyn Fn(&ChangeId) -> bool + Sync),
     /// Left while the request is parked.
     pub place: Option<&'a Place>,
     /// Whether the caller may still ask, once it was parked: asked before each further decision.
@@ -69,6 +72,8 @@ pub struct Planned {
     pub position: Position,
     /// What this runner did earlier in its run had a say: for another runner the answer may be another.
     pub depends_on_run: bool,
+    /// With `EXECUTE`: where earlier attempts of its changes got to.
+    pub cursors: Cursors,
     /// What the environment's policies warn of.
     pub warnings: Vec<Finding>,
     /// A checksum that is recorded later may call for another answer at the same head, by the same policy.
@@ -205,6 +210,7 @@ impl Plans {
                     lock,
                     position: fold.position,
                     depends_on_run: !of_run.is_empty(),
+                    cursors: Cursors::new(),
                     warnings: ruling.findings,
                     leans_on_absence: ruling.leans_on_absence,
                     policy_key: head.policy_key(),
@@ -411,7 +417,8 @@ impl Plans {
                     rulings::note_first_seen(&mut tx, stream.id, ask.pipeline, &fold.states).await?;
                 }
                 let checksums = rulings::checksums_of(&plan, ask.pipeline);
-                let rendered = (ask.render)(&plan);
+                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, &fold.states).await?;
+                let rendered = (ask.render)(&plan, &cursors);
                 let execution = executions::insert(
                     &mut tx,
                     &NewExecution {
@@ -428,6 +435,15 @@ impl Plans {
                         checksums: checksums.as_deref(),
                         started_at: now,
                     },
+                )
+                .await?;
+                cursors::hand_on(
+                    &mut tx,
+                    stream.id,
+                    execution,
+                    &cursors,
+                    &fold.states,
+                    ask.failure_voids_cursor,
                 )
                 .await?;
                 // Whoever held the lock before, by another grant, holds it no more.
@@ -454,6 +470,7 @@ impl Plans {
                     lock: Some(lock),
                     position: stream.position(),
                     depends_on_run: !executions_of_run.is_empty(),
+                    cursors,
                     warnings: ruling.findings,
                     leans_on_absence: ruling.leans_on_absence,
                     policy_key: ruling.policy_key,
@@ -465,6 +482,7 @@ impl Plans {
                 lock: Some(row.lock),
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
+                cursors: Cursors::new(),
                 warnings: ruling.findings,
                 leans_on_absence: ruling.leans_on_absence,
                 policy_key: ruling.policy_key,
@@ -475,6 +493,7 @@ impl Plans {
                 lock: None,
                 position: stream.position(),
                 depends_on_run: !executions_of_run.is_empty(),
+                cursors: Cursors::new(),
                 warnings: ruling.findings,
                 leans_on_absence: ruling.leans_on_absence,
                 policy_key: ruling.policy_key,

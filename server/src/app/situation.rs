@@ -8,6 +8,7 @@ use flamingock_domain::time::Timestamp;
 use sqlx::PgConnection;
 
 use crate::store::locks::{self, Hold, LockRow};
+use crate::store::progress::{self, Progress};
 use crate::store::{Scope, StoreError, executions, states};
 
 /// Which changes a situation is about. All of them may be very many, and are needed nowhere.
@@ -136,6 +137,7 @@ impl Situation {
                 change: change.clone(),
                 latest: *latest,
                 needs_person: rules::is_issue(latest),
+                progress: None,
             })
             .collect();
         open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
@@ -152,6 +154,7 @@ impl Situation {
                 change: change.clone(),
                 latest: *latest,
                 needs_person: rules::is_issue(latest),
+                progress: None,
             })
             .collect();
         open.sort_by(|a, b| a.change.as_str().cmp(b.change.as_str()));
@@ -166,4 +169,29 @@ pub struct OpenChange {
     pub latest: ChangeState,
     /// Once its runner is gone: a person must decide, or the next start repeats it.
     pub needs_person: bool,
+    /// How far it is, where it tells; read by [`load_progress`].
+    pub progress: Option<Progress>,
+}
+
+/// Adds what the changes tell of themselves.
+pub(super) async fn load_progress(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    open: &mut [OpenChange],
+) -> Result<(), StoreError> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = open.iter().map(|it| it.change.as_str()).collect();
+    let mut told: HashMap<String, Progress> = progress::load_some(conn, stream_id, &ids)
+        .await?
+        .into_iter()
+        .map(|progress| (progress.change_id.clone(), progress))
+        .collect();
+    for change in open {
+        change.progress = told
+            .remove(change.change.as_str())
+            .filter(|told| Some(told.execution) == change.latest.execution);
+    }
+    Ok(())
 }

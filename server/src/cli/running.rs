@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use flamingock_server::app::auth::{Auth, AuthSettings};
+use flamingock_server::app::certificates::Certificates;
 use flamingock_server::app::checkpoints::{Checkpoints, read_key_file};
 use flamingock_server::config::Config;
 use flamingock_server::http::Server;
@@ -34,7 +35,12 @@ pub(super) async fn serve(
         .map_err(|error| Failure::new("cannot load the keys that sign sessions").because(error))?;
     let metrics = Metrics::new();
     let checkpoints = checkpoints(config, &pool, &metrics)?;
-    let bound = Server::bind(config, pool.clone(), auth.clone(), metrics).await.map_err(|error| {
+    let validity = config.certificates.validity;
+    let certificates = checkpoints
+        .as_ref()
+        .filter(|_| validity != Duration::ZERO)
+        .map(|(checkpoints, _)| Certificates::new(pool.clone(), checkpoints.clone(), validity));
+    let bound = Server::bind(config, pool.clone(), auth.clone(), metrics, certificates).await.map_err(|error| {
         Failure::new(format!("cannot listen on {}", config.listen))
             .because(error)
             .help("choose another address or port with --listen or FLAMINGOCK_LISTEN; port 0 takes a free one")

@@ -103,6 +103,14 @@ impl Config {
             HOUR,
             3650 * DAY,
         )?;
+        if self.certificates.validity != Duration::ZERO {
+            lasting(
+                "FLAMINGOCK_CERTIFICATE_VALIDITY",
+                self.certificates.validity,
+                SECOND,
+                30 * DAY,
+            )?;
+        }
         if self.checkpoints.interval != Duration::ZERO {
             lasting(
                 "FLAMINGOCK_CHECKPOINT_INTERVAL",

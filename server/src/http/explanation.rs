@@ -5,6 +5,7 @@ use flamingock_api_types::explanation::{
     Explanation, Holder as HolderView, Remedy, ServiceStanding, Stop as StopView, StopKind as Kind,
 };
 use flamingock_api_types::issue::ResolutionKind;
+use flamingock_api_types::lock::OpenChange;
 use flamingock_domain::standing::Standing;
 
 use super::commands::Subject;
@@ -246,11 +247,11 @@ fn standing_message(explained: &Explained, subject: &Subject<'_>, holder: Option
             "{who} has never started: no runner was granted a plan, and nothing is recorded. Does its application run, with \
              a token for this environment and under this service's name?"
         ),
-        (Standing::Running, Some(holder)) => format!("{who} is at work: {}", at_work(holder)),
+        (Standing::Running, Some(holder)) => format!("{who} is at work: {}", at_work(holder, explained.now)),
         (Standing::Waiting, Some(holder)) => format!(
             "{who} is at work, and {} for it: {} The wait ends when it gives the lock back; should it fall silent, at {}.",
             waiters(&explained.waiting),
-            at_work(holder),
+            at_work(holder, explained.now),
             time(holder.takeable_at)
         ),
         (Standing::HolderSilent, Some(holder)) => format!(
@@ -284,10 +285,10 @@ fn standing_message(explained: &Explained, subject: &Subject<'_>, holder: Option
     }
 }
 
-fn at_work(holder: &HolderView) -> String {
+fn at_work(holder: &HolderView, now: DateTime<Utc>) -> String {
     let what = match holder.changes.as_slice() {
         [] => "is between two changes".to_owned(),
-        [change] => format!("is at change {}", change.change_id),
+        [change] => format!("is at change {}{}", change.change_id, how_far(change, now)),
         [first, rest @ ..] => format!("is at change {} and {} more", first.change_id, rest.len()),
     };
     let done = match holder.progress.offered {
@@ -300,6 +301,33 @@ fn at_work(holder: &HolderView) -> String {
         time(holder.since),
         time(holder.last_beat_at)
     )
+}
+
+/// How far a change says that it is: " (40 %, orders)"; when it has not told for a while, since when.
+fn how_far(change: &OpenChange, now: DateTime<Utc>) -> String {
+    let Some(progress) = &change.progress else {
+        return String::new();
+    };
+    let amount = match (progress.percent(), progress.done) {
+        (Some(percent), _) => Some(format!("{percent} %")),
+        (None, Some(done)) => Some(format!("{done} done")),
+        (None, None) => None,
+    };
+    let silent_for = progress.last_heard_at().map_or(0, |at| (now - at).num_minutes());
+    let silence = match silent_for {
+        // A heartbeat may be that far from the next.
+        ..1 => None,
+        minutes @ 1..120 => Some(format!("{minutes} min since it last told of its progress")),
+        minutes => Some(format!("{} h since it last told of its progress", minutes / 60)),
+    };
+    let parts: Vec<String> = [amount, progress.message.clone(), silence]
+        .into_iter()
+        .flatten()
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", parts.join(", "))
 }
 
 fn waiters(waiting: &[Seen]) -> String {

@@ -24,6 +24,8 @@ pub struct Known<'a> {
     pub was_refused: bool,
     /// Something was reported of it too late to count.
     pub has_late_reports: bool,
+    /// Its own probe was asked, and could not tell.
+    pub was_asked: bool,
     /// An error was reported with one of its entries.
     pub has_error: bool,
     pub target: Option<&'a str>,
@@ -50,6 +52,12 @@ pub fn of(known: &Known<'_>) -> Guidance {
     if known.has_late_reports {
         check.push(
             "Somebody reported a result too late to count: it may be what really happened. Compare it with the target."
+                .to_owned(),
+        );
+    }
+    if known.was_asked {
+        check.push(
+            "Its own probe was asked and could not tell: what it said stands beside its entries in the history."
                 .to_owned(),
         );
     }
@@ -248,6 +256,7 @@ mod tests {
             open: Open::ByRecord,
             was_refused: false,
             has_late_reports: false,
+            was_asked: false,
             has_error: latest.state == AuditState::Failed,
             target: Some("billing-db"),
         })
@@ -310,6 +319,7 @@ mod tests {
             open: Open::InProgress,
             was_refused: false,
             has_late_reports: false,
+            was_asked: false,
             has_error: false,
             target: None,
         });

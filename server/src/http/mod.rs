@@ -2,6 +2,7 @@
 
 mod answers;
 mod body;
+mod certificate;
 mod commands;
 mod csv;
 mod cursor;
@@ -48,7 +49,7 @@ use layers::RequestIds;
 use problem::Problem;
 use routes::{
     action, approval, audit, audit_read, auth, checksum, environment, event, execution, freeze, health,
-    identity, issue, lock, organisation, plan, policy, preview, project, service, token,
+    identity, issue, lock, organisation, plan, policy, preview, probe, project, service, token,
 };
 
 pub use serve::Server;
@@ -113,7 +114,7 @@ impl Deref for Api {
 }
 
 /// The base of the OpenAPI document; operations are added by the router, so that none can be routed and undocumented.
-/// The one exception is the audit write, whose change id may hold `/` and so needs a wildcard route.
+/// The exceptions are what is written about a change, whose id may hold `/` and so needs a wildcard route.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -122,7 +123,7 @@ impl Deref for Api {
                        The runner API is Flamingock's own; what is added is additive.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(audit::audit_append),
+    paths(audit::audit_append, probe::probe_report),
     // Of parameters alone, from which utoipa collects none.
     components(schemas(flamingock_api_types::audit::AuditView)),
     tags(
@@ -173,7 +174,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::operations::routes())
         .merge(event::routes())
         .split_for_parts();
-    let router = router.route(audit::WRITE_ROUTE, post(audit::audit_append));
+    let router = router.route(audit::WRITE_ROUTE, post(audit::write));
     let (_, platform) = platform();
     document.merge(session().1);
     document.merge(platform);

@@ -8,13 +8,15 @@ use flamingock_api_types::history::{
 };
 use flamingock_api_types::issue::AttemptView;
 use flamingock_api_types::lock::{LockRecord, LockStanding, OpenChange};
+use flamingock_api_types::progress::{CancellationNotice, ChangeProgress};
 use flamingock_domain::plan::Action;
 use flamingock_domain::time::Timestamp;
 
 use super::wire::{RecordedPlan, millis};
 use super::{reasons, trace};
 use crate::app::operations::{
-    Activity, End, LockFacts, OpenChange as Open, Operations, Outcome, Progress, Recorded, Refusal, Run, Seen,
+    Activity, Cancellation, ChangeProgress as Told, End, LockFacts, OpenChange as Open, Operations, Outcome,
+    Progress, Recorded, Refusal, Run, Seen,
 };
 use crate::app::{Entry, Scope};
 
@@ -25,12 +27,23 @@ pub fn instant(at: Timestamp) -> DateTime<Utc> {
 /// What an execution's plan offered.
 pub fn offer(plan: &str) -> Option<Vec<(String, Action)>> {
     let plan: RecordedPlan = serde_json::from_str(plan).ok()?;
-    let changes = plan.stages.into_iter().flat_map(|stage| stage.changes);
+    let changes = plan.stages.into_iter().flat_map(|stage| {
+        let asks = stage
+            .changes
+            .iter()
+            .any(|change| change.action == wire::ChangeAction::Probe);
+        stage.changes.into_iter().map(move |change| (asks, change))
+    });
     Some(
         changes
-            .map(|change| {
+            .map(|(asks, change)| {
                 let action = match change.action {
+                    // Where a change is asked first, its stage is offered anew by the next plan.
+                    wire::ChangeAction::Apply if asks => Action::Skip,
                     wire::ChangeAction::Apply => Action::Apply,
+                    wire::ChangeAction::Probe => Action::Probe {
+                        about: change.expected_seq.unwrap_or_default(),
+                    },
                     wire::ChangeAction::ManualIntervention => Action::ManualIntervention,
                     wire::ChangeAction::Skip | wire::ChangeAction::Unknown => Action::Skip,
                 };
@@ -68,6 +81,7 @@ pub fn open_change(open: &Open) -> OpenChange {
         state: open.latest.state.as_wire().to_owned(),
         seq: open.latest.seq,
         needs_person: open.needs_person,
+        progress: open.progress.as_ref().map(change_progress),
     }
 }
 
@@ -122,6 +136,29 @@ pub fn execution_record(scope: Scope, recorded: &Recorded) -> ExecutionRecord {
         ended_by: run.ended_by.map(end),
         credential_id: run.credential_id,
         runner: facts(run.runner_facts.as_deref()),
+        under_way: recorded.under_way.iter().map(change_progress).collect(),
+        cancellation: recorded.cancellation.as_ref().map(cancellation_notice),
+    }
+}
+
+pub fn change_progress(told: &Told) -> ChangeProgress {
+    ChangeProgress {
+        change_id: told.change_id.clone(),
+        execution_id: told.execution.0,
+        done: told.done,
+        total: told.total,
+        message: told.message.clone(),
+        reported_at: told.reported_at,
+        cursor: told.cursor.clone(),
+        cursor_saved_at: told.cursor_saved_at,
+    }
+}
+
+pub fn cancellation_notice(request: &Cancellation) -> CancellationNotice {
+    CancellationNotice {
+        requested_by: request.actor.clone(),
+        reason: request.reason.clone(),
+        requested_at: request.requested_at,
     }
 }
 
@@ -189,6 +226,7 @@ pub fn runner_record(seen: &Seen) -> RunnerRecord {
         execution_id: seen.execution_id,
         waits_for: seen.waits_for.clone(),
         parked_until: seen.parked_until,
+        under_way: seen.under_way.as_ref().map(change_progress),
         host: said.or_else(|| host_of(&seen.runner_id).map(str::to_owned)),
         facts,
     }

@@ -1,7 +1,8 @@
 //! Sentences for the planner's reasons: here, at the edge, and nowhere else.
 
 use flamingock_api_types::execution::{ChangeReason as ReasonView, PlanReasons};
-use flamingock_domain::audit::{AuditState, ChangeState, StartRefusal, TxStrategy};
+use flamingock_domain::audit::{AuditState, ChangeState, ProbeRefusal, StartRefusal, TxStrategy};
+use flamingock_domain::ids::Seq;
 use flamingock_domain::plan::{ChangeReason, Plan, PlanAction, PlanReason};
 
 /// Code and sentence of the whole, and of every change that is not simply applied.
@@ -71,6 +72,16 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
         ChangeReason::OutcomeUnknownRetry => (
             "OUTCOME_UNKNOWN_RETRY",
             "It was started without a recorded result, and declares that it may be repeated.",
+        ),
+        ChangeReason::OutcomeUnknownProbe => (
+            "OUTCOME_UNKNOWN_PROBE",
+            "It was started and its result was never recorded. It can tell by itself whether it took effect, and is asked \
+             before a person is.",
+        ),
+        ChangeReason::FailedHalfDoneProbe => (
+            "FAILED_HALF_DONE_PROBE",
+            "It failed outside a transaction and was not rolled back. It can tell by itself whether anything of it is in \
+             effect, and is asked before a person is.",
         ),
         ChangeReason::FailedHalfDone => (
             "FAILED_HALF_DONE",
@@ -142,7 +153,13 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
 
 /// Why a `STARTED` is refused, and what the runner must do about it.
 pub fn of_refusal(refusal: StartRefusal, change: &str) -> String {
-    let why = match refusal {
+    let why = unfenced(refusal);
+    format!("Change {change} must not be started: {why}. Do not run it; ask for a new plan.")
+}
+
+/// What stands in the way of whoever has no right to speak for the execution.
+fn unfenced(refusal: StartRefusal) -> String {
+    match refusal {
         StartRefusal::UnknownExecution => "the execution is not known to this server".to_owned(),
         StartRefusal::NotItsRunner => "the execution was granted to another runner".to_owned(),
         StartRefusal::NotTheHolder => "this runner does not hold the lock".to_owned(),
@@ -151,8 +168,25 @@ pub fn of_refusal(refusal: StartRefusal, change: &str) -> String {
         StartRefusal::StateForbids(state) => {
             format!("its latest entry is {}, which allows no start", state.as_wire())
         }
+    }
+}
+
+/// Why the verdict of a probe does not count.
+pub fn of_probe_refusal(refusal: ProbeRefusal, about: Seq, change: &str) -> String {
+    let why = match refusal {
+        ProbeRefusal::Unfenced(refusal) => unfenced(refusal),
+        ProbeRefusal::Outdated { actual } => {
+            format!("it is about entry {about}, and the change's latest entry is {actual}")
+        }
+        ProbeRefusal::NotInDoubt(Some(state)) => format!(
+            "its latest entry is {}, which leaves nothing for a probe to settle here",
+            state.as_wire()
+        ),
+        ProbeRefusal::NotInDoubt(None) => "it was never run here".to_owned(),
     };
-    format!("Change {change} must not be started: {why}. Do not run it; ask for a new plan.")
+    format!(
+        "What the probe of change {change} found is not recorded: {why}. Do not act on it; ask for a new plan."
+    )
 }
 
 /// What is said of a refused start later; `reason` is what was kept of it.

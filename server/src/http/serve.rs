@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 use super::extract::Peer;
 use super::{Api, ApiSettings, router};
 use crate::app::auth::Auth;
+use crate::app::certificates::Certificates;
 use crate::app::{App, AppSettings};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -37,13 +38,19 @@ pub struct Server {
 
 impl Server {
     /// Port 0 takes a free one; [`Server::local_addr`] says which. Nothing is answered before [`Server::run`].
-    pub async fn bind(config: &Config, pool: PgPool, auth: Auth, metrics: Metrics) -> io::Result<Self> {
+    pub async fn bind(
+        config: &Config,
+        pool: PgPool,
+        auth: Auth,
+        metrics: Metrics,
+        certificates: Option<Certificates>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         metrics
             .pool_connections_max
             .set(config.database.max_connections.into());
-        let app = App::new(
+        let mut app = App::new(
             pool,
             AppSettings {
                 takeover_grace: config.locks.takeover_grace,
@@ -54,6 +61,7 @@ impl Server {
             },
             &metrics,
         );
+        app.certificates = certificates;
         let settings = ApiSettings {
             max_body_bytes: config.http.max_body_bytes,
             request_timeout: config.http.request_timeout,

@@ -15,6 +15,7 @@ use flamingock_domain::plan::{Action, ChangeStatus, OfferedStage, Plan, PlanActi
 use super::problem::Problem;
 use super::{reasons, rulings};
 use crate::app::Entry;
+use crate::app::cursors::Cursors;
 use crate::app::plans::Planned;
 
 /// Most changes that one pipeline may have: the cost of a plan is theirs.
@@ -98,6 +99,7 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             reported: change.current_status.and_then(change_report),
                             transactional: change.transactional.unwrap_or(true),
                             author: change.author.clone(),
+                            has_probe: change.has_probe == Some(true),
                             checksum: change
                                 .checksum
                                 .as_deref()
@@ -206,7 +208,11 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
     let plan = &planned.plan;
     let (action, stages, with_result) = match &plan.action {
         PlanAction::Continue => (wire::PlanAction::Continue, None, true),
-        PlanAction::Execute { stages, .. } => (wire::PlanAction::Execute, Some(offered(stages)), true),
+        PlanAction::Execute { stages, .. } => (
+            wire::PlanAction::Execute,
+            Some(offered(stages, &planned.cursors)),
+            true,
+        ),
         PlanAction::Await { .. } => (wire::PlanAction::Await, None, false),
         PlanAction::Abort => (wire::PlanAction::Abort, None, false),
     };
@@ -221,13 +227,36 @@ pub fn plan_response(planned: &Planned) -> wire::PlanResponse {
             policy: planned.warnings.iter().map(rulings::finding).collect(),
             ..reasons::of(plan)
         }),
+        certificate: None,
     }
 }
 
+/// Whether a failure of the change voids its cursor: its rollback undoes what the cursor counts. A client that does not say
+/// whether there is a rollback may have one.
+pub fn failure_voids_cursor(submission: &wire::Submission, change: &ChangeId) -> bool {
+    let blocks = submission.blocks.iter().flatten().flat_map(|block| &block.stages);
+    let stages = blocks.chain(submission.stages.iter().flatten());
+    let mut submitted = stages.flat_map(|stage| &stage.changes);
+    submitted
+        .find(|submitted| submitted.id == change.as_str())
+        .is_none_or(|submitted| {
+            submitted.has_rollback != Some(false) && submitted.cursor_outlives_failure != Some(true)
+        })
+}
+
+/// Whether nothing is left to do by the audit's own word, and not for what the runner says of this run.
+pub fn is_fully_applied(plan: &Plan) -> bool {
+    matches!(plan.action, PlanAction::Continue)
+        && plan
+            .findings
+            .iter()
+            .all(|stage| stage.verdict == Verdict::UpToDate)
+}
+
 /// What is kept in an execution's row.
-pub fn recorded_plan(plan: &Plan) -> RecordedPlan {
+pub fn recorded_plan(plan: &Plan, cursors: &Cursors) -> RecordedPlan {
     let stages = match &plan.action {
-        PlanAction::Execute { stages, .. } => offered(stages),
+        PlanAction::Execute { stages, .. } => offered(stages, cursors),
         PlanAction::Continue | PlanAction::Await { .. } | PlanAction::Abort => Vec::new(),
     };
     RecordedPlan {
@@ -244,7 +273,7 @@ pub struct RecordedPlan {
     pub reasons: Option<wire::PlanReasons>,
 }
 
-fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
+fn offered(stages: &[OfferedStage], cursors: &Cursors) -> Vec<wire::OfferedStage> {
     stages
         .iter()
         .map(|stage| wire::OfferedStage {
@@ -256,7 +285,11 @@ fn offered(stages: &[OfferedStage]) -> Vec<wire::OfferedStage> {
                 .map(|(id, action)| wire::OfferedChange {
                     id: id.to_string(),
                     action: change_action(*action),
-                    cursor: None,
+                    expected_seq: match action {
+                        Action::Probe { about } => Some(*about),
+                        Action::Apply | Action::Skip | Action::ManualIntervention | Action::Withhold => None,
+                    },
+                    cursor: cursors.get(id).cloned(),
                 })
                 .collect(),
         })
@@ -269,6 +302,7 @@ fn change_action(action: Action) -> wire::ChangeAction {
         // Never inside an offered stage; if it ever were, skipping is the answer that runs nothing.
         Action::Skip | Action::Withhold => wire::ChangeAction::Skip,
         Action::ManualIntervention => wire::ChangeAction::ManualIntervention,
+        Action::Probe { .. } => wire::ChangeAction::Probe,
     }
 }
 

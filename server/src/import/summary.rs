@@ -160,7 +160,9 @@ fn outlook(change: &Change, latest: &ChangeState) -> String {
     let next = match base_action(Some(latest)).0 {
         Action::Skip => "is not run again",
         Action::Apply => "runs at the next start",
-        Action::ManualIntervention | Action::Withhold => "stops the next start until a person decides",
+        Action::ManualIntervention | Action::Withhold | Action::Probe { .. } => {
+            "stops the next start until a person decides"
+        }
     };
     let state = latest.state.as_wire();
     let whose = match latest.source {
@@ -168,6 +170,7 @@ fn outlook(change: &Change, latest: &ChangeState) -> String {
         Source::Runner => "a runner reported it here",
         Source::Mark => "its mark in the target system proves it",
         Source::Person => "a person decided so here",
+        Source::Probe => "its probe found it so here",
     };
     format!(
         "stays {state}: {next}; {whose}, {} imported as evidence only",

@@ -86,6 +86,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/0009_policies.sql"),
     ),
     (10, "events", include_str!("../../../migrations/0010_events.sql")),
+    (12, "probes", include_str!("../../../migrations/0012_probes.sql")),
     (
         13,
         "long changes",

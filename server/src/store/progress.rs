@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use flamingock_domain::audit::ChangeState;
-use flamingock_domain::ids::{ChangeId, ExecutionId};
+use flamingock_domain::ids::{ChangeId, ExecutionId, Seq};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -31,10 +31,21 @@ pub struct Progress {
     pub cursor: Option<String>,
     pub cursor_saved_at: Option<DateTime<Utc>>,
     pub void_when_failed: bool,
+    pub handed_on_at: Option<Seq>,
     pub done: Option<i64>,
     pub total: Option<i64>,
     pub message: Option<String>,
     pub reported_at: Option<DateTime<Utc>>,
+}
+
+/// A row that becomes a new attempt's.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOn<'a> {
+    pub change: &'a ChangeId,
+    /// The new attempt undoes, when it fails, what the cursor counts.
+    pub void_when_failed: bool,
+    /// The change's latest entry.
+    pub at: Seq,
 }
 
 /// The latest state of one change of a scope, with its stream.
@@ -63,8 +74,9 @@ pub async fn upsert(conn: &mut PgConnection, stream_id: i64, new: &NewProgress) 
         "INSERT INTO change_progress AS p
                 (stream_id, change_id, execution_id, sequence, cursor, cursor_saved_at, void_when_failed, done, total,
                  message, reported_at)
-         VALUES ($1, $2, $3, $4, $5::text, CASE WHEN $5::text IS NOT NULL THEN clock_timestamp() END, $6, $7, $8, $9,
-                 CASE WHEN num_nonnulls($7, $8, $9) > 0 THEN clock_timestamp() END)
+         VALUES ($1, $2, $3, $4, $5::text, CASE WHEN $5::text IS NOT NULL THEN clock_timestamp() END, $6, $7::bigint,
+                 $8::bigint, $9::text,
+                 CASE WHEN num_nonnulls($7::bigint, $8::bigint, $9::text) > 0 THEN clock_timestamp() END)
          ON CONFLICT ON CONSTRAINT change_progress_pkey DO UPDATE
             SET execution_id = EXCLUDED.execution_id, sequence = EXCLUDED.sequence,
                 void_when_failed = EXCLUDED.void_when_failed,
@@ -95,23 +107,23 @@ pub async fn upsert(conn: &mut PgConnection, stream_id: i64, new: &NewProgress) 
     Ok(())
 }
 
-/// Hands rows on to a new attempt: each change with whether its cursor is void once that attempt has failed. What was known of
-/// their progress stays until the attempt tells of its own.
+/// Hands rows on to a new attempt. What was known of their progress stays until it tells of its own.
 pub async fn update_attempt(
     conn: &mut PgConnection,
     stream_id: i64,
     execution: ExecutionId,
-    handed_on: &[(&str, bool)],
+    handed_on: &[HandedOn<'_>],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE change_progress p SET execution_id = $2, sequence = 0, void_when_failed = n.void_when_failed
-           FROM unnest($3::text[], $4::boolean[]) AS n (change_id, void_when_failed)
+        "UPDATE change_progress p SET execution_id = $2, sequence = 0, void_when_failed = n.void_when_failed, handed_on_seq = n.seq
+           FROM unnest($3::text[], $4::boolean[], $5::bigint[]) AS n (change_id, void_when_failed, seq)
           WHERE p.stream_id = $1 AND p.change_id = n.change_id",
     )
     .bind(stream_id)
     .bind(execution.0)
-    .bind(handed_on.iter().map(|(change, _)| *change).collect::<Vec<_>>())
-    .bind(handed_on.iter().map(|(_, void)| *void).collect::<Vec<_>>())
+    .bind(handed_on.iter().map(|it| it.change.as_str()).collect::<Vec<_>>())
+    .bind(handed_on.iter().map(|it| it.void_when_failed).collect::<Vec<_>>())
+    .bind(handed_on.iter().map(|it| it.at).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
@@ -124,7 +136,8 @@ pub async fn load_some(
     changes: &[&str],
 ) -> Result<Vec<Progress>, StoreError> {
     let rows = sqlx::query(
-        "SELECT change_id, execution_id, cursor, cursor_saved_at, void_when_failed, done, total, message, reported_at
+        "SELECT change_id, execution_id, cursor, cursor_saved_at, void_when_failed, handed_on_seq, done, total, message,
+                reported_at
            FROM change_progress WHERE stream_id = $1 AND change_id = ANY($2)",
     )
     .bind(stream_id)
@@ -142,8 +155,8 @@ pub async fn list_of_executions(
     executions: &[i64],
 ) -> Result<Vec<Progress>, StoreError> {
     let rows = sqlx::query(
-        "SELECT p.change_id, p.execution_id, p.cursor, p.cursor_saved_at, p.void_when_failed, p.done, p.total, p.message,
-                p.reported_at
+        "SELECT p.change_id, p.execution_id, p.cursor, p.cursor_saved_at, p.void_when_failed, p.handed_on_seq, p.done, p.total,
+                p.message, p.reported_at
            FROM change_progress p
            JOIN change_states c ON c.stream_id = p.stream_id AND c.change_id = p.change_id
           WHERE p.stream_id = $1 AND p.execution_id = ANY($2) AND c.source = 'RUNNER' AND c.state <> 'APPLIED'
@@ -163,6 +176,7 @@ fn progress_of_row(row: &PgRow) -> Result<Progress, StoreError> {
         cursor: row.try_get("cursor")?,
         cursor_saved_at: row.try_get("cursor_saved_at")?,
         void_when_failed: row.try_get("void_when_failed")?,
+        handed_on_at: row.try_get("handed_on_seq")?,
         done: row.try_get("done")?,
         total: row.try_get("total")?,
         message: row.try_get("message")?,

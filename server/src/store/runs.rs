@@ -180,6 +180,41 @@ pub async fn load_reported(
         .collect()
 }
 
+/// What probes that were asked under executions said last: (execution, change, state).
+pub async fn load_probed(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    asked: &[(String, &str)],
+) -> Result<Vec<(String, String, AuditState)>, StoreError> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT q.execution_ref, q.change_id, a.state
+           FROM unnest($2::text[], $3::text[]) AS q (execution_ref, change_id)
+          -- By the index of what others than runners wrote under an execution.
+          CROSS JOIN LATERAL (
+                SELECT e.state FROM audit_entries e
+                 WHERE e.stream_id = $1 AND e.execution_ref = q.execution_ref AND e.change_id = q.change_id
+                   AND e.source NOT IN ('RUNNER', 'IMPORT') AND e.source = 'PROBE'
+                 ORDER BY e.seq DESC LIMIT 1) AS a",
+    )
+    .bind(stream_id)
+    .bind(
+        asked
+            .iter()
+            .map(|(execution, _)| execution.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(asked.iter().map(|(_, change)| *change).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(execution, change, state)| (execution, change, AuditState::from_wire(&state)))
+        .collect())
+}
+
 /// What was recorded of some changes under an execution, oldest first; true where more was than fits into an answer.
 pub async fn list_entries(
     conn: &mut PgConnection,

@@ -47,13 +47,19 @@ pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), Store
 }
 
 pub(super) fn source_of(text: &str, table: &'static str) -> Result<Source, StoreError> {
-    [Source::Runner, Source::Mark, Source::Person, Source::Import]
-        .into_iter()
-        .find(|source| source.as_wire() == text)
-        .ok_or_else(|| StoreError::Corrupt {
-            table,
-            detail: format!("source {text:?}"),
-        })
+    [
+        Source::Runner,
+        Source::Mark,
+        Source::Person,
+        Source::Probe,
+        Source::Import,
+    ]
+    .into_iter()
+    .find(|source| source.as_wire() == text)
+    .ok_or_else(|| StoreError::Corrupt {
+        table,
+        detail: format!("source {text:?}"),
+    })
 }
 
 /// Latest states of some changes, each asked for by stream and id. Meant for locked streams.

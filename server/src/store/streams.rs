@@ -80,7 +80,7 @@ pub async fn load_heads(conn: &mut PgConnection, scopes: &[Scope]) -> Result<Vec
                 e.policy_revision, e.checksum_mismatch, e.out_of_order, e.approval_required,
                 s.id AS stream_id, s.head_seq, s.head_hash,
                 l.key, l.fence, l.owner, l.acquisition_id, l.lease_ms, l.expires_at, l.execution_id,
-                l.acquired_at,
+                l.cancel_execution_id, l.acquired_at,
                 clock_timestamp() AS now
            FROM unnest($1::bigint[], $2::bigint[]) AS q (environment_id, service_id)
           CROSS JOIN LATERAL (SELECT * FROM environments WHERE id = q.environment_id LIMIT 1) AS e

@@ -124,6 +124,25 @@ pub async fn load_scope_names(
     .await?)
 }
 
+/// Names of a scope's organisation, environment and service, and the clock.
+pub async fn load_scope_identity(
+    conn: &mut PgConnection,
+    scope: Scope,
+) -> Result<Option<(String, String, String, chrono::DateTime<chrono::Utc>)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT o.name, e.name, s.name, clock_timestamp()
+           FROM environments e
+           JOIN services s ON s.project_id = e.project_id
+           JOIN projects p ON p.id = e.project_id
+           JOIN organisations o ON o.id = p.organisation_id
+          WHERE e.id = $1 AND s.id = $2",
+    )
+    .bind(scope.environment_id)
+    .bind(scope.service_id)
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Project and organisation of an environment.
 pub async fn load_environment_owner(
     conn: &mut PgConnection,

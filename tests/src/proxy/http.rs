@@ -28,7 +28,7 @@ struct Upstreams {
 }
 
 struct Request {
-    /// Method, path and, of a report, its state.
+    /// Method, path and, of a report, its state; of a heartbeat that saves a cursor, `cursor=…` and a stop.
     label: String,
     bytes: Vec<u8>,
 }
@@ -174,7 +174,12 @@ async fn read_request(read: &mut BufReader<impl tokio::io::AsyncRead + Unpin>) -
         .as_ref()
         .and_then(|told| told["state"].as_str())
         .unwrap_or_default();
-    let label = format!("{} {state}", line.trim_end_matches(" HTTP/1.1"));
+    let cursor = told
+        .as_ref()
+        .and_then(|told| told["progress"]["cursor"].as_str())
+        .map(|cursor| format!("cursor={cursor}."))
+        .unwrap_or_default();
+    let label = format!("{} {state}{cursor}", line.trim_end_matches(" HTTP/1.1"));
     Ok(Request { label, bytes })
 }
 

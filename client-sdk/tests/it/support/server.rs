@@ -73,6 +73,7 @@ struct Inner {
     /// Of changes, as they were saved.
     cursors: HashMap<String, String>,
     executions: i64,
+    forgets_cursors: bool,
 }
 
 #[derive(Clone)]
@@ -133,6 +134,11 @@ impl FakeServer {
 
     pub(crate) fn cursor(&self, change: &str) -> Option<String> {
         self.lock().cursors.get(change).cloned()
+    }
+
+    /// From now on it answers as servers do that do not know of long changes.
+    pub(crate) fn forget_cursors(&self) {
+        self.lock().forgets_cursors = true;
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -279,18 +285,16 @@ impl Inner {
                 (201, json!({"lock": null, "late": false, "seq": 1}))
             }
             Kind::Extend => {
-                let lock = self.lock(call);
+                let mut answer = json!({"status": "EXTENDED", "lock": self.lock(call)});
                 let told = &call.body["progress"];
-                if let (Some(change), Some(cursor)) = (told["changeId"].as_str(), told["cursor"].as_str()) {
-                    self.cursors.insert(change.to_owned(), cursor.to_owned());
+                if told.is_object() && !self.forgets_cursors {
+                    if let (Some(change), Some(cursor)) = (told["changeId"].as_str(), told["cursor"].as_str())
+                    {
+                        self.cursors.insert(change.to_owned(), cursor.to_owned());
+                    }
+                    answer["progress"] = json!({"sequence": told["sequence"], "recorded": true});
                 }
-                let receipt = told
-                    .is_object()
-                    .then(|| json!({"sequence": told["sequence"], "recorded": true}));
-                (
-                    200,
-                    json!({"status": "EXTENDED", "lock": lock, "progress": receipt}),
-                )
+                (200, answer)
             }
             Kind::Release => (200, self.lock(call)),
             Kind::Other => (404, problem("R_LOCK_03")),

@@ -14,7 +14,7 @@ use super::{change_id, stage_name};
 /// old COMPLETED: a=APPLIED, b *APPLIED, c=FAILED *ROLLED_BACK
 /// ```
 ///
-/// `=` gives what the runner reports of a change, `*` the mark found in the target system.
+/// `?` behind its id says that the change has a probe; `=` gives what the runner reports of a change, `*` the mark found in the target system.
 pub(crate) fn pipeline(text: &str) -> Pipeline {
     let mut blocks: Vec<Block> = Vec::new();
     for line in lines(text) {
@@ -58,12 +58,14 @@ fn change(text: &str) -> Change {
     let (id, reported) = text
         .split_once('=')
         .map_or((text, None), |(id, it)| (id, Some(it)));
+    let (id, has_probe) = id.strip_suffix('?').map_or((id, false), |id| (id, true));
     Change {
         id: change_id(id),
         mark,
         reported: reported.map(reported_change),
         transactional: true,
         author: None,
+        has_probe,
         checksum: None,
     }
 }
@@ -166,6 +168,7 @@ pub(crate) fn action_text(action: Action) -> &'static str {
         Action::Apply => "APPLY",
         Action::Skip => "SKIP",
         Action::ManualIntervention => "MI",
+        Action::Probe { .. } => "PROBE",
         Action::Withhold => "WITHHOLD",
     }
 }

@@ -13,9 +13,12 @@ use super::{Operations, ReadOffer, Refusal, Run};
 use crate::app::fault::Fault;
 use crate::store::audit::Entry;
 use crate::store::runs::{self, Range};
-use crate::store::{self, Scope, StoreError, locks, refusals, streams};
+use crate::store::{self, Scope, StoreError, cancellations, locks, progress, refusals, streams};
 
 pub use flamingock_domain::execution::{Outcome, Progress};
+
+pub use crate::app::locks::Cancellation;
+pub use crate::store::progress::Progress as ChangeProgress;
 
 /// Which executions to list.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,10 @@ pub struct Recorded {
     pub run: Run,
     pub outcome: Outcome,
     pub progress: Progress,
+    /// What is known of changes that it has begun and not finished.
+    pub under_way: Vec<ChangeProgress>,
+    /// It was asked to stop.
+    pub cancellation: Option<Cancellation>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -236,27 +243,56 @@ pub(super) async fn latest(
     Ok(recorded.into_iter().next().map(|recorded| (recorded, offer)))
 }
 
+/// What became of one execution of the stream.
+pub(super) async fn outcome_of(
+    conn: &mut PgConnection,
+    scope: Scope,
+    stream_id: i64,
+    run: Run,
+    read_offer: ReadOffer,
+) -> Result<Outcome, Fault> {
+    let offer = run.plan.as_deref().and_then(read_offer).ok_or_else(unreadable)?;
+    let holder = live_holder(conn, scope).await?;
+    let judged = judge(conn, stream_id, holder, vec![(run, offer)]).await?;
+    judged
+        .first()
+        .map(|recorded| recorded.outcome)
+        .ok_or_else(unreadable)
+}
+
 async fn judge(
     conn: &mut PgConnection,
     stream_id: i64,
     holder: Option<ExecutionId>,
     asked: Vec<(Run, Vec<(String, Action)>)>,
 ) -> Result<Vec<Recorded>, Fault> {
-    let pairs: Vec<(String, &str)> = asked
-        .iter()
-        .flat_map(|(run, offer)| {
-            let to_apply = offer.iter().filter(|(_, action)| *action == Action::Apply);
-            to_apply.map(|(change, _)| (run.id.to_string(), change.as_str()))
-        })
-        .collect();
-    let reported: HashMap<(String, String), AuditState> = runs::load_reported(conn, stream_id, &pairs)
-        .await?
+    let pairs = |wanted: fn(Action) -> bool| -> Vec<(String, &str)> {
+        asked
+            .iter()
+            .flat_map(|(run, offer)| {
+                let those = offer.iter().filter(move |(_, action)| wanted(*action));
+                those.map(|(change, _)| (run.id.to_string(), change.as_str()))
+            })
+            .collect()
+    };
+    let to_apply = pairs(|action| action == Action::Apply);
+    let to_ask = pairs(|action| matches!(action, Action::Probe { .. }));
+    let reported = runs::load_reported(conn, stream_id, &to_apply).await?;
+    let said = runs::load_probed(conn, stream_id, &to_ask).await?;
+    let reported: HashMap<(String, String), AuditState> = reported
         .into_iter()
+        .chain(said)
         .map(|(execution, change, state)| ((execution, change), state))
         .collect();
+    let runs: Vec<i64> = asked.iter().map(|(run, _)| run.id).collect();
+    let mut told = progress::list_of_executions(conn, stream_id, &runs).await?;
+    let mut cancelled = cancellations::list(conn, stream_id, &runs).await?;
     Ok(asked
         .into_iter()
         .map(|(run, offer)| {
+            let id = ExecutionId(run.id);
+            let under_way = told.extract_if(.., |it| it.execution == id).collect();
+            let cancellation = cancelled.extract_if(.., |it| it.execution == id).next();
             let execution = run.id.to_string();
             let progress = Progress::of(offer.into_iter().map(|(change, action)| Offered {
                 action,
@@ -267,6 +303,8 @@ async fn judge(
                 run,
                 outcome,
                 progress,
+                under_way,
+                cancellation,
             }
         })
         .collect())

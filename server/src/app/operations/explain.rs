@@ -13,7 +13,7 @@ use super::locks::find_facts;
 use super::runners;
 use super::{Activity, LockFacts, OpenChange, Operations, ReadOffer, Recorded, Seen};
 use crate::app::fault::Fault;
-use crate::app::situation::{About, Situation};
+use crate::app::situation::{About, Situation, load_progress};
 use crate::store::approvals::{self, RequestRow};
 use crate::store::freezes::{self, FreezeRow};
 use crate::store::policy_stops::{self, StopRow};
@@ -122,6 +122,13 @@ impl Operations {
             Some(stream_id) => states::has_any(&mut conn, stream_id).await?,
             None => false,
         };
+        let mut open_changes = situation
+            .as_ref()
+            .map(Situation::open_changes)
+            .unwrap_or_default();
+        if let Some(stream_id) = stream_id {
+            load_progress(&mut conn, stream_id, &mut open_changes).await?;
+        }
         let holder = lock
             .filter(|facts| facts.lock.lease.is_some())
             .map(|facts| Holder {
@@ -130,10 +137,7 @@ impl Operations {
                     .lease
                     .as_ref()
                     .is_some_and(|lease| now < lease.expires_at),
-                open: situation
-                    .as_ref()
-                    .map(Situation::open_changes)
-                    .unwrap_or_default(),
+                open: open_changes,
                 facts,
             });
         let mut waiting: Vec<Seen> = seen

@@ -6,11 +6,11 @@ use flamingock_domain::ids::ChangeId;
 
 use super::executions::stream_of;
 use super::locks::find_facts;
-use super::{LockFacts, Operations, Refusal, Run};
+use super::{ChangeProgress, LockFacts, Operations, Refusal, Run};
 use crate::app::fault::Fault;
 use crate::app::situation::{About, Situation};
 use crate::store::audit::{Entry, Fact};
-use crate::store::{self, Scope, StoreError, audit, refusals, runs, tenancy};
+use crate::store::{self, Scope, StoreError, audit, progress, refusals, runs, tenancy};
 
 #[derive(Clone, Debug)]
 pub struct IssueReport {
@@ -29,6 +29,8 @@ pub struct IssueReport {
     pub attempts: Vec<Run>,
     pub refusals: Vec<Refusal>,
     pub lock: Option<LockFacts>,
+    /// How far the attempt was that the latest entry is of, when it was heard of last.
+    pub progress: Option<ChangeProgress>,
     /// Of environment and service.
     pub names: (String, String),
 }
@@ -89,6 +91,10 @@ impl Operations {
         let attempts = runs::load_some(&mut conn, stream_id, &executions).await?;
         let refusals = refusals::list_of_change(&mut conn, stream_id, change.as_str(), REFUSALS_MAX).await?;
         let lock = find_facts(&mut conn, scope).await?;
+        let progress = progress::load_some(&mut conn, stream_id, &[change.as_str()])
+            .await?
+            .into_iter()
+            .find(|told| Some(told.execution) == latest.execution);
         let names = tenancy::load_scope_names(&mut conn, scope)
             .await?
             .unwrap_or_default();
@@ -104,6 +110,7 @@ impl Operations {
             attempts,
             refusals,
             lock,
+            progress,
             names,
         })))
     }

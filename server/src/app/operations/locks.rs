@@ -13,7 +13,7 @@ use super::Operations;
 use crate::app::actor::{Action, Actor, Place};
 use crate::app::fault::Fault;
 use crate::app::retry;
-use crate::app::situation::{About, OpenChange, Situation};
+use crate::app::situation::{About, OpenChange, Situation, load_progress};
 use crate::store::actions;
 use crate::store::executions::{self, End};
 use crate::store::locks::{self, Hold, LockFacts, LockFilter, LockUpdate};
@@ -152,9 +152,12 @@ impl Operations {
         };
         let before = load_facts(&mut tx, scope).await?;
         let open = match &stream {
-            Some(stream) => Situation::load(&mut tx, scope, stream.id, About::Unsettled)
-                .await?
-                .open_changes(),
+            Some(stream) => {
+                let situation = Situation::load(&mut tx, scope, stream.id, About::Unsettled).await?;
+                let mut open = situation.open_changes();
+                load_progress(&mut tx, stream.id, &mut open).await?;
+                open
+            }
             None => Vec::new(),
         };
         let update = LockUpdate {

@@ -1,5 +1,6 @@
 //! What people see and do of a service that runs, waits or is stopped.
 
+mod cancel;
 mod executions;
 mod explain;
 mod issue;
@@ -12,7 +13,11 @@ use flamingock_domain::plan::Action;
 use flamingock_domain::time::Timestamp;
 use sqlx::PgPool;
 
-pub use executions::{ExecutionFilter, ExecutionPage, ExecutionReport, Outcome, Progress, Recorded};
+pub use cancel::{Asked, CancelError};
+pub use executions::{
+    Cancellation, ChangeProgress, ExecutionFilter, ExecutionPage, ExecutionReport, Outcome, Progress,
+    Recorded,
+};
 pub use explain::{Explained, Holder, Stop, StopKind};
 pub use issue::{Found, IssueReport};
 pub use locks::{ForceError, Freed, LockListing};

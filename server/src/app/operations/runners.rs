@@ -9,11 +9,11 @@ use sqlx::PgConnection;
 
 use super::executions::stream_of;
 use super::locks::find_facts;
-use super::{LockFacts, Operations, Run};
+use super::{ChangeProgress, LockFacts, Operations, Run};
 use crate::app::fault::Fault;
 use crate::store::runs::{self, Range};
 use crate::store::sightings::{self, Sighting};
-use crate::store::{Scope, streams};
+use crate::store::{Scope, progress, streams};
 
 pub use flamingock_domain::standing::Activity;
 
@@ -30,6 +30,8 @@ pub struct Seen {
     pub parked_until: Option<DateTime<Utc>>,
     /// JSON: what it said about itself.
     pub facts: RunnerFacts,
+    /// How far the change is that it is at, where it tells.
+    pub under_way: Option<ChangeProgress>,
 }
 
 /// JSON text of the edge.
@@ -78,7 +80,17 @@ pub(super) async fn load(
         None => streams::load_now(conn).await?,
     };
     let now = streams::instant(now);
-    Ok(merge(sightings, runs, lock, now))
+    let mut seen = merge(sightings, runs, lock, now);
+    if let Some(execution) = lock.and_then(|facts| facts.execution) {
+        let told = progress::list_of_executions(conn, stream_id, &[execution.0]).await?;
+        let mut holders = seen
+            .iter_mut()
+            .filter(|it| matches!(it.activity, Activity::Working | Activity::Silent));
+        if let Some(holder) = holders.next() {
+            holder.under_way = told.into_iter().next();
+        }
+    }
+    Ok(seen)
 }
 
 fn merge(
@@ -178,5 +190,6 @@ fn one(
         activity,
         is_guess,
         last_seen_at,
+        under_way: None,
     }
 }

@@ -11,6 +11,7 @@ use flamingock_domain::audit::AuditState;
 use flamingock_domain::ids::{ChangeId, ExecutionId};
 use serde_json::{Map, Value};
 
+use super::probe::probe_report;
 use crate::app::Fact;
 use crate::app::facts::{
     self, EXECUTION_REF_MAX_BYTES, STATE_MAX_BYTES, TEXT_MAX_BYTES, TRACE_MAX_BYTES, cut,
@@ -20,8 +21,24 @@ use crate::http::extract::Runner;
 use crate::http::problem::Problem;
 use crate::http::{Api, body, reasons, wire};
 
-/// Route of the write. Everything between `/change/` and the final `/audit` is the change id, `/` included (W §4.7).
+/// Route of what is written about a change. Everything between `/change/` and the final `/audit` or `/probe` is the change id,
+/// `/` included (W §4.7).
 pub const WRITE_ROUTE: &str = "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
+
+/// Either of the two.
+pub async fn write(
+    api: State<Api>,
+    runner: Runner,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if uri.path().ends_with("/probe") {
+        probe_report(api, runner, uri, headers, body).await
+    } else {
+        audit_append(api, runner, uri, headers, body).await
+    }
+}
 
 /// Report
 ///
@@ -67,7 +84,7 @@ pub async fn audit_append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let path = WritePath::parse(uri.path())?;
+    let path = WritePath::parse(uri.path(), "/audit")?;
     let scope = runner.scope(path.environment_id, path.service_id)?;
     runner.refuse_expired_unless_holder(&api).await?;
     let bytes = body::read(body, api.settings.max_body_bytes).await?;
@@ -122,18 +139,18 @@ pub async fn audit_append(
         .into_response())
 }
 
-struct WritePath {
-    environment_id: i64,
-    service_id: i64,
-    execution: NamedExecution,
+pub(super) struct WritePath {
+    pub environment_id: i64,
+    pub service_id: i64,
+    pub execution: NamedExecution,
     execution_ref: String,
-    change: ChangeId,
+    pub change: ChangeId,
 }
 
 impl WritePath {
     /// Takes the raw path apart: a `/` inside a change id is a real separator when the Java client sends it, and `%2F` when
     /// ours does.
-    fn parse(path: &str) -> Result<Self, Problem> {
+    pub fn parse(path: &str, suffix: &str) -> Result<Self, Problem> {
         let not_found = || {
             Problem::new(
                 ErrorCode::RouteNotFound,
@@ -145,7 +162,7 @@ impl WritePath {
         let (service, rest) = rest.split_once("/execution/").ok_or_else(not_found)?;
         let (execution, rest) = rest.split_once("/change/").ok_or_else(not_found)?;
         let change = rest
-            .strip_suffix("/audit")
+            .strip_suffix(suffix)
             .filter(|change| !change.is_empty())
             .ok_or_else(not_found)?;
         let number = |name: &str, text: &str| {
@@ -285,7 +302,7 @@ mod tests {
     use super::*;
 
     fn change_of(path: &str) -> String {
-        WritePath::parse(path).map_or_else(
+        WritePath::parse(path, "/audit").map_or_else(
             |problem| problem.message.into_owned(),
             |path| path.change.to_string(),
         )
@@ -314,9 +331,10 @@ mod tests {
     #[test]
     fn a_number_has_one_spelling() {
         let execution = |id: &str| {
-            WritePath::parse(&format!(
-                "/api/v1/environment/1/service/2/execution/{id}/change/c/audit"
-            ))
+            WritePath::parse(
+                &format!("/api/v1/environment/1/service/2/execution/{id}/change/c/audit"),
+                "/audit",
+            )
             .map(|path| path.execution)
             .ok()
         };

@@ -196,6 +196,7 @@ fn view(issue: Issue) -> IssueView {
                 execution_ref: entry.fact.execution_ref,
                 runner_id: entry.fact.runner_id,
                 error_trace: entry.fact.error_trace,
+                note: entry.fact.note,
             })
             .collect(),
     }

@@ -8,13 +8,17 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flamingock_api_types::lock::{LockAcquisitionRequest, LockResponse, LockStatus, LockView};
+use flamingock_api_types::progress::{
+    CURSOR_MAX_BYTES, LockExtensionRequest, MESSAGE_MAX_CHARS, ProgressReceipt, ProgressWrite,
+};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
-use flamingock_domain::ids::{AcquisitionId, LockKey};
+use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey};
 use flamingock_domain::lock::{Lease, Lock, Proof};
 use serde::Deserialize;
 
-use crate::app::locks::{Outcome, Wish};
+use crate::app::locks::{NewProgress, Outcome, Wish};
 use crate::http::extract::{ApiPath, ApiQuery, Runner};
+use crate::http::operations::cancellation_notice;
 use crate::http::problem::Problem;
 use crate::http::{Api, body, wire};
 
@@ -90,8 +94,11 @@ pub async fn lock_acquire(
         )
         .await?
     {
-        Outcome::Granted { lock, .. } | Outcome::Extended(lock) | Outcome::Released(lock) => {
+        Outcome::Granted { lock, .. } | Outcome::Released(lock) => {
             Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &lock)?))
+        }
+        Outcome::Extended(extended) => {
+            Ok((StatusCode::CREATED, answer(LockStatus::Acquired, &extended.lock)?))
         }
         Outcome::HeldByOther { holder, retry_after } => Err(Problem {
             retry_after: Some(retry_after),
@@ -105,6 +112,10 @@ pub async fn lock_acquire(
 ///
 /// The heartbeat. Gives the lease its full length again, under a new acquisition id; the fence stays. A lease that ran
 /// out is extended too, as long as nobody took it over.
+///
+/// A body may tell how far the change is that the holder is at, and from where a later attempt can go on: it is recorded when
+/// the answer comes, and with no other answer. Told of an execution that the lock is not held for, nothing is extended.
+/// `cancel` asks the holder to stop as soon as it safely can.
 #[utoipa::path(
     post,
     path = "/api/v1/{key}/lock/extension",
@@ -114,34 +125,60 @@ pub async fn lock_acquire(
         ("key" = String, Path, description = "The service id as decimal text"),
         ("flamingock-runner-id" = String, Header, description = "The process that calls"),
     ),
+    request_body(content = Option<LockExtensionRequest>, example = json!({"progress": {
+        "executionId": 9001, "changeId": "copy-orders", "sequence": 4, "cursor": "{\"after\":120000}", "done": 120_000,
+        "total": 300_000, "message": "orders"
+    }})),
     responses(
         (status = 200, description = "Extended", body = LockResponse, example = json!({
             "status": "EXTENDED", "lock": {"key": "340", "owner": "billing@node-a#5f0c",
             "acquisitionId": "billing@node-a#5f0c-0b9d", "acquiredForMillis": 60000, "fence": 7,
-            "expiresAt": "2026-01-01T00:01:20Z"}
+            "expiresAt": "2026-01-01T00:01:20Z"}, "progress": {"sequence": 4, "recorded": true}
         })),
+        (status = 400, description = "`R_GEN_02`: `progress` is malformed", body = ProblemDetails),
         (status = 401, description = "`R_AUTH_…`: no usable session", body = ProblemDetails),
-        (status = 409, description = "`R_LOCK_01`: the caller does not hold it", body = ProblemDetails),
+        (status = 409, description = "`R_LOCK_01`: the caller does not hold it, or not for that execution", body = ProblemDetails),
+        (status = 413, description = "`R_GEN_05`: the body is too large", body = ProblemDetails),
     ),
 )]
 pub async fn lock_extend(
     State(api): State<Api>,
     runner: Runner,
     ApiPath(key): ApiPath<String>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Json<LockResponse>, Problem> {
     runner.refuse_expired_unless_holder(&api).await?;
     if !is_own(&runner, &key) {
         return Err(held_by_other(&key, None));
     }
+    let request = extension(&body::read(body, EXTENSION_MAX_BYTES).await?, &headers)?;
+    let progress = request.progress.as_ref().map(new_progress).transpose()?;
+    let wish = Wish::Extend {
+        progress: progress.map(Box::new),
+    };
     match api
         .app
         .locks
-        .wish(runner.own_scope(), runner.id.clone(), Wish::Extend)
+        .wish(runner.own_scope(), runner.id.clone(), wish)
         .await?
     {
-        Outcome::Extended(lock) | Outcome::Granted { lock, .. } | Outcome::Released(lock) => {
-            answer(LockStatus::Extended, &lock)
+        Outcome::Extended(extended) => {
+            let Json(answer) = answer(LockStatus::Extended, &extended.lock)?;
+            Ok(Json(LockResponse {
+                cancel: extended.cancellation.is_some(),
+                cancellation: extended.cancellation.as_ref().map(cancellation_notice),
+                progress: request
+                    .progress
+                    .zip(extended.recorded)
+                    .map(|(told, recorded)| ProgressReceipt {
+                        sequence: told.sequence,
+                        recorded,
+                    }),
+                ..answer
+            }))
         }
+        Outcome::Granted { lock, .. } | Outcome::Released(lock) => answer(LockStatus::Extended, &lock),
         Outcome::HeldByOther { holder, .. } => Err(held_by_other(&key, Some(&holder))),
         Outcome::NotHeld { holder } => Err(held_by_other(&key, holder.as_ref())),
     }
@@ -202,9 +239,8 @@ pub async fn lock_release(
         .await?
     {
         Outcome::Released(_) if api.settings.empty_write_answers => Ok(StatusCode::OK.into_response()),
-        Outcome::Released(lock) | Outcome::Granted { lock, .. } | Outcome::Extended(lock) => {
-            Ok(Json(view(&lock)?).into_response())
-        }
+        Outcome::Released(lock) | Outcome::Granted { lock, .. } => Ok(Json(view(&lock)?).into_response()),
+        Outcome::Extended(extended) => Ok(Json(view(&extended.lock)?).into_response()),
         Outcome::HeldByOther { .. } | Outcome::NotHeld { .. } => Err(not_held()),
     }
 }
@@ -243,6 +279,60 @@ pub async fn lock_view(
             format!("No lock {key} is held in this environment."),
         )),
     }
+}
+
+const PROGRESS: &[u8] = b"\"progress\"";
+
+/// A cursor of the longest, every byte of it escaped, and room for the rest.
+const EXTENSION_MAX_BYTES: usize = 64 * 1024;
+
+/// Older clients send `{}`, nothing, or a field of their own: only a `progress` is read, and must be well-formed.
+fn extension(bytes: &[u8], headers: &HeaderMap) -> Result<LockExtensionRequest, Problem> {
+    let names_progress = bytes.windows(PROGRESS.len()).any(|window| window == PROGRESS);
+    if !names_progress {
+        return Ok(LockExtensionRequest::default());
+    }
+    body::parse(&body::decode(bytes, headers)?.text)
+}
+
+fn new_progress(told: &ProgressWrite) -> Result<NewProgress, Problem> {
+    let at_fault = |what: &str| Problem::malformed(format!("The field `progress.{what}."));
+    let change =
+        ChangeId::parse(told.change_id.as_str()).map_err(|error| at_fault(&format!("changeId` {error}")))?;
+    if told.sequence < 1 {
+        return Err(at_fault("sequence` must be 1 or more"));
+    }
+    if let Some(cursor) = &told.cursor
+        && (cursor.len() > CURSOR_MAX_BYTES || cursor.contains('\0'))
+    {
+        return Err(at_fault(&format!(
+            "cursor` must have at most {CURSOR_MAX_BYTES} bytes, without NUL; it has {}",
+            cursor.len()
+        )));
+    }
+    if told.done.is_some_and(|done| done < 0) || told.total.is_some_and(|total| total < 0) {
+        return Err(at_fault("done` and `total` must not be negative"));
+    }
+    if told
+        .message
+        .as_ref()
+        .is_some_and(|message| message.contains('\0'))
+    {
+        return Err(at_fault("message` must not have NUL characters"));
+    }
+    Ok(NewProgress {
+        execution: ExecutionId(told.execution_id),
+        change,
+        sequence: told.sequence,
+        cursor: told.cursor.clone(),
+        void_when_failed: told.void_when_failed,
+        done: told.done,
+        total: told.total,
+        message: told
+            .message
+            .as_ref()
+            .map(|message| message.chars().take(MESSAGE_MAX_CHARS).collect()),
+    })
 }
 
 fn answer(status: LockStatus, lock: &Lock) -> Result<Json<LockResponse>, Problem> {

@@ -19,6 +19,7 @@ pub mod organisation;
 pub mod plan;
 pub mod policy;
 pub mod preview;
+pub mod probe;
 pub mod project;
 pub mod service;
 pub mod tenancy;

@@ -17,12 +17,13 @@ use flamingock_domain::plan::{Plan, PlanAction as Action};
 use serde::Deserialize;
 
 use crate::app::admission::Place;
+use crate::app::cursors::Cursors;
 use crate::app::plans::{Ask, PlanError, Planned};
 use crate::http::answers::{Place as Kept, Question};
 use crate::http::extract::{ApiPath, ApiQuery, Runner};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Submitted};
-use crate::http::{Api, body, rulings};
+use crate::http::{Api, body, certificate, rulings};
 
 /// The proof of W §2.7, as the plan call carries it.
 #[derive(Debug, Default, Deserialize)]
@@ -118,9 +119,17 @@ pub async fn execution_plan(
                     "This pipeline was not yet found fully applied at the present head of the audit. Send it whole.",
                 )
             })?;
+            api.app.plans.count_cached_continue();
+            if request.certificate {
+                // Not kept by its bytes: the certificate ends, and the answer does not.
+                let certificate = certificate::issue(&api, scope, head.position, &digest).await;
+                return Ok(rendered(written(&PlanResponse {
+                    certificate,
+                    ..nothing_to_do()
+                })?));
+            }
             // The digest says all that the body says: next time it is found by its bytes.
             api.answers.keep(asked_at, question, answer.clone());
-            api.app.plans.count_cached_continue();
             return Ok(rendered(answer));
         }
     };
@@ -133,7 +142,11 @@ pub async fn execution_plan(
         .runner
         .as_ref()
         .and_then(|facts| serde_json::to_string(facts).ok());
-    let render = |plan: &Plan| serde_json::to_string(&wire::recorded_plan(plan)).unwrap_or_default();
+    let render = |plan: &Plan, cursors: &Cursors| {
+        serde_json::to_string(&wire::recorded_plan(plan, cursors)).unwrap_or_default()
+    };
+    let failure_voids_cursor =
+        |change: &ChangeId| wire::failure_voids_cursor(&request.client_submission, change);
     let unwelcome = Mutex::new(None);
     let is_welcome = || {
         let refusal = runner.refuse_unwelcome(&api, &headers).err();
@@ -152,6 +165,7 @@ pub async fn execution_plan(
         submission: &submission,
         runner_facts: runner_facts.as_deref(),
         render: &render,
+        failure_voids_cursor: &failure_voids_cursor,
         place: place.as_ref().map(|Extension(place)| place),
         is_welcome: &is_welcome,
     };
@@ -174,11 +188,14 @@ pub async fn execution_plan(
             PlanError::Fault(fault) => fault.into(),
         })?;
     refuse_silent_abort(&planned, &pipeline)?;
-    let response = wire::plan_response(&planned);
-    let answer = Bytes::from(serde_json::to_vec(&response).map_err(|error| Problem {
-        cause: Some(std::sync::Arc::new(error)),
-        ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
-    })?);
+    let mut response = wire::plan_response(&planned);
+    if request.certificate && wire::is_fully_applied(&planned.plan) {
+        let blocks = request.client_submission.blocks.as_deref();
+        if let Some(digest) = blocks.map(digest::of_blocks) {
+            response.certificate = certificate::issue(&api, scope, planned.position, &digest).await;
+        }
+    }
+    let answer = written(&response)?;
     // A warning is not kept, nor what passed for want of a recorded checksum: a person may accept one, which moves no head.
     let is_plain = !pipeline.has_marks()
         && !planned.depends_on_run
@@ -190,7 +207,9 @@ pub async fn execution_plan(
             position: planned.position,
             policy: planned.policy_key,
         };
-        api.answers.keep(holds_at, question, answer.clone());
+        if !request.certificate {
+            api.answers.keep(holds_at, question, answer.clone());
+        }
         if pipeline.is_start_of_run() {
             keep_by_digest(&api, &request.client_submission, holds_at);
         }
@@ -226,7 +245,14 @@ fn refuse_silent_abort(planned: &Planned, pipeline: &Pipeline) -> Result<(), Pro
 fn keep_by_digest(api: &Api, submission: &Submission, holds_at: Kept) {
     let Some(blocks) = &submission.blocks else { return };
     let digest = digest::of_blocks(blocks);
-    let short = PlanResponse {
+    if let Ok(answer) = written(&nothing_to_do()) {
+        api.answers.keep(holds_at, Question::digest(&digest), answer);
+    }
+}
+
+/// The answer to a digest.
+fn nothing_to_do() -> PlanResponse {
+    PlanResponse {
         action: PlanAction::Continue,
         execution_id: None,
         lock: None,
@@ -234,11 +260,16 @@ fn keep_by_digest(api: &Api, submission: &Submission, holds_at: Kept) {
         pipeline_result: None,
         synchronized_marks: false,
         reasons: None,
-    };
-    if let Ok(answer) = serde_json::to_vec(&short) {
-        api.answers
-            .keep(holds_at, Question::digest(&digest), Bytes::from(answer));
+        certificate: None,
     }
+}
+
+fn written(response: &PlanResponse) -> Result<Bytes, Problem> {
+    let answer = serde_json::to_vec(response).map_err(|error| Problem {
+        cause: Some(std::sync::Arc::new(error)),
+        ..Problem::new(ErrorCode::Internal, "The plan could not be written down.")
+    })?;
+    Ok(Bytes::from(answer))
 }
 
 fn rendered(answer: Bytes) -> Response {

@@ -177,6 +177,7 @@ fn action(previewed: &Previewed, change: &ChangeFinding) -> PreviewAction {
     match change.action {
         Action::Skip => PreviewAction::Skip,
         Action::Apply => PreviewAction::Apply,
+        Action::Probe { .. } => PreviewAction::Probe,
         // Nothing is withheld from a run that has not begun; if it ever were, a person should look.
         Action::ManualIntervention | Action::Withhold => PreviewAction::ManualIntervention,
     }
@@ -207,7 +208,7 @@ fn counts(previewed: &Previewed) -> PreviewCounts {
         }
         match action(previewed, change) {
             PreviewAction::Skip => counts.applied += 1,
-            PreviewAction::Apply => counts.pending += 1,
+            PreviewAction::Apply | PreviewAction::Probe => counts.pending += 1,
             PreviewAction::InProgress => counts.in_progress += 1,
             PreviewAction::ManualIntervention | PreviewAction::Unknown => counts.needs_person += 1,
         }

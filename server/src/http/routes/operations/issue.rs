@@ -5,6 +5,7 @@ use axum::extract::State;
 use flamingock_api_types::explanation::Remedy;
 use flamingock_api_types::issue::{IssueDetail, IssueStanding, ResolutionKind};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_domain::audit::Source;
 use flamingock_domain::ids::ChangeId;
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::http::Api;
 use crate::http::commands::Subject;
 use crate::http::extract::{ApiPath, ApiQuery, Reader};
 use crate::http::guidance::{self, Known, Open};
-use crate::http::operations::{attempt, lock_record, refused_start, timeline_entry};
+use crate::http::operations::{attempt, change_progress, lock_record, refused_start, timeline_entry};
 use crate::http::problem::Problem;
 use crate::http::trace;
 
@@ -114,7 +115,14 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
             (false, false) => Open::ByRecord,
         },
         was_refused: !report.refusals.is_empty(),
-        has_late_reports: report.history.iter().any(|entry| entry.late),
+        has_late_reports: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source != Source::Probe),
+        was_asked: report
+            .history
+            .iter()
+            .any(|entry| entry.late && entry.source == Source::Probe),
         has_error: error.is_some(),
         target: fact.target_system_id.as_deref(),
     });
@@ -143,6 +151,7 @@ fn detail(operations: &Operations, scope: Scope, report: &IssueReport) -> IssueD
         attempts: report.attempts.iter().map(attempt).collect(),
         refused_starts: report.refusals.iter().map(refused_start).collect(),
         lock: report.lock.as_ref().map(|facts| lock_record(operations, facts)),
+        progress: report.progress.as_ref().map(change_progress),
         guidance,
         remedies: remedies(&subject, report),
     }

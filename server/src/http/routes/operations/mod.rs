@@ -1,5 +1,6 @@
 //! For people: what runs, who waits, what is stopped and why.
 
+mod cancellation;
 mod execution;
 mod explanation;
 mod issue;
@@ -21,6 +22,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(issue::issue_view))
         .routes(routes!(execution::execution_report_list))
         .routes(routes!(execution::execution_report_view))
+        .routes(routes!(cancellation::execution_cancel))
         .routes(routes!(runner::runner_list))
         .routes(routes!(lock::lock_list))
         .routes(routes!(lock::lock_force_release))

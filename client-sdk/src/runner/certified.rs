@@ -1,0 +1,58 @@
+//! What becomes of a run where a certificate may stand in for the server.
+
+use flamingock_api_types::digest;
+
+use super::record::RunRecord;
+use crate::{
+    builder::Flamingock,
+    certificate::{Asked, StartCertificate},
+    client::Client,
+    start_error::StartErrorKind,
+};
+
+/// Keeps what the server handed out; or, where it could not be asked at all, looks whether the application may start by what
+/// it handed out before. Not after any word of the server about this pipeline, and not in the middle of a run: it may have
+/// said that there is something to do.
+pub(super) async fn conclude(
+    app: &Flamingock,
+    client: &Client,
+    record: &mut RunRecord<'_>,
+    certificate: &StartCertificate,
+    ended: Result<(), StartErrorKind>,
+) -> Result<(), StartErrorKind> {
+    let (server, environment, service) = client.configured();
+    let digest = digest::of_blocks(&super::submission(&app.stages));
+    let asked = Asked {
+        server: &server,
+        environment,
+        service,
+        digest: &digest,
+    };
+    match ended {
+        Ok(()) => {
+            if let Some(handed_out) = record.take_certificate() {
+                certificate.keep(handed_out, &asked).await;
+            }
+            Ok(())
+        }
+        Err(StartErrorKind::Server(error))
+            if error.is_unreachable() && !record.was_heard() && !app.settings.validate_only =>
+        {
+            match certificate.consult(&asked).await {
+                Ok(certified) => {
+                    let age = chrono::Utc::now() - certified.issued_at;
+                    tracing::warn!(
+                        target: "flamingock::certificate",
+                        %error, age_minutes = age.num_minutes(), ends_at = %certified.expires_at,
+                        "the server cannot be reached; this very pipeline was fully applied when it last said so, and the \
+                         application starts by its certificate"
+                    );
+                    record.is_certified(certified);
+                    Ok(())
+                }
+                Err(reason) => Err(StartErrorKind::NotCertified { error, reason }),
+            }
+        }
+        other => other,
+    }
+}
