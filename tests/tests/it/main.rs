@@ -5,6 +5,7 @@ mod apply;
 mod audit_chain;
 mod audit_reading;
 mod authorisation;
+mod bounds;
 mod certificates;
 mod change_files;
 mod checkpoints;
