@@ -10,6 +10,7 @@ mod certificates;
 mod change_files;
 mod checkpoints;
 mod command_line;
+mod command_line_names;
 mod crash_table;
 mod durability;
 mod events;
