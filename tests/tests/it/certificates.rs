@@ -197,7 +197,8 @@ async fn a_server_that_answers_is_not_overruled() {
     let runner = server.runner("shop").await;
     runner.bring_up_to_date(&Pipeline::of("other", &["z"])).await;
     let mut trap = proxy.trap(Side::Answer, &["POST", "/execution?"]);
-    let (ended, ()) = tokio::join!(shop.usual(&proxy.url()), async {
+    let url = proxy.url();
+    let (ended, ()) = tokio::join!(shop.usual(&url), async {
         trap.caught().await;
         proxy.mischief(1_000, Mischief::Refuse(503), &["POST", "/execution?"]);
         trap.go_on();
