@@ -30,6 +30,8 @@ pub struct Flamingock {
     pub(crate) stages: Vec<Stage>,
     pub(crate) targets: Arc<[Target]>,
     pub(crate) dependencies: Arc<Dependencies>,
+    #[cfg(feature = "testing")]
+    pub(crate) script: Option<Arc<crate::testing::Script>>,
     pub(crate) events: Events,
     pub(crate) stop: StopHandle,
     /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
@@ -148,6 +150,8 @@ pub struct Builder {
     listeners: Vec<Listener>,
     #[cfg(feature = "templates")]
     loader: crate::templates::Loader,
+    #[cfg(feature = "testing")]
+    pub(crate) script: Option<Arc<crate::testing::Script>>,
     problems: Vec<Problem>,
 }
 
@@ -176,8 +180,17 @@ impl Builder {
             listeners: Vec::new(),
             #[cfg(feature = "templates")]
             loader: crate::templates::Loader::default(),
+            #[cfg(feature = "testing")]
+            script: None,
             problems: Vec::new(),
         }
+    }
+
+    /// Another server than the one that it began with.
+    #[cfg(feature = "testing")]
+    pub(crate) fn server(mut self, server: impl Into<String>) -> Self {
+        self.server = Some(server.into());
+        self
     }
 
     /// The API token.
@@ -384,6 +397,7 @@ impl Builder {
             stages: &self.stages,
             targets: &self.targets,
             dependencies: &self.dependencies,
+            profiles: &self.profiles,
         };
         pipeline.check(&mut problems);
         if problems.is_empty() {
@@ -403,6 +417,8 @@ impl Builder {
             stages: self.stages,
             targets: self.targets.into(),
             dependencies: Arc::new(self.dependencies),
+            #[cfg(feature = "testing")]
+            script: self.script,
             events,
             stop: StopHandle::new(),
             running: Mutex::new(()),
@@ -418,6 +434,7 @@ impl Builder {
             stages: &self.stages,
             targets: &[],
             dependencies: &self.dependencies,
+            profiles: &self.profiles,
         };
         pipeline.check_structure(&mut problems);
         validate::finish(problems)?;

@@ -42,7 +42,8 @@ pub trait Change: Send + Sync + 'static {
     fn info(&self) -> ChangeInfo;
 
     /// A name for what the change does, such as `sha256-v1:` and the digest of its text: one that differs whenever the
-    /// content does, up to 200 bytes. The server can then tell that an applied change was edited, and people approve
+    /// content does, up to 200 bytes. Up to the first `:` stands the algorithm with its version; checksums of different
+    /// ones are not compared. [`change`](macro@crate::change) gives one of the function's source. The server can then tell that an applied change was edited, and people approve
     /// exactly this content, where the environment's policies ask for it. Must not vary.
     fn checksum(&self) -> Option<String> {
         None
@@ -147,6 +148,7 @@ pub struct ChangeInfo {
     pub(crate) keeps_steps: bool,
     pub(crate) source: Cow<'static, str>,
     pub(crate) profiles: Vec<String>,
+    pub(crate) depends_on: Vec<Cow<'static, str>>,
     pub(crate) kind: ChangeType,
     /// Where it is written, for a change file.
     pub(crate) file: Option<String>,
@@ -171,6 +173,7 @@ impl ChangeInfo {
             keeps_steps: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
+            depends_on: Vec::new(),
             kind: ChangeType::StandardCode,
             file: None,
         }
@@ -223,6 +226,15 @@ impl ChangeInfo {
     #[must_use]
     pub fn profiles<S: Into<String>>(mut self, profiles: impl IntoIterator<Item = S>) -> Self {
         self.profiles = profiles.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Ids of changes that must be applied before this one is begun. They have to stand earlier in the pipeline, in the
+    /// same stage or in one before it: the order stays what it is, and this says why. Where such a change failed in the
+    /// run, or waits for a person, this one and the rest of its stage are not begun.
+    #[must_use]
+    pub fn depends_on<S: Into<Cow<'static, str>>>(mut self, ids: impl IntoIterator<Item = S>) -> Self {
+        self.depends_on = ids.into_iter().map(Into::into).collect();
         self
     }
 

@@ -299,7 +299,8 @@ impl Attempt {
         }
     }
 
-    fn detached() -> Self {
+    /// One whose cursors are kept in memory.
+    pub(crate) fn detached() -> Self {
         Self {
             link: None,
             change_id: String::new(),

@@ -154,6 +154,10 @@ impl Context {
 
     /// The transaction that the change runs in.
     pub fn transaction<T: TransactionHandle>(&mut self) -> Result<&mut T, InjectionError> {
+        self.borrow_transaction()
+    }
+
+    pub(crate) fn borrow_transaction<T: Send + 'static>(&mut self) -> Result<&mut T, InjectionError> {
         match self
             .transaction
             .as_mut()

@@ -24,6 +24,49 @@ pub trait Handler<M>: Send + Sync {
     fn call<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a>;
 }
 
+/// What a change returns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of a change",
+    note = "a change is an `async fn` that returns `Result<(), E>`; `E` is an error, a text, or `flamingock::ChangeError`, into \
+            which `?` turns every error"
+)]
+pub trait Outcome {
+    /// With the error as the runner wants it.
+    fn into_outcome(self) -> Result<(), ChangeError>;
+}
+
+impl<E: Into<ChangeError>> Outcome for Result<(), E> {
+    fn into_outcome(self) -> Result<(), ChangeError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A rollback, whatever it takes.
+pub trait Undo {
+    /// What the parameters need.
+    fn requirements(&self) -> Vec<Requirement>;
+
+    /// Takes the parameters and runs the function.
+    fn call<'a>(&self, context: &'a mut Context) -> ChangeFuture<'a>;
+}
+
+struct Undoes<M, H: 'static>(&'static H, PhantomData<fn() -> M>);
+
+impl<M, H: Handler<M>> Undo for Undoes<M, H> {
+    fn requirements(&self) -> Vec<Requirement> {
+        self.0.requirements()
+    }
+
+    fn call<'a>(&self, context: &'a mut Context) -> ChangeFuture<'a> {
+        self.0.call(context)
+    }
+}
+
+/// This function undoes a change.
+pub fn undoes<M, H: Handler<M>>(handler: &'static H) -> impl Undo {
+    Undoes(handler, PhantomData)
+}
+
 /// A function that begins with a borrowed transaction, for one lifetime: what a bound with `for<'t>` needs, because
 /// the future's type depends on that lifetime.
 pub trait BorrowingFn<'t, H: 'static, A>: Send + Sync {

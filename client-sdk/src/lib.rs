@@ -23,6 +23,9 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide_to_testing {}
 #[cfg(all(doctest, feature = "postgres"))]
 mod guide {
     #[doc = include_str!("../../docs/first-change.md")]
@@ -41,8 +44,6 @@ mod guide_to_certificates {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/probes.md")]
 mod guide_to_probes {}
-#[cfg(doctest)]
-mod macro_refuses;
 mod probe;
 mod readiness;
 mod report;
@@ -59,6 +60,8 @@ mod stop;
 mod target;
 #[cfg(feature = "templates")]
 pub mod templates;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod transport;
 mod validate;
@@ -75,6 +78,8 @@ pub use crate::certificate::{CertificateFuture, CertificateStore, StartCertifica
 pub use crate::startup_probe::startup_probe;
 #[cfg(feature = "signal")]
 pub use crate::stop::shutdown_signal;
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use crate::target::AwsError;
 #[cfg(any(
     feature = "graphql",
     feature = "rabbitmq",
@@ -85,6 +90,8 @@ pub use crate::stop::shutdown_signal;
 pub use crate::target::HttpError;
 #[cfg(feature = "nats")]
 pub use crate::target::NatsTarget;
+#[cfg(feature = "apigateway")]
+pub use crate::target::{ApiGateway, ApiGatewayTarget};
 #[cfg(feature = "local")]
 pub use crate::target::{
     CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget,
@@ -93,6 +100,8 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "lambda")]
+pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]
@@ -103,10 +112,14 @@ pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use crate::target::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use crate::target::{S3, S3Target};
 #[cfg(feature = "vault")]
 pub use crate::target::{Secret, Vault, VaultTarget};
 #[cfg(feature = "sqlite")]
 pub use crate::target::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use crate::target::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use crate::target::{Unleash, UnleashStrategy, UnleashTarget};
 pub use crate::{
@@ -140,26 +153,18 @@ pub use crate::{
 /// What the code printed by [`change`](macro@change) calls. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    use crate::{ChangeError, ChangeFuture, Context, ProbeFuture, Requirement};
-    pub use crate::{handler::Handler, probe::ProbeHandler};
+    use crate::{ChangeError, Context, InjectionError};
+    pub use crate::{
+        handler::{Handler, Outcome, Undo, undoes},
+        probe::{Look, ProbeHandler, looks},
+    };
 
-    pub fn outcome<E: Into<ChangeError>>(result: Result<(), E>) -> Result<(), ChangeError> {
-        result.map_err(Into::into)
+    pub fn outcome<R: Outcome>(result: R) -> Result<(), ChangeError> {
+        result.into_outcome()
     }
 
-    pub fn handler_requirements<M, H: Handler<M>>(handler: &H) -> Vec<Requirement> {
-        handler.requirements()
-    }
-
-    pub fn probe_requirements<M, P: ProbeHandler<M>>(probe: &P) -> Vec<Requirement> {
-        probe.requirements()
-    }
-
-    pub fn call_probe<'a, M, P: ProbeHandler<M>>(probe: &'a P, context: &'a mut Context) -> ProbeFuture<'a> {
-        probe.call(context)
-    }
-
-    pub fn call_handler<'a, M, H: Handler<M>>(handler: &'a H, context: &'a mut Context) -> ChangeFuture<'a> {
-        handler.call(context)
+    /// Without the bound on the type, of which its requirement has complained already.
+    pub fn transaction<T: Send + 'static>(context: &mut Context) -> Result<&mut T, InjectionError> {
+        context.borrow_transaction()
     }
 }

@@ -1,6 +1,6 @@
 //! Plain async functions as probes: `async fn(…extractors…)` that answers [`Probed`], or a `Result` with it.
 
-use std::future::Future;
+use std::{future::Future, marker::PhantomData};
 
 use crate::{
     change::{ChangeError, ProbeFuture, Probed},
@@ -41,6 +41,32 @@ pub trait ProbeHandler<M>: Send + Sync {
 
     /// Takes the parameters and runs the function.
     fn call<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a>;
+}
+
+/// A probe, whatever it takes.
+pub trait Look {
+    /// What the parameters need.
+    fn requirements(&self) -> Vec<Requirement>;
+
+    /// Takes the parameters and runs the function.
+    fn call<'a>(&self, context: &'a mut Context) -> ProbeFuture<'a>;
+}
+
+struct Looks<M, P: 'static>(&'static P, PhantomData<fn() -> M>);
+
+impl<M, P: ProbeHandler<M>> Look for Looks<M, P> {
+    fn requirements(&self) -> Vec<Requirement> {
+        self.0.requirements()
+    }
+
+    fn call<'a>(&self, context: &'a mut Context) -> ProbeFuture<'a> {
+        self.0.call(context)
+    }
+}
+
+/// This function says whether a change took effect.
+pub fn looks<M, P: ProbeHandler<M>>(probe: &'static P) -> impl Look {
+    Looks(probe, PhantomData)
 }
 
 macro_rules! probes {

@@ -12,6 +12,8 @@ use crate::{
     target::Target,
 };
 
+mod depends;
+
 /// The application cannot be built. Says everything that is wrong, not only the first.
 pub struct BuildError {
     problems: Vec<Problem>,
@@ -117,6 +119,16 @@ pub enum Problem {
         /// Which change.
         change: String,
     },
+    /// A change depends on something that cannot be there before it.
+    #[error("change `{change}`: depends on `{depends_on}`, {obstacle}")]
+    Dependency {
+        /// Which change.
+        change: String,
+        /// On what.
+        depends_on: String,
+        /// Why that cannot be.
+        obstacle: String,
+    },
     /// A target system without an id.
     #[error("a target system has an empty id")]
     TargetIdEmpty,
@@ -188,6 +200,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) stages: &'a [Stage],
     pub(crate) targets: &'a [Target],
     pub(crate) dependencies: &'a Dependencies,
+    /// Those that are active.
+    pub(crate) profiles: &'a [String],
 }
 
 pub(crate) fn finish(problems: Vec<Problem>) -> Result<(), BuildError> {
@@ -211,6 +225,7 @@ impl Pipeline<'_> {
     pub(crate) fn check_structure(&self, problems: &mut Vec<Problem>) {
         self.check_stages(problems);
         self.check_ids(problems);
+        depends::check(self.stages, self.profiles, problems);
     }
 
     fn check_targets(&self, problems: &mut Vec<Problem>) {

@@ -4,11 +4,18 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Ident, ItemFn, ReturnType, Type, spanned::Spanned as _};
 
-use crate::args::{Args, Recovery};
+use crate::{
+    args::{Args, Checksum, Recovery},
+    checksum,
+};
 
 /// The error, and beside it a value of the function's name, so that it is reported once and not again at each use.
 pub(crate) fn failed(error: &syn::Error, function: &ItemFn) -> TokenStream {
     let error = error.to_compile_error();
+    // In an `impl`, where there can be no other value.
+    if function.sig.receiver().is_some() {
+        return quote! { #error #function };
+    }
     let (visibility, name) = (&function.vis, &function.sig.ident);
     quote! {
         #error
@@ -42,6 +49,18 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
         .filter(|attribute| attribute.path().is_ident("cfg"))
         .collect();
     let info = info(args, name);
+    let checksum = match &args.checksum {
+        Checksum::Source => Some(checksum::of(&args.id.value(), function)),
+        Checksum::Given(text) => Some(text.value()),
+        Checksum::Off => None,
+    };
+    let checksum = checksum.map(|text| {
+        quote! {
+            fn checksum(&self) -> ::std::option::Option<::std::string::String> {
+                ::std::option::Option::Some(::std::string::String::from(#text))
+            }
+        }
+    });
     let requirements = &parameters.requirements;
     let bindings = &parameters.bindings;
     let arguments = &parameters.arguments;
@@ -52,32 +71,45 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
     let call = quote_spanned! { result_span=>
         ::flamingock::__private::outcome(#name::run(#(#arguments),*).await)
     };
-    let rollback = args.rollback.as_ref().map(|path| {
+    // In one place, so that a function that cannot be a rollback is complained of once.
+    let undo = args.rollback.as_ref().map(|path| {
         let span = path.span();
-        let requirements = quote_spanned! { span=> ::flamingock::__private::handler_requirements(&#path) };
-        let call = quote_spanned! { span=> ::flamingock::__private::call_handler(&#path, context) };
+        quote_spanned! { span=>
+            #[doc(hidden)]
+            fn __undo() -> impl ::flamingock::__private::Undo {
+                ::flamingock::__private::undoes(&#path)
+            }
+        }
+    });
+    let rollback = undo.as_ref().map(|_| {
         quote! {
             fn rollback_requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
-                #requirements
+                ::flamingock::__private::Undo::requirements(&#name::__undo())
             }
 
             fn rollback<'a>(&'a self, context: &'a mut ::flamingock::Context) -> ::flamingock::ChangeFuture<'a> {
-                #call
+                ::flamingock::__private::Undo::call(&#name::__undo(), context)
             }
         }
     });
 
-    let probe = args.probe.as_ref().map(|path| {
+    let look = args.probe.as_ref().map(|path| {
         let span = path.span();
-        let requirements = quote_spanned! { span=> ::flamingock::__private::probe_requirements(&#path) };
-        let call = quote_spanned! { span=> ::flamingock::__private::call_probe(&#path, context) };
+        quote_spanned! { span=>
+            #[doc(hidden)]
+            fn __look() -> impl ::flamingock::__private::Look {
+                ::flamingock::__private::looks(&#path)
+            }
+        }
+    });
+    let probe = look.as_ref().map(|_| {
         quote! {
             fn probe_requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
-                #requirements
+                ::flamingock::__private::Look::requirements(&#name::__look())
             }
 
             fn probe<'a>(&'a self, context: &'a mut ::flamingock::Context) -> ::flamingock::ProbeFuture<'a> {
-                #call
+                ::flamingock::__private::Look::call(&#name::__look(), context)
             }
         }
     });
@@ -93,6 +125,10 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             /// What the change does, as written; call it to test it.
             #(#others)*
             #visibility async fn run(#inputs) #output #body
+
+            #undo
+
+            #look
         }
 
         #(#conditions)*
@@ -101,6 +137,8 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
             fn info(&self) -> ::flamingock::ChangeInfo {
                 #info
             }
+
+            #checksum
 
             fn requirements(&self) -> ::std::vec::Vec<::flamingock::Requirement> {
                 ::std::vec![#(#requirements),*]
@@ -134,11 +172,15 @@ fn info(args: &Args, name: &Ident) -> TokenStream {
         Recovery::AlwaysRetry => Some(quote! { .recovery(::flamingock::Recovery::AlwaysRetry) }),
     };
     let rollback = args.rollback.as_ref().map(|_| quote! { .with_rollback() });
+    let depends_on = (!args.depends_on.is_empty()).then(|| {
+        let ids = &args.depends_on;
+        quote! { .depends_on([#(#ids),*]) }
+    });
     let probe = args.probe.as_ref().map(|_| quote! { .with_probe() });
     let source = name.to_string();
     quote! {
         ::flamingock::ChangeInfo::new(#id, #order, #target)
-            #author #transactional #recovery #rollback #probe
+            #author #transactional #recovery #rollback #probe #depends_on
             .source(::core::concat!(::core::module_path!(), "::", #source))
     }
 }
@@ -148,19 +190,20 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
     if signature.asyncness.is_none() {
         return Err(syn::Error::new(
             signature.fn_token.span(),
-            "a change is an `async fn`",
+            "a change is an `async fn`: write `async` before `fn`",
         ));
     }
     if !signature.generics.params.is_empty() {
         return Err(syn::Error::new(
-            signature.generics.span(),
-            "a change has no generic parameters or named lifetimes",
+            signature.generics.params.span(),
+            "a change has no generic parameters and no named lifetimes, since nobody could say which ones are meant: take \
+             concrete types",
         ));
     }
     if matches!(signature.output, ReturnType::Default) {
         return Err(syn::Error::new(
             signature.ident.span(),
-            "a change returns `Result<(), E>`, so that a failure is recorded and not lost",
+            "a change returns `Result<(), E>`, so that a failure is recorded and not lost: write `-> Result<(), E>`",
         ));
     }
     Ok(())
@@ -207,7 +250,7 @@ impl Parameters {
                         ::flamingock::Requirement::transaction::<#ty>()
                     });
                     transaction = Some(quote_spanned! { span=>
-                        let #name = context.transaction::<#ty>()?;
+                        let #name = ::flamingock::__private::transaction::<#ty>(context)?;
                     });
                 }
                 Type::Reference(_) => {

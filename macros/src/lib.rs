@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod checksum;
 mod embed;
 mod expand;
+mod nearest;
 #[cfg(test)]
 mod tests;
 
@@ -27,19 +29,45 @@ use syn::{ItemFn, parse_macro_input};
 /// | `recovery = "…"` | optional | `"manual_intervention"` (the default) or `"always_retry"` |
 /// | `rollback = path` | optional | an async function that undoes the change |
 /// | `probe = path` | optional | an async function that says whether the change took effect: `Probed`, or a `Result` with it |
+/// | `depends_on = ["…"]` | optional | ids of changes that must be applied before this one is begun; they stand earlier in the pipeline |
+/// | `checksum = false` or `"…"` | optional | no checksum, or one that you keep yourself; the default is of the source |
+///
+/// # The checksum
+///
+/// The change gets a checksum, `rust-tokens-v1:…`, of its id and of its function as written: parameters, result and
+/// body. White space, comments and documentation do not count, nor do trailing commas and the braces that `rustfmt` puts
+/// around a single expression. So the server can tell that an applied change was edited, where the environment's
+/// policies ask for it. Not part of it is what the function calls, and that includes the rollback, of which the attribute
+/// sees only the name; for content elsewhere, say `checksum = "…"` and change the text with it.
 ///
 /// The function takes what it needs by parameters and returns `Result<(), E>`. Among the parameters there may be one
 /// `&mut` transaction handle; all others are extractors (`flamingock::FromContext`). The function itself stays
 /// callable, for tests, as `name::run(…)`.
 #[proc_macro_attribute]
 pub fn change(args: TokenStream, item: TokenStream) -> TokenStream {
-    let function = parse_macro_input!(item as ItemFn);
+    let function = match syn::parse::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        // What is inside the function, the compiler itself says best.
+        Err(error) if is_function(&item) => return error.to_compile_error().into(),
+        Err(_) => {
+            let text = "`#[change]` stands on an async function; for a type, implement the trait `flamingock::Change`";
+            let error = syn::Error::new_spanned(proc_macro2::TokenStream::from(item.clone()), text);
+            let error = TokenStream::from(error.to_compile_error());
+            return error.into_iter().chain(item).collect();
+        }
+    };
     match syn::parse::<args::Args>(args) {
         Ok(args) => expand::change(&args, &function)
             .unwrap_or_else(|error| expand::failed(&error, &function))
             .into(),
         Err(error) => expand::failed(&error, &function).into(),
     }
+}
+
+fn is_function(item: &TokenStream) -> bool {
+    item.clone()
+        .into_iter()
+        .any(|token| matches!(&token, proc_macro::TokenTree::Ident(word) if word.to_string() == "fn"))
 }
 
 /// Compiles the change files of a directory into the program, as a `flamingock::templates::EmbeddedDir`.

@@ -6,6 +6,8 @@
 //! * [`Billing`]: a service with an HTTP API whose failures are told beforehand.
 //! * [`TcpProxy`]: cuts the connection to a target system at one message.
 
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub mod aws;
 mod billing;
 mod proxy;
 mod system;

@@ -12,6 +12,10 @@ const STRICT: &str = "FLAMINGOCK_TARGETS_STRICT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fidelity {
     Real,
+    /// The vendor's own, for development.
+    VendorLocal,
+    /// Somebody else's, which speaks the same API.
+    Emulator,
     /// Ours, for failures that no real one produces on demand.
     Sample,
 }
@@ -57,6 +61,8 @@ impl Drop for System {
         };
         let fidelity = match self.fidelity {
             Fidelity::Real => "real",
+            Fidelity::VendorLocal => "vendor-local",
+            Fidelity::Emulator => "emulator",
             Fidelity::Sample => "sample",
         };
         report(&[self.name, fidelity, &self.version, &test(), outcome]);

@@ -21,6 +21,7 @@ mod plan_loop;
 mod probing;
 mod record;
 mod stage;
+pub(crate) mod step;
 mod strategy;
 
 use record::RunRecord;

@@ -81,6 +81,23 @@ impl<'a> RunRecord<'a> {
         &mut self.records[index]
     }
 
+    /// What the change depends on and is not applied: neither before nor in this run.
+    pub(super) fn unmet_dependency<'c>(&self, change: &'c LoadedChange) -> Option<&'c str> {
+        let is_applied = |id: &str| {
+            let all = self.stages.iter().zip(&self.records);
+            let mut changes = all.flat_map(|(stage, record)| stage.changes.iter().zip(&record.changes));
+            let found = changes.find(|(change, _)| change.info.id() == id);
+            found.is_some_and(|(_, record)| {
+                matches!(
+                    record.status,
+                    ChangeStatus::Applied | ChangeStatus::AlreadyApplied
+                )
+            })
+        };
+        let ids = change.info.depends_on.iter().map(AsRef::as_ref);
+        ids.into_iter().find(|id| !is_applied(id))
+    }
+
     pub(super) fn is_started(&self, index: usize) -> bool {
         self.records[index].state != StageState::NotStarted
     }
@@ -303,7 +320,8 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         cursor_outlives_failure: info.keeps_steps.then_some(true),
         has_probe: info.has_probe.then_some(true),
         checksum: change.checksum.clone(),
-        depends_on: None,
+        depends_on: (!info.depends_on.is_empty())
+            .then(|| info.depends_on.iter().map(ToString::to_string).collect()),
     }
 }
 

@@ -148,6 +148,19 @@ impl Execution<'_> {
                 }
                 return Pass::Stopped(reason);
             }
+            if let Some(missing) = record.unmet_dependency(change) {
+                let error = unmet(change.info.id(), missing);
+                tracing::error!(
+                    change = change.info.id(),
+                    depends_on = missing,
+                    "not begun: {}",
+                    error.message
+                );
+                let record = record.stage(offer.index);
+                record.state = StageState::Failed;
+                record.error = Some(error);
+                return Pass::Finished;
+            }
             begun = true;
             if !self.change(offer, change, record, position).await {
                 return Pass::Finished;
@@ -227,6 +240,18 @@ impl Execution<'_> {
         stage.error = outcome.error;
         false
     }
+}
+
+fn unmet(change_id: &str, missing: &str) -> ErrorReport {
+    let message = format!(
+        "`{change_id}` depends on `{missing}`, which is not applied, so neither it nor the rest of the stage was begun: \
+         settle `{missing}`, then start again"
+    );
+    ErrorReport::new(
+        "DEPENDENCY_NOT_APPLIED",
+        message,
+        vec![change_id.to_owned(), missing.to_owned()],
+    )
 }
 
 fn intervention(change_ids: Vec<String>, doubts: &[Doubt<'_>]) -> ErrorReport {

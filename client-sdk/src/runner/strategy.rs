@@ -11,7 +11,10 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::audit::{Fact, Job};
+use super::{
+    audit::{Fact, Job},
+    step::{Step, reached, watched},
+};
 use crate::{
     cancellation::CancelReason,
     change::{ChangeError, ChangeFuture},
@@ -42,23 +45,30 @@ pub(super) async fn execute(job: &Job<'_>) -> Outcome {
     if matches!(outcome.status, ChangeStatus::Applied) {
         tracing::info!(change, "applied");
     }
+    reached(job, Step::Ended).await;
     outcome
 }
 
 /// `STARTED`, apply, `APPLIED`; or `FAILED` and, where there is a rollback, `ROLLED_BACK` or `ROLLBACK_FAILED`.
 async fn outside_transactions(job: &Job<'_>) -> Outcome {
+    reached(job, Step::Starting).await;
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
+    reached(job, Step::Started).await;
     if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
     let mut context = job.context(None);
     let (result, took) = apply(job, &mut context).await;
     let error = match result {
-        Ok(()) => return job.applied(&Fact::applied(took)).await.0,
+        Ok(()) => {
+            reached(job, Step::Applied).await;
+            return job.applied(&Fact::applied(took)).await.0;
+        }
         Err(error) => error,
     };
+    reached(job, Step::Failed).await;
     tracing::error!(error = %trace::one_line(&error), "the change failed");
     // A result that cannot be recorded is logged; the rollback is needed all the same.
     let recorded = job.report(&Fact::failed(took, &error)).await;
@@ -81,7 +91,9 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     } else {
         job.attempt.rolls_back();
         let mut context = job.context(None);
-        let (result, took) = run(|| job.change.code.rollback(&mut context)).await;
+        let (result, took) =
+            run(|| watched(job, Step::RollingBack, job.change.code.rollback(&mut context))).await;
+        reached(job, Step::RolledBack).await;
         match &result {
             Ok(()) => tracing::info!("rolled back"),
             Err(error) => tracing::error!(error = %trace::one_line(error), "the rollback failed as well"),
@@ -99,9 +111,11 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         let message = format!("not started: {}", with_sources(&error));
         return job.failure(ChangeStatus::Failed, "TARGET_UNAVAILABLE", message);
     }
+    reached(job, Step::Starting).await;
     if let Err(error) = job.report_start().await {
         return job.not_started(&error).await;
     }
+    reached(job, Step::Started).await;
     if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
     }
@@ -111,6 +125,12 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
     };
     let mut context = job.context(Some(transaction));
     let (result, took) = apply(job, &mut context).await;
+    let step = if result.is_ok() {
+        Step::Applied
+    } else {
+        Step::Failed
+    };
+    reached(job, step).await;
     let transaction = context
         .transaction
         .take()
@@ -179,6 +199,7 @@ async fn commit(
 }
 
 async fn committed(job: &Job<'_>, target: &Arc<dyn AnyTarget>, took: Duration) -> Outcome {
+    reached(job, Step::Committed).await;
     let (outcome, acknowledged) = job.applied(&Fact::applied(took)).await;
     // The mark stays as long as the log may say something else.
     if acknowledged && target.keeps_marks() {
@@ -225,7 +246,10 @@ async fn undo(
     cause: &ChangeError,
 ) -> Result<(), Outcome> {
     match while_reportable(job, target.rollback(transaction)).await {
-        Some(Ok(())) => Ok(()),
+        Some(Ok(())) => {
+            reached(job, Step::RolledBack).await;
+            Ok(())
+        }
         Some(Err(RollbackError::TransactionEnded)) => Err(job.transaction_ended(took, cause).await),
         Some(Err(RollbackError::Unknown(error))) => Err(job.rollback_unknown(cause, &with_sources(&error))),
         None => Err(job.rollback_unknown(cause, "the target did not answer in time")),
@@ -252,7 +276,7 @@ async fn apply(job: &Job<'_>, context: &mut Context) -> (Result<(), ChangeError>
     let (began, grace) = (Instant::now(), app.settings.stop_grace);
     tokio::select! {
         biased;
-        ended = run(|| job.change.code.apply(context)) => ended,
+        ended = run(|| watched(job, Step::Applying, job.change.code.apply(context))) => ended,
         () = app.stop.grace_over(grace) => {
             let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
             (Err(ChangeError::named("interrupted", text.into())), began.elapsed())

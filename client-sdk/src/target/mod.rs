@@ -13,6 +13,10 @@ use std::{
 
 use crate::{context::TransactionHandle, error::BoxError};
 
+#[cfg(feature = "apigateway")]
+mod apigateway;
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+mod aws;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod erased;
@@ -26,6 +30,8 @@ mod graphql;
     feature = "vault"
 ))]
 mod http;
+#[cfg(feature = "lambda")]
+mod lambda;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(feature = "mysql")]
@@ -40,15 +46,23 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "rest")]
 mod rest;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqs")]
+mod sqs;
 #[cfg(feature = "unleash")]
 mod unleash;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "apigateway")]
+pub use apigateway::{ApiGateway, ApiGatewayTarget};
+#[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
+pub use aws::AwsError;
 #[cfg(feature = "dynamodb")]
 pub use dynamodb::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 pub(crate) use erased::{AnyTarget, AnyTransaction};
@@ -62,6 +76,8 @@ pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
     feature = "vault"
 ))]
 pub use http::HttpError;
+#[cfg(feature = "lambda")]
+pub use lambda::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "local")]
 pub use local::{CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget};
 #[cfg(feature = "mysql")]
@@ -76,8 +92,12 @@ pub use rabbitmq::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 pub use redis::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
 pub use rest::{Rest, RestAnswer, RestCall, RestTarget};
+#[cfg(feature = "s3")]
+pub use s3::{S3, S3Target};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteTarget, SqliteTx};
+#[cfg(feature = "sqs")]
+pub use sqs::{Sqs, SqsTarget};
 #[cfg(feature = "unleash")]
 pub use unleash::{Unleash, UnleashStrategy, UnleashTarget};
 #[cfg(feature = "vault")]

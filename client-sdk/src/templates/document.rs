@@ -6,7 +6,7 @@ use super::{Fault, Place, Segment, locate, nearest::nearest, sql_file};
 use crate::change::Recovery;
 
 /// Every field that a file may have.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "id",
     "author",
     "order",
@@ -15,6 +15,7 @@ const FIELDS: [&str; 12] = [
     "transactional",
     "recovery",
     "profiles",
+    "dependsOn",
     "configuration",
     "apply",
     "rollback",
@@ -50,6 +51,7 @@ pub(super) struct Header {
     pub(super) transactional: Option<bool>,
     pub(super) recovery: Recovery,
     pub(super) profiles: Vec<String>,
+    pub(super) depends_on: Vec<String>,
 }
 
 impl Document {
@@ -146,6 +148,7 @@ impl Document {
             transactional: self.flag("transactional", faults),
             recovery: self.recovery(faults),
             profiles: self.profiles(faults),
+            depends_on: self.depends_on(faults),
         }
     }
 
@@ -223,13 +226,9 @@ impl Document {
         let Some(value) = self.take("profiles") else {
             return Vec::new();
         };
-        let names: Option<Vec<String>> = match &value {
+        let names = match &value {
             Value::String(names) => Some(names.split(',').map(|name| name.trim().to_owned()).collect()),
-            Value::Sequence(names) => names
-                .iter()
-                .map(|name| name.as_str().map(|name| name.trim().to_owned()))
-                .collect(),
-            _ => None,
+            other => list(other),
         };
         match names {
             Some(names) if names.iter().all(|name| !matches!(name.as_str(), "" | "!")) => names,
@@ -242,6 +241,38 @@ impl Document {
             }
         }
     }
+
+    /// A list, or one id: an id may have commas.
+    fn depends_on(&mut self, faults: &mut Vec<Fault>) -> Vec<String> {
+        let Some(value) = self.take("dependsOn") else {
+            return Vec::new();
+        };
+        let ids = match &value {
+            Value::String(id) => Some(vec![id.trim().to_owned()]),
+            other => list(other),
+        };
+        match ids {
+            Some(ids) if ids.iter().all(|id| !id.is_empty()) => ids,
+            _ => {
+                faults.push(Fault::new(
+                    Place::key("dependsOn"),
+                    "`dependsOn` is a list of ids of changes, such as `[create-orders]`",
+                ));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A list of texts.
+fn list(value: &Value) -> Option<Vec<String>> {
+    let Value::Sequence(texts) = value else {
+        return None;
+    };
+    texts
+        .iter()
+        .map(|text| text.as_str().map(|text| text.trim().to_owned()))
+        .collect()
 }
 
 fn short_or_map(field: &str, inner: &str, value: &Value, faults: &mut Vec<Fault>) -> Option<String> {

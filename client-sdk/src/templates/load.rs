@@ -127,6 +127,7 @@ fn info(header: Header, order: &str, file: &File, program: &dyn Program) -> Chan
     let mut info = ChangeInfo::new(header.id, order.to_owned(), header.target)
         .recovery(header.recovery)
         .profiles(header.profiles)
+        .depends_on(header.depends_on)
         .source(header.template)
         .in_file(file.path.clone());
     if let Some(author) = header.author {

@@ -6,6 +6,7 @@
 mod support;
 
 mod client;
+mod depends;
 mod events;
 mod lock;
 mod long_changes;
@@ -24,3 +25,5 @@ mod moving;
 mod postgres;
 #[cfg(feature = "templates")]
 mod templates;
+#[cfg(feature = "testing")]
+mod testing;

@@ -269,10 +269,15 @@ pub async fn load_newest(
     action: &str,
 ) -> Result<Option<ActionRow>, StoreError> {
     let row = sqlx::query(
-        "SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
-                actor, role, address, forwarded_for, request_id, reason, before, after
-           FROM admin_actions
-          WHERE environment_id = $1 AND service_id = $2 AND action = $3 ORDER BY id DESC LIMIT 1",
+        "SELECT a.*, o.name AS organisation_name, p.name AS project_name, e.name AS environment_name, s.name AS service_name
+           FROM (SELECT id, acted_at, action, organisation_id, project_id, environment_id, service_id, target, credential_id,
+                        actor, role, address, forwarded_for, request_id, reason, before, after
+                   FROM admin_actions
+                  WHERE environment_id = $1 AND service_id = $2 AND action = $3 ORDER BY id DESC LIMIT 1) AS a
+           LEFT JOIN organisations o ON o.id = a.organisation_id
+           LEFT JOIN projects p ON p.id = a.project_id
+           LEFT JOIN environments e ON e.id = a.environment_id
+           LEFT JOIN services s ON s.id = a.service_id",
     )
     .bind(scope.environment_id)
     .bind(scope.service_id)

@@ -1,7 +1,11 @@
 //! Each target system of the SDK, against the real one. See `./run-targets`.
 
+#[cfg(feature = "apigateway")]
+mod apigateway;
 #[cfg(feature = "graphql")]
 mod graphql;
+#[cfg(feature = "lambda")]
+mod lambda;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 #[cfg(feature = "mysql")]
@@ -14,8 +18,12 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "rest")]
 mod rest;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqs")]
+mod sqs;
 #[cfg(feature = "unleash")]
 mod unleash;
 #[cfg(feature = "vault")]

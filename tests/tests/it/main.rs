@@ -28,6 +28,7 @@ mod replicas;
 mod resolution;
 mod starts;
 mod tenancy;
+mod testing_kit;
 mod tokens;
 mod waiting;
 mod wire;

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod checksums;
+mod code;
 mod freezes;
 mod order;
 mod settings;

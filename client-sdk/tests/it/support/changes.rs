@@ -32,6 +32,8 @@ pub(crate) struct Step {
     recovery: Recovery,
     apply: Apply,
     rollback: Option<Result<(), &'static str>>,
+    depends_on: &'static [&'static str],
+    profiles: &'static [&'static str],
 }
 
 /// A change on the target `shell` that succeeds.
@@ -44,12 +46,22 @@ pub(crate) fn step(id: &'static str, order: &'static str) -> Step {
         recovery: Recovery::default(),
         apply: Arc::new(|_| Box::pin(async { Ok(()) })),
         rollback: None,
+        depends_on: &[],
+        profiles: &[],
     }
 }
 
 impl Step {
     pub(crate) fn on(self, target: &'static str) -> Self {
         Self { target, ..self }
+    }
+
+    pub(crate) fn depends_on(self, depends_on: &'static [&'static str]) -> Self {
+        Self { depends_on, ..self }
+    }
+
+    pub(crate) fn profiles(self, profiles: &'static [&'static str]) -> Self {
+        Self { profiles, ..self }
     }
 
     pub(crate) fn recovery(self, recovery: Recovery) -> Self {
@@ -91,7 +103,9 @@ impl Change for Step {
     fn info(&self) -> ChangeInfo {
         let mut info = ChangeInfo::new(self.id, self.order, self.target)
             .author("mara")
-            .recovery(self.recovery);
+            .recovery(self.recovery)
+            .depends_on(self.depends_on.iter().copied())
+            .profiles(self.profiles.iter().copied());
         if let Some(transactional) = self.transactional {
             info = info.transactional(transactional);
         }

@@ -70,6 +70,44 @@ fn short_and_long_forms_say_the_same() {
 }
 
 #[test]
+fn files_depend_on_code_and_on_each_other() {
+    let file = |id: &str, depends_on: &str| {
+        format!(
+            "id: {id}\ntemplate: note-template\ntargetSystem: shell\ndependsOn: {depends_on}\nsteps: [apply: {{text: a}}]\n"
+        )
+    };
+    let files = Files::new(&[
+        ("_0002__b.yaml", &file("b", "code")),
+        ("_0003__c.yaml", &file("c", "[b, code]")),
+    ]);
+    let stage = || Stage::from_dir("files", files.path());
+    let changes = submitted(builder().stage(stage().change(step("code", "0001"))));
+    assert_eq!(changes[1]["dependsOn"], json!(["code"]));
+    assert_eq!(changes[2]["dependsOn"], json!(["b", "code"]));
+    let error = builder().stage(stage()).submission().unwrap_err();
+    assert!(
+        error.to_string().contains("b (")
+            && error
+                .to_string()
+                .contains("depends on `code`, which is not in the pipeline"),
+        "{error}"
+    );
+    for wrong in ["7", "{a: b}", "['']", "[7]"] {
+        let files = Files::new(&[("_0002__b.yaml", &file("b", wrong))]);
+        let error = builder()
+            .stage(Stage::from_dir("files", files.path()))
+            .submission()
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("_0002__b.yaml:4: `dependsOn` is a list of ids of changes"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn profiles_keep_and_exclude() {
     let file = |profiles: &str| {
         format!(

@@ -71,7 +71,7 @@ _0006__typos.yml:1: `steps` is missing
 _0006__typos.yml:3: unknown field `target_system`; did you mean `targetSystem`?
 _0006__typos.yml:4: unknown field `recovry`; did you mean `recovery`?
 _0006__typos.yml:5: unknown field `rollbak`; did you mean `rollback`?
-_0006__typos.yml:6: unknown field `stage`; known are `id`, `author`, `order`, `template`, `targetSystem`, `transactional`, `recovery`, `profiles`, `configuration`, `apply`, `rollback`, `steps`
+_0006__typos.yml:6: unknown field `stage`; known are `id`, `author`, `order`, `template`, `targetSystem`, `transactional`, `recovery`, `profiles`, `dependsOn`, `configuration`, `apply`, `rollback`, `steps`
 _0007__kinds.yaml:1: `id` is a text: put it in quotes
 _0007__kinds.yaml:2: `author` is a text: put it in quotes
 _0007__kinds.yaml:4: unknown field `targetSystem.name`; known is `id`

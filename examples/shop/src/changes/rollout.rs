@@ -5,11 +5,19 @@ use flamingock::{HttpError, TargetClient, Unleash, UnleashStrategy, change};
 pub const FLAG: &str = "shop-gift-cards";
 pub const ENVIRONMENT: &str = "development";
 
+/// Stages do not wait for each other, so it says what it needs: where one of those failed, customers see nothing yet.
 #[change(
     id = "gift-cards-for-a-quarter",
     order = "0001",
     author = "lin",
     target = "flags",
+    depends_on = [
+        "orders-take-gift-cards",
+        "gift-card-key",
+        "gift-card-queue",
+        "gift-cards-in-the-schema",
+        "gift-card-terms"
+    ],
     recovery = "always_retry",
     rollback = no_gift_cards
 )]

@@ -218,7 +218,8 @@ async fn complete(_server: &TestServer, root: &Person, ids: &mut Ids) {
 /// A freeze window that is not open while the walk lasts.
 async fn freeze(root: &Person, ids: &Ids) -> String {
     let path = format!("/api/v1/admin/environment/{}/freeze", ids["environmentId"]);
-    let far = json!({"reason": "one day", "startsAt": "2190-01-01T00:00:00Z"});
+    // Asked for once more in the same words it would be the same window.
+    let far = json!({"reason": unique(), "startsAt": "2190-01-01T00:00:00Z"});
     let made = root.post(&path, &far).await.expect(201).json();
     made["freezeId"].to_string()
 }

@@ -1,0 +1,8 @@
+use std::io::Error;
+
+use flamingock::change;
+
+#[change(id = "create\norders", order = "0001", target = "db")]
+async fn create() -> Result<(), Error> {
+    Ok(())
+}

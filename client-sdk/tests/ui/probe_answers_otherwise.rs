@@ -1,0 +1,12 @@
+use std::io::Error;
+
+use flamingock::change;
+
+#[change(id = "a", order = "0001", target = "db", probe = is_there)]
+async fn create() -> Result<(), Error> {
+    Ok(())
+}
+
+async fn is_there() -> bool {
+    true
+}

@@ -1,0 +1,8 @@
+use std::io::Error;
+
+use flamingock::change;
+
+#[change(id = "a", order = "0001")]
+async fn create() -> Result<(), Error> {
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! The coordinator of the SDK's testing kit answers as the server does: the same requests, in the same order, to both.
+
+use flamingock::testing::Coordinator;
+use flamingock_api_types::audit::AuditState::{self, Applied, Failed, RollbackFailed, RolledBack, Started};
+use flamingock_api_types::digest;
+use flamingock_api_types::execution::{BlockType, ChangeStatusReport, MarkStatus, StageStatus};
+use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer};
+use serde_json::{Value, json};
+
+/// What was asked, and what was answered, without what differs between any two servers.
+struct Transcript {
+    lines: Vec<String>,
+    /// Of the first execution.
+    first: Option<i64>,
+    runners: Vec<String>,
+}
+
+impl Transcript {
+    fn note(&mut self, asked: &str, answer: &Answer) {
+        let mut body = if answer.body.is_empty() {
+            Value::Null
+        } else {
+            answer.json()
+        };
+        self.plain(&mut body);
+        self.lines.push(format!("{asked}: {} {body}", answer.status));
+    }
+
+    fn plain(&mut self, value: &mut Value) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(|value| self.plain(value)),
+            Value::Object(fields) => {
+                // Words for people, and what is random.
+                for name in [
+                    "reasons",
+                    "message",
+                    "instance",
+                    "type",
+                    "title",
+                    "details",
+                    "expiresAt",
+                ] {
+                    fields.remove(name);
+                }
+                for (name, value) in fields {
+                    match name.as_str() {
+                        "executionId" => {
+                            let id = value.as_i64().expect("a number");
+                            *value = json!(id - *self.first.get_or_insert(id));
+                        }
+                        "owner" => {
+                            let owner = value.as_str().expect("a text");
+                            *value = json!(self.runners.iter().position(|runner| runner == owner));
+                        }
+                        "key" | "acquisitionId" => *value = json!(name),
+                        _ => self.plain(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn plan(&mut self, runner: &Runner, pipeline: &Pipeline) -> i64 {
+        self.asks(runner, &pipeline.body()).await
+    }
+
+    async fn asks(&mut self, runner: &Runner, body: &Value) -> i64 {
+        let answer = runner.ask("elapsedMillis=0", body).await;
+        self.note("plan", &answer);
+        answer.json()["executionId"].as_i64().unwrap_or_default()
+    }
+
+    async fn digest(&mut self, runner: &Runner, pipeline: &Pipeline) {
+        let digest = digest::of_blocks(&pipeline.blocks);
+        self.asks(runner, &json!({"clientSubmission": {"digest": digest}}))
+            .await;
+    }
+
+    async fn report(&mut self, runner: &Runner, execution: i64, change: &str, state: AuditState) {
+        self.report_with(runner, execution, change, state, &json!({}))
+            .await;
+    }
+
+    async fn report_with(
+        &mut self,
+        runner: &Runner,
+        execution: i64,
+        change: &str,
+        state: AuditState,
+        fields: &Value,
+    ) {
+        let answer = runner.report_with(execution, change, state, fields).await;
+        self.note(&format!("{change} {state:?}"), &answer);
+    }
+
+    async fn release(&mut self, runner: &Runner) {
+        let answer = runner.release().await;
+        self.note("release", &answer);
+    }
+}
+
+fn two_changes() -> Pipeline {
+    Pipeline::of("schema", &["a", "b"])
+}
+
+/// A first start, one with nothing to do, and the digest of that.
+async fn a_plain_start(told: &mut Transcript, runner: &Runner, _: &Runner) {
+    told.digest(runner, &two_changes()).await;
+    let execution = told.plan(runner, &two_changes()).await;
+    for change in ["a", "b"] {
+        told.report(runner, execution, change, Started).await;
+        told.report(runner, execution, change, Applied).await;
+    }
+    told.release(runner).await;
+    told.release(runner).await;
+    let done = two_changes()
+        .stage_is("schema", StageStatus::Completed)
+        .change_is("a", ChangeStatusReport::Applied)
+        .change_is("b", ChangeStatusReport::Applied);
+    told.plan(runner, &done).await;
+    told.digest(runner, &two_changes()).await;
+    told.plan(runner, &two_changes()).await;
+    told.digest(runner, &two_changes()).await;
+    told.digest(runner, &Pipeline::of("schema", &["a"])).await;
+    told.asks(runner, &two_changes().body_of_generation_1()).await;
+}
+
+/// Reports twice, out of place, and for executions that are not there.
+async fn odd_reports(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    told.report(runner, 999_999, "a", Started).await;
+    let execution = told.plan(runner, &two_changes()).await;
+    told.report(other, execution, "a", Started).await;
+    for state in [Started, Started, Applied, Applied, Started, RolledBack] {
+        told.report(runner, execution, "a", state).await;
+    }
+    told.report_with(runner, execution, "b", Started, &json!({"fence": 77}))
+        .await;
+    told.report_with(runner, execution, "b", Started, &json!({"fence": 1}))
+        .await;
+    told.report(runner, 999_999, "b", Applied).await;
+    told.report(other, execution, "b", Applied).await;
+    told.report(runner, execution, "b", Failed).await;
+    told.release(runner).await;
+    told.report(runner, execution, "b", RolledBack).await;
+    told.plan(runner, &two_changes()).await;
+}
+
+/// Failures of every kind, and what the next start makes of them.
+async fn failures(told: &mut Transcript, runner: &Runner, _: &Runner) {
+    let pipeline = || {
+        Pipeline::empty()
+            .block(BlockType::Default)
+            .stage("plain", &["a"])
+            .stage("transactions", &["b"])
+            .stage("retried", &["c"])
+            .stage("undone", &["d"])
+            .stage("dirty", &["e"])
+            .block(BlockType::Default)
+            .stage("later", &["f"])
+    };
+    let execution = told.plan(runner, &pipeline()).await;
+    let marker = json!({"txStrategy": "TX_SEPARATE_WITH_MARKER"});
+    let retry = json!({"recoveryStrategy": "ALWAYS_RETRY"});
+    for (change, fields) in [
+        ("a", json!({})),
+        ("b", marker),
+        ("c", retry),
+        ("d", json!({})),
+        ("e", json!({})),
+    ] {
+        told.report_with(runner, execution, change, Started, &fields)
+            .await;
+        told.report_with(runner, execution, change, Failed, &fields).await;
+    }
+    told.report(runner, execution, "d", RolledBack).await;
+    told.report(runner, execution, "e", RollbackFailed).await;
+    told.release(runner).await;
+    let mut failed = pipeline();
+    for (stage, change) in [
+        ("plain", "a"),
+        ("transactions", "b"),
+        ("retried", "c"),
+        ("undone", "d"),
+        ("dirty", "e"),
+    ] {
+        failed = failed
+            .stage_is(stage, StageStatus::Failed)
+            .change_is(change, ChangeStatusReport::Failed);
+    }
+    told.plan(runner, &failed).await;
+    // A client that does not say that something failed.
+    told.plan(runner, &pipeline().stage_is("plain", StageStatus::Completed))
+        .await;
+    told.release(runner).await;
+    told.plan(runner, &pipeline()).await;
+}
+
+/// A second runner beside the first.
+async fn two_runners(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let execution = told.plan(runner, &two_changes()).await;
+    told.report(runner, execution, "a", Started).await;
+    told.plan(other, &two_changes()).await;
+    told.release(other).await;
+    let answer = other.extend().await;
+    told.note("extend", &answer);
+    let answer = runner.extend().await;
+    told.note("extend", &answer);
+    let answer = other.lock().await;
+    told.note("lock", &answer);
+    told.release(runner).await;
+    let answer = other.lock().await;
+    told.note("lock", &answer);
+    let second = told.plan(other, &two_changes()).await;
+    told.report(other, second, "a", Started).await;
+    // The first comes back.
+    told.report(runner, execution, "a", Applied).await;
+    told.report(runner, execution, "b", Started).await;
+    told.report(other, second, "b", Started).await;
+    told.report(runner, execution, "b", Failed).await;
+    told.report(other, second, "b", Applied).await;
+    told.plan(runner, &two_changes()).await;
+    told.release(other).await;
+    told.plan(runner, &two_changes()).await;
+}
+
+/// Marks that prove something, contradict something, or say what is known.
+async fn marks(told: &mut Transcript, runner: &Runner, _: &Runner) {
+    let marker = json!({"txStrategy": "TX_SEPARATE_WITH_MARKER"});
+    let execution = told.plan(runner, &two_changes()).await;
+    told.report_with(runner, execution, "a", Started, &marker).await;
+    told.release(runner).await;
+    told.plan(runner, &two_changes()).await;
+    told.release(runner).await;
+    let marked = two_changes().mark("a", MarkStatus::Applied);
+    let execution = told.plan(runner, &marked).await;
+    told.report_with(runner, execution, "b", Started, &marker).await;
+    told.report_with(runner, execution, "b", RolledBack, &marker)
+        .await;
+    told.release(runner).await;
+    // The record says rolled back, the mark says applied.
+    let contradicted = two_changes().mark("b", MarkStatus::Applied);
+    told.plan(runner, &contradicted).await;
+    told.release(runner).await;
+    told.plan(runner, &contradicted).await;
+    told.release(runner).await;
+    let undone = two_changes().mark("b", MarkStatus::RolledBack);
+    let execution = told.plan(runner, &undone).await;
+    told.report_with(runner, execution, "b", Started, &marker).await;
+    told.report_with(runner, execution, "b", Applied, &marker).await;
+    told.release(runner).await;
+    told.plan(runner, &two_changes().mark("a", MarkStatus::Applied))
+        .await;
+    // A mark of a change that the record has never heard of.
+    told.plan(
+        runner,
+        &Pipeline::of("more", &["z"]).mark("z", MarkStatus::Applied),
+    )
+    .await;
+    told.plan(runner, &Pipeline::of("more", &["z"])).await;
+}
+
+/// What is said of a run in its second and third plan.
+async fn within_a_run(told: &mut Transcript, runner: &Runner, _: &Runner) {
+    let pipeline = || {
+        Pipeline::empty()
+            .block(BlockType::System)
+            .stage("first", &["a", "b"])
+            .block(BlockType::Default)
+            .stage("second", &["c/with é"])
+    };
+    let execution = told.plan(runner, &pipeline()).await;
+    told.report(runner, execution, "a", Started).await;
+    told.report(runner, execution, "a", Applied).await;
+    told.release(runner).await;
+    // It says that all of the stage is done, and the record lacks a change.
+    let claimed = pipeline()
+        .stage_is("first", StageStatus::Completed)
+        .change_is("a", ChangeStatusReport::Applied)
+        .change_is("b", ChangeStatusReport::Applied);
+    let execution = told.plan(runner, &claimed).await;
+    told.report(runner, execution, "c/with é", Started).await;
+    // Asks anew without having said how that went.
+    told.plan(runner, &claimed).await;
+    told.report(runner, execution, "c/with é", Applied).await;
+    told.release(runner).await;
+    told.plan(runner, &pipeline()).await;
+}
+
+/// Changes that can be asked what became of them.
+async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let mut body = two_changes().body();
+    body["clientSubmission"]["blocks"][0]["stages"][0]["changes"][0]["hasProbe"] = json!(true);
+    let execution = told.asks(runner, &body).await;
+    told.report(runner, execution, "a", Started).await;
+    told.release(runner).await;
+    let second = told.asks(other, &body).await;
+    for (who, under, verdict, about) in [
+        (runner, execution, "APPLIED", 1),
+        (other, second, "APPLIED", 7),
+        (other, second, "UNKNOWN", 1),
+        (other, second, "UNKNOWN", 1),
+        (other, second, "NOT_APPLIED", 1),
+        (other, second, "NOT_APPLIED", 1),
+        (other, second, "APPLIED", 1),
+    ] {
+        let path = who.report_path(under, "a").replace("/audit", "/probe");
+        let call = Call::post(path).json(&json!({"verdict": verdict, "expectedSeq": about}));
+        let answer = who.with_headers(call).send(&who.address).await;
+        told.note(verdict, &answer);
+    }
+    told.release(other).await;
+    let third = told.asks(other, &body).await;
+    told.report(other, third, "a", Started).await;
+    told.report(other, third, "a", Applied).await;
+    told.release(other).await;
+    told.asks(runner, &body).await;
+}
+
+macro_rules! compared {
+    ($($scenario:ident),*) => {
+        #[tokio::test]
+        async fn it_answers_as_the_server_does() {
+            let server = TestServer::start().await;
+            $({
+                let coordinator = Coordinator::start().await.expect("a free port");
+                let address = coordinator.url().replace("http://", "");
+                let mut transcripts = Vec::new();
+                for runner in [
+                    server.runner(stringify!($scenario)).await,
+                    Runner::open(&address, "any", "any", stringify!($scenario)).await,
+                ] {
+                    let other = runner.another();
+                    let mut told = Transcript {
+                        lines: Vec::new(),
+                        first: None,
+                        runners: vec![runner.id.clone(), other.id.clone()],
+                    };
+                    $scenario(&mut told, &runner, &other).await;
+                    transcripts.push(told.lines);
+                }
+                let kit = transcripts.pop().expect("the second");
+                let real = transcripts.pop().expect("the first");
+                assert!(real.len() > 8, "it asks something");
+                assert_eq!(real.join("\n"), kit.join("\n"), "{}: the server, then the kit", stringify!($scenario));
+            })*
+        }
+    };
+}
+
+compared!(
+    a_plain_start,
+    odd_reports,
+    failures,
+    two_runners,
+    marks,
+    within_a_run
+);
