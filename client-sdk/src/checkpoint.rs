@@ -22,6 +22,7 @@ use crate::{
     client::Client,
     context::{Context, FromContext, InjectionError, Requirement},
     error::Error,
+    events::RunEvent,
     lease::{Heard, Lease},
     retry::Patience,
 };
@@ -152,7 +153,7 @@ pub enum CheckpointError {
 }
 
 /// Tells people how far a long change is. It costs no call: the latest report goes along with the next heartbeat, one
-/// third of the lock's lease apart at most, and earlier ones are dropped.
+/// third of the lock's lease apart at most, and earlier ones are dropped. Listeners of this process hear of each.
 #[derive(Clone)]
 pub struct Progress {
     attempt: Arc<Attempt>,
@@ -162,14 +163,22 @@ impl Progress {
     /// `done` of `total`, in whatever unit the change counts in (`None` if the total is not known), and a word about it: up
     /// to 300 characters are kept.
     pub fn report(&self, done: u64, total: impl Into<Option<u64>>, message: impl Into<Cow<'static, str>>) {
-        let message: Cow<'static, str> = message.into();
-        let mut notes = self.attempt.notes();
-        notes.version += 1;
-        notes.progress = Some(Report {
+        let report = Report {
             done,
             total: total.into(),
-            message,
-        });
+            message: message.into(),
+        };
+        if let Some(link) = &self.attempt.link {
+            link.client.events().emit(|| RunEvent::ChangeProgress {
+                change: self.attempt.change_id.clone(),
+                done,
+                total: report.total,
+                message: report.message.to_string(),
+            });
+        }
+        let mut notes = self.attempt.notes();
+        notes.version += 1;
+        notes.progress = Some(report);
     }
 
     /// One that nobody hears, for calling a change function in a test.

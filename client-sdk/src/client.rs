@@ -181,6 +181,11 @@ impl Client {
         })
     }
 
+    /// Whom its runs tell.
+    pub(crate) fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
     /// Who this client is to the server: the owner of its locks.
     pub fn runner_id(&self) -> &str {
         &self.shared.runner_id

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use flamingock_api_types::execution::PlanAction;
+use flamingock_api_types::{execution::PlanAction, probe::ProbeVerdict};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -102,6 +102,16 @@ pub enum RunEvent {
         /// The change's id.
         change: String,
     },
+    /// The probe of a change was asked what became of an earlier attempt. That it counts is recorded after this.
+    #[non_exhaustive]
+    ChangeProbed {
+        /// The stage.
+        stage: String,
+        /// The change's id.
+        change: String,
+        /// What it found.
+        verdict: ProbeVerdict,
+    },
     /// A change is about to be applied. Its start is not recorded yet.
     #[non_exhaustive]
     ChangeStarted {
@@ -111,6 +121,18 @@ pub enum RunEvent {
         change: String,
         /// The target system's id.
         target: String,
+    },
+    /// A long change says how far it is, by [`Progress`](crate::Progress): as often as it does.
+    #[non_exhaustive]
+    ChangeProgress {
+        /// The change's id.
+        change: String,
+        /// How much is done, in the change's own unit.
+        done: u64,
+        /// Of how much, where it is known.
+        total: Option<u64>,
+        /// For people.
+        message: String,
     },
     /// A change was applied, and that is recorded.
     #[non_exhaustive]

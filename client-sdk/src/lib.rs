@@ -23,6 +23,12 @@ mod lease;
 #[cfg(all(doctest, feature = "templates", feature = "postgres"))]
 #[doc = include_str!("../../docs/templates.md")]
 mod guide_to_templates {}
+#[cfg(all(doctest, feature = "axum", feature = "signal"))]
+#[doc = include_str!("../../docs/start-up.md")]
+mod guide_to_start_up {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/saga.md")]
+mod guide_to_sagas {}
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../docs/testing.md")]
 mod guide_to_testing {}
@@ -100,8 +106,12 @@ pub use crate::target::{
 pub use crate::target::{DynamoDbTarget, DynamoDbTx, DynamoDbTxFull};
 #[cfg(feature = "graphql")]
 pub use crate::target::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
+#[cfg(feature = "kafka")]
+pub use crate::target::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "lambda")]
 pub use crate::target::{Lambda, LambdaSettings, LambdaTarget};
+#[cfg(feature = "mongodb")]
+pub use crate::target::{MongoDbTarget, MongoDbTx};
 #[cfg(feature = "mysql")]
 pub use crate::target::{MySqlTarget, MySqlTx};
 #[cfg(feature = "postgres")]

@@ -43,6 +43,11 @@ impl System {
         found
     }
 
+    /// Of a server that does not tell its own version, from a variable beside that of its address.
+    pub fn version_of(variable: &str) -> String {
+        env::var(format!("{variable}_VERSION")).unwrap_or_else(|_| "?".to_owned())
+    }
+
     pub fn new(name: &'static str, fidelity: Fidelity, version: impl Into<String>) -> Self {
         Self {
             name,

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flamingock::{Flamingock, PostgresTarget, Recovery, Report, Stage, StartError, Target};
+use flamingock::{Flamingock, PostgresTarget, Recovery, Report, Stage, StartError, Target, shutdown_signal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
@@ -13,7 +13,8 @@ use sqlx::postgres::PgPoolOptions;
 use crate::changes::{BareTransactions, Effect};
 use crate::files;
 use crate::long::Long;
-use crate::process::Process;
+use crate::process::{Process, terminate};
+use crate::saga::saga;
 use crate::scenario::Scenario;
 use crate::tenants::tokens;
 use crate::waiting::eventually;
@@ -23,6 +24,8 @@ use crate::waiting::eventually;
 pub struct Outcome {
     /// Whether the application may serve.
     pub may_start: bool,
+    /// It was asked to stop before its end.
+    pub interrupted: bool,
     /// Status of each change: `APPLIED`, `ALREADY_APPLIED`, …
     pub changes: BTreeMap<String, String>,
     /// Changes that wait for a person.
@@ -34,6 +37,7 @@ pub struct Outcome {
 impl Outcome {
     pub fn of(result: Result<Report, StartError>) -> Self {
         let may_start = result.is_ok();
+        let interrupted = result.as_ref().is_err_and(StartError::is_interrupted);
         let (report, error) = match result {
             Ok(report) => (report, String::new()),
             Err(error) => (error.report().clone(), error.to_string()),
@@ -45,6 +49,7 @@ impl Outcome {
         };
         Self {
             may_start,
+            interrupted,
             changes: changes
                 .map(|change| (change.change_id.clone(), status(change.status)))
                 .collect(),
@@ -87,7 +92,9 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         Some(directory) => Stage::from_dir("work", directory),
         None => {
             let stage = Stage::new("work").change(Effect::new("before", "0001"));
-            let stage = if scenario.is_long {
+            let stage = if scenario.saga {
+                stage.change(saga(scenario.ending, scenario.undo, scenario.probing))
+            } else if scenario.is_long {
                 stage.change(Long {
                     id: "tested",
                     order: "0002",
@@ -105,12 +112,14 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         .lease(Duration::from_millis(scenario.lease_ms))
         .poll_every(Duration::from_millis(100))
         .wait_for_lock(Duration::from_secs(30))
+        .stop_grace(Duration::from_millis(scenario.stop_grace_ms))
         .target(Target::non_transactional("plain", pool.clone()))
         .target(PostgresTarget::new("marking", pool.clone()))
         .target(Target::transactional("bare", BareTransactions(pool)))
         .stage(stage)
         .build()?;
-    Ok(Outcome::of(application.run().await))
+    // Whoever kills it otherwise does so all the same.
+    Ok(Outcome::of(application.run_until(shutdown_signal()?).await))
 }
 
 /// One start of the application, as a process.
@@ -141,6 +150,17 @@ impl RunnerProcess {
     /// Kills it: nothing of it runs any more when this returns.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// Asks it to end, by SIGTERM.
+    pub fn terminate(&self) {
+        terminate(self.process().pid());
+    }
+
+    /// Waits until it says so in its log.
+    pub async fn has_logged(&self, text: &str) {
+        let what = format!("the application's log says `{text}`");
+        eventually(&what, async || self.process().log().contains(text).then_some(())).await;
     }
 
     pub fn pause(&self) {

@@ -31,6 +31,7 @@ mod pipeline;
 mod postgres;
 mod process;
 mod proxy;
+mod saga;
 mod scenario;
 mod server;
 mod skip;

@@ -55,6 +55,10 @@ pub struct Scenario {
     pub environment: String,
     pub service: String,
     pub lease_ms: u64,
+    /// How long the tested change may go on after SIGTERM.
+    pub stop_grace_ms: u64,
+    /// The tested change is a saga of three steps; of `kind` nothing counts then.
+    pub saga: bool,
     /// The tested change is a [`Long`](crate::Long) one; of what it says of itself only the id counts.
     pub is_long: bool,
     /// A directory of change files, which is the stage then; of the rest, environment, service and lease count.
@@ -74,6 +78,8 @@ impl Scenario {
             service: service.to_owned(),
             // Long enough that a busy machine does not lose it, and short enough to wait for its end.
             lease_ms: 5_000,
+            stop_grace_ms: 60_000,
+            saga: false,
             is_long: false,
             files: None,
         }
@@ -132,6 +138,22 @@ impl Scenario {
     #[must_use]
     pub fn lease_ms(self, lease_ms: u64) -> Self {
         Self { lease_ms, ..self }
+    }
+
+    #[must_use]
+    pub fn stop_grace_ms(self, stop_grace_ms: u64) -> Self {
+        Self {
+            stop_grace_ms,
+            ..self
+        }
+    }
+
+    /// A saga in place of the tested change.
+    pub fn of_saga(service: &str) -> Self {
+        Self {
+            saga: true,
+            ..Self::new(Kind::NonTx, service)
+        }
     }
 
     /// After the deployment of a corrected version.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     change::Probed,
+    events::RunEvent,
     report::{ErrorReport, StageState, millis},
     retry::Patience,
     trace,
@@ -57,6 +58,11 @@ impl Execution<'_> {
             record.note_probed(id);
             let span = tracing::info_span!("flamingock.probe", change = id, target_system = %job.target.id);
             let said = ask(&job).instrument(span).await;
+            self.app.events.emit(|| RunEvent::ChangeProbed {
+                stage: stage.name.to_string(),
+                change: id.to_owned(),
+                verdict: said.verdict,
+            });
             // Whoever has the lock by now may have changed what was looked at.
             self.lease.check().map_err(Pass::Stopped)?;
             match self.report_probe(id, about, &said).await {

@@ -279,6 +279,7 @@ async fn apply(job: &Job<'_>, context: &mut Context) -> (Result<(), ChangeError>
         ended = run(|| watched(job, Step::Applying, job.change.code.apply(context))) => ended,
         () = app.stop.grace_over(grace) => {
             let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
+            tracing::warn!("{text}");
             (Err(ChangeError::named("interrupted", text.into())), began.elapsed())
         }
     }

@@ -1,12 +1,12 @@
 //! One change made of steps on several target systems, each with its compensation.
 
-use std::{borrow::Cow, panic::AssertUnwindSafe};
+use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
 
 use crate::{
     cancellation::CancelReason,
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Recovery},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, Probed, Recovery},
     checkpoint::{Checkpoint, CheckpointError},
     context::{Context, InjectionError, Requirement},
     trace,
@@ -19,6 +19,8 @@ use log::StepLog;
 use step::Function;
 pub use step::Step;
 
+/// How long a probe may look.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
 /// What the names of all steps may need of a cursor.
 const NAMES_MAX_BYTES: usize = 6 * 1024;
 
@@ -101,9 +103,9 @@ impl Saga {
         self
     }
 
-    fn requirements_of(&self, function: impl Fn(&Step) -> &dyn Function) -> Vec<Requirement> {
+    fn requirements_of(&self, of: impl Fn(&Step) -> Vec<Requirement>) -> Vec<Requirement> {
         let of_step = |step: &Step| {
-            let mut requirements = function(step).requirements();
+            let mut requirements = of(step);
             // That the target system is there, also where its client is not taken.
             requirements.push(Requirement::nothing());
             let target = step.target;
@@ -132,15 +134,12 @@ impl Saga {
         let Some((position, step)) = log.in_doubt().and_then(|name| self.step_named(name)) else {
             return Ok(());
         };
-        match self.look(position, step, context).await? {
-            Some(Found::Everything) => log.took_effect(),
-            Some(Found::Nothing) => log.left_nothing(),
-            Some(Found::Unknown) => return Err(SagaError::InDoubt { log: log.clone() }),
-            None if !step.is_idempotent => return Err(SagaError::InDoubt { log: log.clone() }),
-            None => match way {
-                Way::Forward => log.left_nothing(),
-                Way::Back => log.took_effect(),
-            },
+        match (look(position, step, context).await, way) {
+            (Some(Probed::Applied), _) => log.took_effect(),
+            (Some(Probed::NotApplied), _) => log.left_nothing(),
+            _ if !step.is_idempotent => return Err(SagaError::InDoubt { log: log.clone() }),
+            (Some(Probed::Unknown) | None, Way::Forward) => log.left_nothing(),
+            (Some(Probed::Unknown) | None, Way::Back) => log.took_effect(),
         }
         tracing::info!(step = %step.name, done = ?log.done(), "the step that an earlier attempt left in doubt is settled");
         Ok(())
@@ -165,8 +164,7 @@ impl Saga {
             match call(&*step.apply, position, step, context).await {
                 Ok(()) => log.took_effect(),
                 Err(failed) => {
-                    self.after_failure(&mut log, &failed, position, step, context)
-                        .await?;
+                    after_failure(&mut log, &failed, position, step, context).await;
                     // If this is lost, the step is in doubt, which is less than is known and not wrong.
                     if let Err(error) = checkpoint.save(&log).await {
                         tracing::warn!(%error, "that the step has failed is not kept");
@@ -180,26 +178,6 @@ impl Saga {
             }
         }
         checkpoint.save(&log).await.map_err(SagaError::Log)
-    }
-
-    /// A step that returns an error is believed, unless it has a probe.
-    async fn after_failure(
-        &self,
-        log: &mut StepLog,
-        failed: &Failed,
-        position: usize,
-        step: &Step,
-        context: &mut Context,
-    ) -> Result<(), SagaError> {
-        match self.look(position, step, context).await? {
-            Some(Found::Everything) => log.took_effect(),
-            Some(Found::Nothing) => log.left_nothing(),
-            // Stays in doubt.
-            Some(Found::Unknown) => {}
-            None if failed.has_panicked => {}
-            None => log.left_nothing(),
-        }
-        Ok(())
     }
 
     async fn back(&self, context: &mut Context) -> Result<(), SagaError> {
@@ -233,16 +211,6 @@ impl Saga {
         }
         Ok(())
     }
-
-    /// Asks the step's probe; `None` where it has none.
-    async fn look(
-        &self,
-        _position: usize,
-        _step: &Step,
-        _context: &mut Context,
-    ) -> Result<Option<Found>, SagaError> {
-        Ok(None)
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -251,15 +219,42 @@ enum Way {
     Back,
 }
 
-enum Found {
-    Everything,
-    Nothing,
-    Unknown,
-}
-
 struct Failed {
     error: ChangeError,
     has_panicked: bool,
+}
+
+/// A step that returns an error is believed, unless it has a probe.
+async fn after_failure(
+    log: &mut StepLog,
+    failed: &Failed,
+    position: usize,
+    step: &Step,
+    context: &mut Context,
+) {
+    match look(position, step, context).await {
+        Some(Probed::Applied) => log.took_effect(),
+        Some(Probed::NotApplied) => log.left_nothing(),
+        None if !failed.has_panicked => log.left_nothing(),
+        // Stays in doubt.
+        Some(Probed::Unknown) | None => {}
+    }
+}
+
+/// Asks the step's probe; `None` where it has none.
+async fn look(position: usize, step: &Step, context: &mut Context) -> Option<Probed> {
+    let probe = step.probe.as_deref()?;
+    let of_step = context.of_step(position, &step.name, step.target);
+    let asked = async { probe.call(&mut of_step?).await };
+    let answered = tokio::time::timeout(LONGEST_LOOK, AssertUnwindSafe(asked).catch_unwind()).await;
+    let why = match answered {
+        Ok(Ok(Ok(found))) => return Some(found),
+        Ok(Ok(Err(error))) => trace::one_line(&error),
+        Ok(Err(payload)) => trace::one_line(&trace::of_panic(&*payload)),
+        Err(_) => format!("no answer within {LONGEST_LOOK:?}"),
+    };
+    tracing::warn!(step = %step.name, why, "the step's probe does not know");
+    Some(Probed::Unknown)
 }
 
 async fn call(
@@ -291,11 +286,15 @@ impl Change for Saga {
     }
 
     fn requirements(&self) -> Vec<Requirement> {
-        self.requirements_of(|step| &*step.apply)
+        self.requirements_of(|step| {
+            let mut requirements = step.apply.requirements();
+            requirements.extend(step.probe.iter().flat_map(|probe| probe.requirements()));
+            requirements
+        })
     }
 
     fn rollback_requirements(&self) -> Vec<Requirement> {
-        self.requirements_of(|step| &*step.compensate)
+        self.requirements_of(|step| step.compensate.requirements())
     }
 
     fn problems(&self) -> Vec<String> {

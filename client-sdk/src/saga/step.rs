@@ -3,9 +3,10 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    change::ChangeFuture,
+    change::{ChangeFuture, ProbeFuture},
     context::{Context, Requirement},
     handler::Handler,
+    probe::ProbeHandler,
 };
 
 /// One step of a [`Saga`](crate::Saga): what it does on which target system, and how that is undone.
@@ -21,6 +22,7 @@ pub struct Step {
     pub(super) target: &'static str,
     pub(super) apply: Box<dyn Function>,
     pub(super) compensate: Box<dyn Function>,
+    pub(super) probe: Option<Box<dyn Look>>,
     pub(super) is_idempotent: bool,
 }
 
@@ -46,8 +48,22 @@ impl Step {
             target,
             apply: Typed::boxed(apply),
             compensate: Typed::boxed(compensate),
+            probe: None,
             is_idempotent: false,
         }
+    }
+
+    /// A function that says whether the step's effect is there: an `async fn` that answers
+    /// [`Probed`](crate::Probed), or a `Result` with it, and changes nothing. It is asked after a crash in the middle of the
+    /// step, and when the step has returned an error, and has 30 s. An error, a panic or no answer is
+    /// [`Unknown`](crate::Probed::Unknown).
+    #[must_use]
+    pub fn probe<M: 'static, P: ProbeHandler<M> + 'static>(mut self, probe: P) -> Self {
+        self.probe = Some(Box::new(Typed {
+            handler: probe,
+            parameters: PhantomData::<fn() -> M>,
+        }));
+        self
     }
 
     /// Says that both of its functions can be called whatever is there: nothing, all, or something in between that the
@@ -76,6 +92,12 @@ pub(super) trait Function: Send + Sync {
     fn call<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a>;
 }
 
+/// A [`ProbeHandler`] of whatever parameters.
+pub(super) trait Look: Send + Sync {
+    fn requirements(&self) -> Vec<Requirement>;
+    fn call<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a>;
+}
+
 struct Typed<H, M> {
     handler: H,
     parameters: PhantomData<fn() -> M>,
@@ -96,6 +118,16 @@ impl<M, H: Handler<M>> Function for Typed<H, M> {
     }
 
     fn call<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
+        self.handler.call(context)
+    }
+}
+
+impl<M, P: ProbeHandler<M>> Look for Typed<P, M> {
+    fn requirements(&self) -> Vec<Requirement> {
+        self.handler.requirements()
+    }
+
+    fn call<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
         self.handler.call(context)
     }
 }

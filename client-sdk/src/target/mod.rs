@@ -30,10 +30,14 @@ mod graphql;
     feature = "vault"
 ))]
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "lambda")]
 mod lambda;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "nats")]
@@ -59,6 +63,8 @@ mod unleash;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "mongodb")]
+pub use self::mongodb::{MongoDbTarget, MongoDbTx};
 #[cfg(feature = "apigateway")]
 pub use apigateway::{ApiGateway, ApiGatewayTarget};
 #[cfg(any(feature = "apigateway", feature = "lambda", feature = "s3", feature = "sqs"))]
@@ -76,6 +82,8 @@ pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
     feature = "vault"
 ))]
 pub use http::HttpError;
+#[cfg(feature = "kafka")]
+pub use kafka::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "lambda")]
 pub use lambda::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "local")]

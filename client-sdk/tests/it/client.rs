@@ -31,6 +31,7 @@ fn plan_request() -> PlanRequest {
             ..Submission::default()
         },
         runner: None,
+        certificate: false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Changes of several steps on several target systems.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flamingock::{
-    Builder, Cancellation, ChangeError, ChangeKey, Checkpoint, Dep, Flamingock, Report, Saga, Stage,
+    Builder, Cancellation, ChangeError, ChangeKey, Checkpoint, Dep, Flamingock, Probed, Report, Saga, Stage,
     StartError, Step, Target, TargetClient,
 };
 
@@ -23,11 +23,24 @@ struct Contents {
     /// How many calls and effects may still come before the process dies.
     left: Option<usize>,
     is_dead: bool,
+    looks: Vec<String>,
+    sees: Sees,
+}
+
+/// What probes find.
+#[derive(Clone, Copy, Debug, Default)]
+enum Sees {
+    /// What is there.
+    #[default]
+    What,
+    Nobody,
+    Error,
+    Panic,
 }
 
 impl System {
     fn with<T>(&self, look: impl FnOnce(&mut Contents) -> T) -> T {
-        look(&mut self.0.lock().expect("no test panics inside"))
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn calls(&self) -> Vec<String> {
@@ -80,6 +93,22 @@ impl System {
         .await
     }
 
+    fn look(&self, thing: &str) -> Result<Probed, ChangeError> {
+        self.with(|contents| {
+            contents.looks.push(thing.to_owned());
+            match contents.sees {
+                Sees::What => Ok(if contents.there.iter().any(|there| there == thing) {
+                    Probed::Applied
+                } else {
+                    Probed::NotApplied
+                }),
+                Sees::Nobody => Ok(Probed::Unknown),
+                Sees::Error => Err("cannot look".into()),
+                Sees::Panic => panic!("out of cheese"),
+            }
+        })
+    }
+
     async fn delete(&self, thing: &str) -> Result<(), ChangeError> {
         self.call(format!("delete {thing}"), |contents| {
             contents.there.retain(|there| there != thing);
@@ -113,6 +142,18 @@ async fn fill(db: TargetClient<System>) -> Result<(), ChangeError> {
 
 async fn empty(db: TargetClient<System>) -> Result<(), ChangeError> {
     db.delete("rows").await
+}
+
+async fn table_is_there(db: TargetClient<System>) -> Result<Probed, ChangeError> {
+    db.look("table")
+}
+
+async fn flag_is_there(flags: TargetClient<Flags>) -> Result<Probed, ChangeError> {
+    flags.0.look("flag")
+}
+
+async fn rows_are_there(db: TargetClient<System>) -> Probed {
+    db.look("rows").unwrap_or(Probed::Unknown)
 }
 
 fn table() -> Step {
@@ -198,6 +239,11 @@ async fn each_step_works_on_its_own_target_and_is_kept_before_it_begins() {
     assert!(
         !server.calls_of(&Kind::Extend).iter().any(void),
         "what is finished stays so when the saga has failed, until it is compensated"
+    );
+    let submitted = &server.calls_of(&Kind::Plan)[0].body["clientSubmission"]["blocks"][0]["stages"][0];
+    assert_eq!(
+        submitted["changes"][0]["cursorOutlivesFailure"], true,
+        "between a failure and the first compensation the steps are still there"
     );
     let started = &server.calls_of(&Kind::Audit("STARTED".to_owned()))[0].body;
     assert_eq!(started["recoveryStrategy"], "ALWAYS_RETRY");
@@ -321,6 +367,77 @@ async fn an_idempotent_step_in_doubt_is_repeated_in_either_direction() {
         ["create table", "create flag", "delete flag", "delete table"],
         "how far it came before the panic is not known"
     );
+}
+
+#[tokio::test]
+async fn a_probe_settles_the_doubt() {
+    for (there, undoing, expected) in [
+        (true, "", ["create rows"].as_slice()),
+        (false, "", &["create flag", "create rows"]),
+        (true, r#","undoing":true"#, &["create rows"]),
+        (false, r#","undoing":true"#, &["create flag", "create rows"]),
+    ] {
+        let (server, system) = (FakeServer::start().await, System::default());
+        server.set_cursor(
+            "open-shop",
+            &format!(r#"{{"done":["table"],"underWay":"flag"{undoing}}}"#),
+        );
+        system.with(|contents| contents.there.extend(there.then(|| "flag".to_owned())));
+        run(&server, &system, [table(), flag().probe(flag_is_there), rows()])
+            .await
+            .unwrap();
+        assert_eq!(system.calls(), expected, "{there} {undoing}");
+        assert_eq!(
+            system.with(|contents| contents.looks.clone()),
+            ["flag"],
+            "asked once"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_does_not_know_leaves_the_doubt_unless_the_step_is_idempotent() {
+    for sees in [Sees::Nobody, Sees::Error, Sees::Panic] {
+        for idempotent in [false, true] {
+            let (server, system) = (FakeServer::start().await, System::default());
+            server.set_cursor("open-shop", r#"{"done":["table"],"underWay":"flag"}"#);
+            system.with(|contents| contents.sees = sees);
+            let step = flag().probe(flag_is_there);
+            let step = if idempotent { step.idempotent() } else { step };
+            let ended = run(&server, &system, [table(), step]).await;
+            if idempotent {
+                ended.unwrap();
+                assert_eq!(system.calls(), ["create flag"], "{sees:?}");
+            } else {
+                assert!(message(&ended.unwrap_err()).contains("nobody knows"), "{sees:?}");
+                assert_eq!(system.calls(), Vec::<String>::new(), "{sees:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_returns_an_error_and_took_effect_all_the_same_is_compensated() {
+    async fn takes_effect_and_fails(flags: TargetClient<Flags>) -> Result<(), ChangeError> {
+        flags.0.create("flag").await?;
+        Err("the answer was lost".into())
+    }
+    for probed in [false, true] {
+        let (server, system) = (FakeServer::start().await, System::default());
+        let step = Step::new("flag", "flags", takes_effect_and_fails, delete_flag);
+        let step = if probed { step.probe(flag_is_there) } else { step };
+        run(&server, &system, [table(), step]).await.unwrap_err();
+        let left = system.there();
+        if probed {
+            assert_eq!(left, Vec::<String>::new());
+        } else {
+            assert_eq!(
+                left,
+                ["flag"],
+                "without a probe it is believed to have left nothing"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -465,10 +582,11 @@ fn what_is_wrong_with_a_saga_is_found_before_it_runs() {
     assert_eq!(problems, expected);
 }
 
-/// The process dies at every moment in turn: before a call, between its effect and its return, in both directions.
+/// The process dies at every moment in turn: before a call, between its effect and its return, in both directions. With
+/// probes each step takes effect exactly once; idempotent steps are repeated where nobody could know.
 #[tokio::test]
 async fn a_process_that_dies_at_any_moment_leaves_nothing_done_twice_or_forgotten() {
-    for fails in [false, true] {
+    for (fails, probed) in [(false, false), (false, true), (true, false), (true, true)] {
         for moment in 0.. {
             let (server, system) = (FakeServer::start().await, System::default());
             system.with(|contents| {
@@ -477,7 +595,17 @@ async fn a_process_that_dies_at_any_moment_leaves_nothing_done_twice_or_forgotte
                     contents.failing.push("create rows");
                 }
             });
-            let steps = || [table().idempotent(), flag().idempotent(), rows().idempotent()];
+            let steps = || {
+                if probed {
+                    [
+                        table().probe(table_is_there),
+                        flag().probe(flag_is_there),
+                        rows().probe(rows_are_there),
+                    ]
+                } else {
+                    [table().idempotent(), flag().idempotent(), rows().idempotent()]
+                }
+            };
             let first = app(&server, &system, saga(steps()));
             let dying = system.clone();
             let survived = tokio::select! {
@@ -492,15 +620,18 @@ async fn a_process_that_dies_at_any_moment_leaves_nothing_done_twice_or_forgotte
             }
             let ended = run(&server, &system, steps()).await;
             let mut there = system.there();
-            there.dedup();
-            assert_eq!(ended.is_ok(), !fails, "{moment}");
+            if !probed {
+                there.dedup();
+            }
+            let what = format!("at {moment}, fails: {fails}, probed: {probed}");
+            assert_eq!(ended.is_ok(), !fails, "{what}");
             if fails {
-                assert_eq!(there, Vec::<String>::new(), "at {moment}: all is undone");
+                assert_eq!(there, Vec::<String>::new(), "{what}: all is undone");
             } else {
                 assert_eq!(
                     there,
                     ["table", "flag", "rows"],
-                    "at {moment}: each step, in order"
+                    "{what}: each step once, in order"
                 );
             }
         }

@@ -2,12 +2,18 @@
 
 #[cfg(feature = "apigateway")]
 mod apigateway;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 #[cfg(feature = "graphql")]
 mod graphql;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "lambda")]
 mod lambda;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "nats")]

@@ -28,7 +28,8 @@ struct Upstreams {
 }
 
 struct Request {
-    /// Method, path and, of a report, its state; of a heartbeat that saves a cursor, `cursor=…` and a stop.
+    /// Method, path and what tells it from others of the same path: of a report its state, of a plan request that the whole
+    /// pipeline is in it, of a heartbeat that saves a cursor `cursor=…` and a stop.
     label: String,
     bytes: Vec<u8>,
 }
@@ -174,12 +175,19 @@ async fn read_request(read: &mut BufReader<impl tokio::io::AsyncRead + Unpin>) -
         .as_ref()
         .and_then(|told| told["state"].as_str())
         .unwrap_or_default();
+    // Of a plan request, whether the pipeline is in it.
+    let submits = |told: &serde_json::Value| told["clientSubmission"]["blocks"].is_array();
+    let whole = if told.as_ref().is_some_and(submits) {
+        " whole"
+    } else {
+        ""
+    };
     let cursor = told
         .as_ref()
         .and_then(|told| told["progress"]["cursor"].as_str())
         .map(|cursor| format!("cursor={cursor}."))
         .unwrap_or_default();
-    let label = format!("{} {state}{cursor}", line.trim_end_matches(" HTTP/1.1"));
+    let label = format!("{} {state}{whole}{cursor}", line.trim_end_matches(" HTTP/1.1"));
     Ok(Request { label, bytes })
 }
 

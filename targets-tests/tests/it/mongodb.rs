@@ -1,0 +1,375 @@
+//! MongoDB, in a database of its own for each test.
+//!
+//! No server of MongoDB can be had from package registries. What a test proves depends on what answers: FerretDB keeps indexes
+//! and has no transactions, as a server that stands alone; nx-27017 has transactions, and neither isolation nor conflicts.
+//! Each test says which it needs; `MONGODB_URI` names a real replica set, on which all of them run.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use flamingock::{Builder, ChangeError, ChangeStatus, Dep, MongoDbTx, Stage, TargetClient, change};
+use flamingock_targets_tests::{Cut, Fidelity, System, TcpProxy, World, message};
+use futures_util::future::join_all;
+use mongodb::bson::{Document, doc};
+use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::{Client, Database};
+use tokio::sync::Barrier;
+use uuid::Uuid;
+
+#[expect(dead_code, reason = "its main function")]
+#[path = "../../../client-sdk/examples/mongodb.rs"]
+mod example;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Real,
+    /// Transactions, with nothing that keeps two of them apart.
+    Nx,
+    /// No transactions.
+    Ferret,
+}
+
+struct Shop {
+    _system: System,
+    kind: Kind,
+    options: ClientOptions,
+    database: Database,
+}
+
+/// Runs a test against each of these that there is.
+async fn on_each<F: Future<Output = ()>>(kinds: &[Kind], test: impl Fn(World, Shop) -> F) {
+    for kind in kinds {
+        if let Some(shop) = Shop::new(*kind).await {
+            test(World::new().await, shop).await;
+        }
+    }
+}
+
+impl Shop {
+    async fn new(kind: Kind) -> Option<Self> {
+        let (name, variable, fidelity) = match kind {
+            Kind::Real => ("MongoDB", "MONGODB_URI", Fidelity::Real),
+            Kind::Nx => ("nx-27017", "NX_MONGODB_URI", Fidelity::Emulator),
+            Kind::Ferret => ("FerretDB", "FERRETDB_URI", Fidelity::Emulator),
+        };
+        let uri = System::address(name, variable)?;
+        let options = ClientOptions::parse(&uri).await.unwrap();
+        let database = format!("t{}", Uuid::new_v4().simple());
+        let database = Client::with_options(options.clone()).unwrap().database(&database);
+        let build = database.run_command(doc! {"buildInfo": 1}).await.unwrap();
+        let version = build.get_str("version").unwrap_or("?");
+        let of_emulator = std::env::var(format!("{variable}_VERSION"));
+        let version = of_emulator.map_or(version.to_owned(), |own| format!("{own} (as MongoDB {version})"));
+        Some(Self {
+            _system: System::new(name, fidelity, version),
+            kind,
+            options,
+            database,
+        })
+    }
+
+    fn app(&self, world: &World) -> Builder {
+        self.app_on(world, self.database.clone())
+    }
+
+    fn app_on(&self, world: &World, database: Database) -> Builder {
+        let target = example::target(database);
+        world.app().target(if self.kind == Kind::Nx {
+            target.has_transactions()
+        } else {
+            target
+        })
+    }
+
+    /// The same database through a proxy.
+    async fn through_proxy(&self) -> (TcpProxy, Database) {
+        let ServerAddress::Tcp { host, port } = &self.options.hosts[0] else {
+            panic!("an address of TCP");
+        };
+        let proxy = TcpProxy::to(&format!("{host}:{}", port.unwrap_or(27017))).await;
+        let mut options = self.options.clone();
+        options.hosts = vec![ServerAddress::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: Some(proxy.port()),
+        }];
+        options.direct_connection = Some(true);
+        options.repl_set_name = None;
+        let database = Client::with_options(options)
+            .unwrap()
+            .database(self.database.name());
+        (proxy, database)
+    }
+
+    async fn insert(&self, collection: &str, document: Document) {
+        self.database
+            .collection(collection)
+            .insert_one(document)
+            .await
+            .unwrap();
+    }
+
+    async fn count(&self, collection: &str, mut filter: Document) -> u64 {
+        if self.kind == Kind::Nx {
+            // It takes the read concern of a transaction that begins with an insert for one more document.
+            filter.insert("level", doc! {"$exists": false});
+        }
+        let collection = self.database.collection::<Document>(collection);
+        collection.count_documents(filter).await.unwrap()
+    }
+
+    async fn marks(&self) -> u64 {
+        self.count("flamingock_marks", doc! {}).await
+    }
+
+    async fn has(&self, collection: &str) -> bool {
+        let names = self.database.list_collection_names().await.unwrap();
+        names.contains(&collection.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn the_example_is_applied_once() {
+    on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+        shop.insert(
+            "products",
+            doc! {"_id": 1, "sku": "a", "name": "Apple", "schema": 1},
+        )
+        .await;
+        for expected in [ChangeStatus::Applied, ChangeStatus::AlreadyApplied] {
+            let report = world
+                .start(shop.app(&world).stage(example::stage()))
+                .await
+                .unwrap();
+            for change in ["products-collection", "products-schema-2"] {
+                assert_eq!(report.change(change).unwrap().status, expected, "{change}");
+            }
+        }
+        assert_eq!(
+            shop.count("products", doc! {"title": "Apple", "schema": 2}).await,
+            1
+        );
+        assert_eq!(shop.marks().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_index_that_documents_contradict_is_undone_and_the_next_start_goes_on() {
+    on_each(&[Kind::Real, Kind::Ferret], |world, shop| async move {
+        let start = || {
+            let stage = Stage::new("data").change(example::products_collection);
+            world.start(shop.app(&world).stage(stage))
+        };
+        for id in [1, 2] {
+            shop.insert("products", doc! {"_id": id, "sku": "a"}).await;
+        }
+        let error = start().await.unwrap_err();
+        let told = message(&error, "products-collection");
+        assert!(
+            told.contains("11000") || told.contains("UNIQUE constraint failed"),
+            "{told}"
+        );
+        assert_eq!(
+            world.history("products-collection").await,
+            "STARTED FAILED ROLLED_BACK"
+        );
+        assert_eq!(
+            shop.count("products", doc! {}).await,
+            2,
+            "somebody's documents stay"
+        );
+
+        let products = shop.database.collection::<Document>("products");
+        products.delete_one(doc! {"_id": 2}).await.unwrap();
+        start().await.unwrap();
+        let again = products
+            .insert_one(doc! {"_id": 3, "sku": "a"})
+            .await
+            .unwrap_err();
+        assert!(again.to_string().contains("11000"), "{again}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_death_in_the_middle_the_collection_that_is_there_is_enough() {
+    on_each(&[Kind::Real, Kind::Nx, Kind::Ferret], |world, shop| async move {
+        let stage = || Stage::new("data").change(example::products_collection);
+        world.die_before_the_report(shop.app(&world).stage(stage())).await;
+        assert!(shop.has("products").await);
+        world.start(shop.app(&world).stage(stage())).await.unwrap();
+        assert_eq!(
+            world.history("products-collection").await,
+            "STARTED STARTED APPLIED"
+        );
+    })
+    .await;
+}
+
+/// Before anything is recorded as started.
+#[tokio::test]
+async fn a_transactional_change_is_refused_where_there_are_no_transactions() {
+    on_each(&[Kind::Ferret], |world, shop| async move {
+        let stage = Stage::new("data").change(visit);
+        let error = world.start(shop.app(&world).stage(stage)).await.unwrap_err();
+        let told = message(&error, "visit");
+        assert!(told.contains("no replica set and no sharded cluster"), "{told}");
+        assert!(told.contains("`transactional = false`"), "{told}");
+        assert_eq!(world.history("visit").await, "");
+        assert!(!shop.has("visits").await);
+        assert!(!shop.has("flamingock_marks").await);
+    })
+    .await;
+}
+
+#[change(id = "visit", order = "0001", target = "shop-db")]
+async fn visit(tx: &mut MongoDbTx) -> mongodb::error::Result<()> {
+    let visits = tx.database().collection::<Document>("visits");
+    visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+    Ok(())
+}
+
+fn visiting() -> Stage {
+    Stage::new("visits").change(visit)
+}
+
+#[tokio::test]
+async fn a_failure_in_the_middle_of_a_transaction_leaves_nothing() {
+    /// The second document is there already.
+    #[change(id = "two", order = "0001", target = "shop-db")]
+    async fn two(tx: &mut MongoDbTx) -> mongodb::error::Result<()> {
+        let visits = tx.database().collection::<Document>("visits");
+        for id in [1, 2] {
+            visits.insert_one(doc! {"_id": id}).session(tx.session()).await?;
+        }
+        Ok(())
+    }
+    on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+        let start = || world.start(shop.app(&world).stage(Stage::new("s").change(two)));
+        shop.insert("visits", doc! {"_id": 2}).await;
+        let error = start().await.unwrap_err();
+        assert!(
+            message(&error, "two").contains("11000"),
+            "{}",
+            message(&error, "two")
+        );
+        assert_eq!(world.history("two").await, "STARTED FAILED ROLLED_BACK");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+
+        let visits = shop.database.collection::<Document>("visits");
+        visits.delete_one(doc! {"_id": 2}).await.unwrap();
+        start().await.unwrap();
+        assert_eq!(
+            world.history("two").await,
+            "STARTED FAILED ROLLED_BACK STARTED APPLIED"
+        );
+        assert_eq!(shop.count("visits", doc! {}).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_death_between_commit_and_report_the_mark_tells() {
+    on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+        world
+            .die_before_the_report(shop.app(&world).stage(visiting()))
+            .await;
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 1));
+        world.start(shop.app(&world).stage(visiting())).await.unwrap();
+        assert_eq!(world.history("visit").await, "STARTED APPLIED");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_lost_at_commit_is_settled_by_the_driver_or_the_mark() {
+    on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+        // The driver tries a commit twice, so both are lost; but once only where it finds no replica set.
+        let (proxy, database) = shop.through_proxy().await;
+        for _ in 0..if shop.kind == Kind::Nx { 1 } else { 2 } {
+            proxy.cut(Cut::AfterAnswer, b"commitTransaction");
+        }
+        let app = shop.app_on(&world, database).stage(visiting());
+        world.start(app).await.unwrap();
+        assert!(proxy.has_cut());
+        assert_eq!(world.history("visit").await, "STARTED APPLIED");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_ends_the_transaction_by_itself_is_told_of() {
+    #[change(id = "ends-it", order = "0001", target = "shop-db")]
+    async fn ends_it(tx: &mut MongoDbTx, commits: Dep<bool>) -> Result<(), ChangeError> {
+        let visits = tx.database().collection::<Document>("visits");
+        visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+        if *commits {
+            tx.session().commit_transaction().await?;
+        } else {
+            tx.session().abort_transaction().await?;
+        }
+        Ok(())
+    }
+    for commits in [true, false] {
+        on_each(&[Kind::Real, Kind::Nx], |world, shop| async move {
+            shop.database.create_collection("visits").await.unwrap();
+            let app = shop.app(&world).dependency(commits);
+            let error = world
+                .start(app.stage(Stage::new("s").change(ends_it)))
+                .await
+                .unwrap_err();
+            let told = error.report().change("ends-it").unwrap().error.as_ref().unwrap();
+            assert_eq!(told.error_type, "TRANSACTION_ENDED");
+            assert_eq!(world.history("ends-it").await, "STARTED ROLLBACK_FAILED");
+            assert_eq!(shop.count("visits", doc! {}).await, u64::from(commits));
+            assert_eq!(shop.marks().await, 0);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_outside_a_transaction_takes_the_database() {
+    #[change(id = "outside", order = "0001", target = "shop-db", transactional = false)]
+    async fn outside(db: TargetClient<Database>) -> mongodb::error::Result<()> {
+        db.collection::<Document>("visits")
+            .insert_one(doc! {"by": "us"})
+            .await?;
+        Ok(())
+    }
+    on_each(&[Kind::Real, Kind::Nx, Kind::Ferret], |world, shop| async move {
+        let stage = Stage::new("s").change(outside);
+        world.start(shop.app(&world).stage(stage)).await.unwrap();
+        assert_eq!(shop.count("visits", doc! {}).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_that_all_believe_in_their_lock_apply_it_once() {
+    /// Each waits for the others, so that all are in the middle at once.
+    #[change(id = "visit", order = "0001", target = "shop-db")]
+    async fn together(tx: &mut MongoDbTx, all: Dep<Arc<Barrier>>) -> mongodb::error::Result<()> {
+        let visits = tx.database().collection::<Document>("visits");
+        visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+        all.wait().await;
+        Ok(())
+    }
+    on_each(&[Kind::Real], |_, shop| async move {
+        shop.database.create_collection("visits").await.unwrap();
+        let all = Arc::new(Barrier::new(3));
+        // Each has a server of its own, with the same ids.
+        let starts = (0..3).map(|_| async {
+            let world = World::new().await;
+            let app = shop.app(&world).dependency(all.clone());
+            let app = app.stage(Stage::new("s").change(together));
+            world.die_before_the_report_if_it_commits(app).await
+        });
+        let committed = join_all(starts).await;
+        assert_eq!(committed.iter().filter(|it| **it).count(), 1, "{committed:?}");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 1));
+    })
+    .await;
+}
