@@ -255,10 +255,7 @@ async fn complete(_server: &TestServer, root: &Person, ids: &mut Ids) {
 /// A freeze window that is not open while the walk lasts.
 async fn freeze(root: &Person, ids: &Ids) -> String {
     let path = format!("/api/v1/admin/environment/{}/freeze", ids["environmentId"]);
-<<<<<<< HEAD
-=======
     // Asked for once more in the same words it would be the same window.
->>>>>>> wt-d
     let far = json!({"reason": unique(), "startsAt": "2190-01-01T00:00:00Z"});
     let made = root.post(&path, &far).await.expect(201).json();
     made["freezeId"].to_string()
