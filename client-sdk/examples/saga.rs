@@ -95,7 +95,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 change, duration_ms, ..
             } = event
             {
-                println!("{change}: {duration_ms} ms");
+                tracing::info!("{change}: {duration_ms} ms");
             }
         })
         .build()?;
