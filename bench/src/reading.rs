@@ -86,7 +86,7 @@ const QUESTIONS: &[Question] = &[
     }),
     ("executions", |_| "execution?limit=50".to_owned()),
     ("executions of a runner without any", |_| {
-        "execution?limit=50&runnerId=nobody".to_owned()
+        "execution?limit=50&runner=nobody".to_owned()
     }),
 ];
 

@@ -216,7 +216,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorCode::LockIsLive => {
             Some("stop the holder's process, then wait for that end or repeat the command with --insist")
         }
-        ErrorCode::IssueNotFound => Some(
+        ErrorCode::IssueNotFound | ErrorCode::NoSuchIssue => Some(
             "`flamingock issue list` shows what needs a decision; `flamingock audit list` shows what happened",
         ),
         ErrorCode::Unavailable => Some("try again shortly"),

@@ -76,7 +76,7 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// Whose doing something was: `token:5 (mara)` and `credential:5 (mara)` as `mara (token 5)`, `server:bootstrap` as
-/// `the server (bootstrap)`, everything else as it is.
+/// `server (bootstrap)`, everything else as it is.
 pub fn who(actor: &str) -> String {
     let Some((kind, rest)) = actor.split_once(':') else {
         return actor.to_owned();
@@ -86,7 +86,7 @@ pub fn who(actor: &str) -> String {
             format!("{} (token {number})", &name[..name.len() - 1])
         }
         ("token" | "credential", None) => format!("token {rest}"),
-        ("server", None) => format!("the server ({rest})"),
+        ("server", None) => format!("server ({rest})"),
         _ => actor.to_owned(),
     }
 }
@@ -131,7 +131,7 @@ mod tests {
             ("token:21 (mara)", "mara (token 21)"),
             ("credential:7 (orders (eu))", "orders (eu) (token 7)"),
             ("credential:7", "token 7"),
-            ("server:bootstrap", "the server (bootstrap)"),
+            ("server:bootstrap", "server (bootstrap)"),
             ("server", "server"),
             ("import: x", "import: x"),
         ] {

@@ -9,6 +9,7 @@ use flamingock_api_types::{
     execution::{PlanRequest, PlanResponse},
     headers,
     lock::{LockAcquisitionRequest, LockResponse, LockView},
+    preview::PlanPreview,
     probe::{ProbeAnswer, ProbeReport},
     progress::LockExtensionRequest,
 };
@@ -290,6 +291,20 @@ impl Client {
         // An answer that the server was asked to hold back must not use up the time for a second attempt.
         let patience = Patience::lasting(self.shared.config.retry_for + call.wait);
         required(self.call(call, &patience).await?, "plan request")
+    }
+
+    /// What a plan request with this pipeline would come to now. Takes no lock and leaves nothing behind.
+    pub async fn preview(&self, request: &PlanRequest) -> Result<PlanPreview, Error> {
+        let path = |session: &TokenResponse| {
+            format!(
+                "/api/v1/admin/environment/{}/service/{}/plan",
+                session.environment_id, session.service_id
+            )
+        };
+        let call = Call::new("plan preview", Method::POST, &path, Some(encode(request)));
+        let Timed { answer, .. } =
+            required(self.call(call, &self.default_patience()).await?, "plan preview")?;
+        Ok(answer)
     }
 
     /// Reports one fact about one change of an execution.

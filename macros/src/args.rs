@@ -322,7 +322,6 @@ fn example(key: &Ident) -> &'static str {
         "order" => "\"0001\"",
         "target" => "\"orders-db\"",
         "author" => "\"mara\"",
-        "transactional" => "false",
         "recovery" => "\"always_retry\"",
         "rollback" => "drop_orders",
         "probe" => "orders_exist",

@@ -58,7 +58,7 @@ fn arguments_are_refused_by_name() {
         ),
         (
             r#"id = "a", order = "0001", target = "db", colour = "red""#,
-            "known are `id`, `order`, `target`, `author`, `transactional`, `recovery`, `rollback`, `depends_on`, `checksum`",
+            "known are `id`, `order`, `target`, `author`, `transactional`, `recovery`, `rollback`, `probe`, `depends_on`, `checksum`",
         ),
         (
             r#"id = " a", order = "0001", target = "db""#,

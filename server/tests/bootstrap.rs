@@ -613,6 +613,7 @@ async fn the_file_archives_and_takes_back_and_says_what_it_does_not_speak_of() {
         apply(&pool, &back).await.expect("it applies"),
         ["take environment acme/shop/production back from the archive"]
     );
+    run(&pool, "UPDATE services SET archived_at = clock_timestamp()").await;
     let less = "[[organisations]]\nname = \"acme\"\narchived = false";
     let (steps, notes) = preview(&pool, less).await;
     assert_eq!(steps, [""; 0]);
@@ -623,7 +624,7 @@ async fn the_file_archives_and_takes_back_and_says_what_it_does_not_speak_of() {
             format!("project acme/shop{stays}"),
             format!("environment acme/shop/production{stays}"),
             format!("environment acme/shop/staging{stays}"),
-            format!("service acme/shop/orders{stays}"),
+            format!("service acme/shop/orders (archived){stays}"),
             format!("token ci of project acme/shop{stays}"),
         ]
     );
@@ -649,4 +650,166 @@ async fn the_file_archives_and_takes_back_and_says_what_it_does_not_speak_of() {
     );
     assert!(actions.iter().all(|(_, actor, _)| actor == "server:bootstrap"));
     assert!(!format!("{actions:?}").contains("sha256"));
+}
+
+/// An environment with these lines below its name.
+fn ruled(lines: &str) -> String {
+    format!(
+        "[[organisations]]\nname = \"acme\"\n[[organisations.projects]]\nname = \"shop\"\nservices = [{{ name = \"orders\" }}]\n\
+         [[organisations.projects.environments]]\nname = \"production\"\n{lines}"
+    )
+}
+
+const POLICY: &str = "policy = { checksum_mismatch = \"refuse\", approval_required = true }\n";
+const FREEZE: &str = "freezes = [{ services = [\"orders\"], starts_at = 2190-12-20T00:00:00Z, \
+                      ends_at = 2191-01-04T01:00:00+01:00, reason = \"Christmas business\" }]\n";
+
+#[tokio::test]
+async fn policies_and_freezes_follow_the_file_and_people_have_the_last_word_on_a_freeze() {
+    let pool = support::database().await;
+    let text = ruled(&format!("{POLICY}{FREEZE}"));
+    let expected = [
+        "create organisation acme",
+        "create project acme/shop (self_register_services = false)",
+        "create environment acme/shop/production (trust_absent_marks = false)",
+        "set the policy of environment acme/shop/production: checksum_mismatch = refuse, out_of_order = allow, \
+         approval_required = true",
+        "create service acme/shop/orders",
+        "freeze environment acme/shop/production from 2190-12-20T00:00:00Z to 2191-01-04T00:00:00Z, for orders: Christmas \
+         business",
+    ];
+    assert_eq!(preview(&pool, &text).await.0, expected);
+    assert_eq!(apply(&pool, &text).await.expect("it applies"), expected);
+    assert_eq!(preview(&pool, &text).await, (vec![], vec![]), "it is done once");
+    let actions: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT action, actor, reason FROM admin_actions WHERE action IN ('policy_set', 'freeze_start') ORDER BY id",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("the log");
+    let by_the_file = |action: &str| {
+        let reason = "declared in the bootstrap file";
+        (
+            action.to_owned(),
+            "server:bootstrap".to_owned(),
+            reason.to_owned(),
+        )
+    };
+    assert_eq!(actions, [by_the_file("policy_set"), by_the_file("freeze_start")]);
+
+    // What the file leaves out stays as people set it; what it names it sets again.
+    run(
+        &pool,
+        "UPDATE environments SET out_of_order = 'WARN', approval_required = false",
+    )
+    .await;
+    assert_eq!(
+        apply(&pool, &text).await.expect("it applies"),
+        [
+            "set the policy of environment acme/shop/production: checksum_mismatch = refuse, out_of_order = warn, \
+          approval_required = true"
+        ]
+    );
+    let revision: i64 = sqlx::query_scalar("SELECT policy_revision FROM environments")
+        .fetch_one(&pool)
+        .await
+        .expect("a revision");
+    assert_eq!(
+        revision, 2,
+        "an answer that was kept under the policy before is not given any more"
+    );
+
+    // A window that a person has ended stays so, and the file hears of it.
+    run(
+        &pool,
+        "UPDATE freeze_windows SET ended_at = clock_timestamp(), ended_by = 'token:4 (ada)', end_reason = 'a fix'",
+    )
+    .await;
+    let (steps, notes) = preview(&pool, &text).await;
+    assert_eq!(steps, [""; 0]);
+    assert_eq!(notes.len(), 1);
+    assert!(
+        notes[0].contains("was ended by token:4 (ada) and stays so"),
+        "{notes:?}"
+    );
+    // Another reason, other times, another service: another window each.
+    for (from, to) in [
+        ("Christmas business", "inventory"),
+        ("2190-12-20", "2190-12-21"),
+        ("2191-01-04T01:00:00+01:00", "2191-01-05T01:00:00+01:00"),
+        ("services = [\"orders\"], ", ""),
+    ] {
+        let other = text.replace(from, to);
+        assert_eq!(apply(&pool, &other).await.expect("it applies").len(), 1, "{to}");
+        assert_eq!(apply(&pool, &other).await.expect("it applies").len(), 0, "{to}");
+    }
+    // Taken out of the file: nothing is ended by that.
+    assert_eq!(apply(&pool, &ruled("")).await.expect("it applies").len(), 0);
+    // Over before it was set.
+    let past = "freezes = [{ starts_at = 2001-01-01T00:00:00Z, ends_at = 2001-02-01T00:00:00Z, reason = \"long ago\" }]";
+    let (steps, notes) = preview(&pool, &ruled(past)).await;
+    assert_eq!(steps, [""; 0]);
+    assert!(notes[0].contains("is over before it was ever set"), "{notes:?}");
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_set_a_declared_freeze_once() {
+    let pool = support::database().await;
+    let text = ruled(&format!("{POLICY}{FREEZE}"));
+    let done = futures_util::future::join_all((0..6).map(|_| apply(&pool, &text))).await;
+    let steps: usize = done
+        .into_iter()
+        .map(|steps| steps.expect("it applies").len())
+        .sum();
+    assert_eq!(steps, 6);
+}
+
+#[tokio::test]
+async fn rules_that_make_no_sense_are_refused_with_their_place() {
+    let pool = support::database().await;
+    for (lines, expected) in [
+        (
+            "policy = { checksum_mismatch = \"ignore\" }",
+            "expected `allow`, `warn` or `refuse`",
+        ),
+        ("policy = { checksums = \"warn\" }", "unknown field `checksums`"),
+        ("policy = { approval_required = \"yes\" }", "invalid type"),
+        (
+            "freezes = [{ starts_at = 2190-01-01T00:00:00Z }]",
+            "missing field `reason`",
+        ),
+        ("freezes = [{ reason = \"x\" }]", "missing field `starts_at`"),
+        (
+            "freezes = [{ starts_at = 2190-01-01T00:00:00, reason = \"x\" }]",
+            "is no moment",
+        ),
+        (
+            "freezes = [{ starts_at = 2190-01-02T00:00:00Z, ends_at = 2190-01-01T00:00:00Z, reason = \"x\" }]",
+            "would end before it starts",
+        ),
+        (
+            "freezes = [{ starts_at = 2190-01-01T00:00:00Z, reason = \" \" }]",
+            "must say why",
+        ),
+        (
+            "freezes = [{ starts_at = 2190-01-01T00:00:00Z, services = [], reason = \"x\" }]",
+            "an empty list allows no service",
+        ),
+        (
+            "freezes = [{ starts_at = 2190-01-01T00:00:00Z, services = [\"parcels\"], reason = \"x\" }]",
+            "service `parcels`, which neither the file nor the database has",
+        ),
+    ] {
+        let error = match parse(&ruled(lines)) {
+            Err(error) => error,
+            Ok(declaration) => bootstrap::preview(&pool, &declaration)
+                .await
+                .expect_err("it cannot be applied"),
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("line 8, column ") && text.contains(expected),
+            "{lines}: {text}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -71,7 +71,7 @@ impl CommandLine {
         self.run_with_input(arguments, "").await
     }
 
-    pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(files::command_line_program());
         command
             .args(arguments)
@@ -82,6 +82,20 @@ impl CommandLine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        command
+    }
+
+    /// One that goes on while the test does something else.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the command line's program starts")
+    }
+
+    pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = self.command(arguments);
         let input = input.to_owned();
         let ran = tokio::task::spawn_blocking(move || {
             let mut child = command.spawn().expect("the command line's program starts");

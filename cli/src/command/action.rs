@@ -116,15 +116,19 @@ impl Action {
     }
 }
 
-/// Where it was done, as far down as it is known.
+/// Where it was done: in what surrounds its target.
 fn place(action: &ActionView) -> Option<String> {
-    match (&action.service_name, &action.environment_name) {
-        (Some(service), Some(environment)) => Some(format!("{service} in {environment}")),
-        (service, environment) => service
-            .as_ref()
-            .or(environment.as_ref())
-            .or(action.project_name.as_ref())
-            .or(action.organisation_name.as_ref())
-            .cloned(),
+    if let (Some(service), Some(environment)) = (&action.service_name, &action.environment_name) {
+        return Some(format!("{service} in {environment}"));
     }
+    [
+        &action.service_name,
+        &action.environment_name,
+        &action.project_name,
+        &action.organisation_name,
+    ]
+    .into_iter()
+    .flatten()
+    .find(|name| **name != action.target)
+    .cloned()
 }

@@ -15,6 +15,8 @@ use crate::sheet::Sheet;
 use crate::table::{Cell, Table};
 use crate::{pipeline, progress, targets, text, time};
 
+use super::plan;
+
 /// The token has to be a runner's. Ends with 0 when everything is applied, 1 if a change failed, 3 if a person has to
 /// decide or a policy stops it, 4 if changes are pending (--check), 5 if another runner held the lock all the time, 6
 /// if the server gave no answer.
@@ -26,7 +28,8 @@ pub struct Apply {
     /// The target systems that the files name: a TOML file with a table for each
     #[arg(long, value_name = "FILE")]
     targets: PathBuf,
-    /// Apply nothing; end with 4 if changes are pending
+    /// Apply nothing, take no lock and leave nothing behind: show what would be done, and end as `plan` does (4: changes
+    /// are pending). The targets are asked for the marks of changes
     #[arg(long)]
     check: bool,
     /// Profiles of changes that are active, with commas between them
@@ -38,6 +41,10 @@ pub struct Apply {
     /// How long the lock outlives this program if it dies
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     lease: Duration,
+    /// How long the running change may still take after Ctrl-C or SIGTERM, before it is cut off and rolled back. Where a
+    /// platform ends processes: less than it leaves them
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    grace: Duration,
 }
 
 impl Apply {
@@ -57,17 +64,20 @@ impl Apply {
             .service(named(wanted.service, "service")?)
             .application_version(concat!("flamingock apply ", env!("CARGO_PKG_VERSION")))
             .profiles(self.profiles)
-            .validate_only(self.check)
             .wait_for_lock(self.wait)
             .lease(self.lease)
+            .stop_grace(self.grace)
             .log_report(false);
         builder = targets::add(builder, &self.targets)?;
         for stage in stages {
             builder = builder.stage(stage);
         }
         let application = builder.build().map_err(pipeline::unbuildable)?;
+        if self.check {
+            return check(context, &application).await;
+        }
         progress::show();
-        match application.run().await {
+        match application.run_until(interrupted()).await {
             Ok(report) => {
                 show(context, &report)?;
                 Ok(Exit::Ok)
@@ -89,11 +99,46 @@ impl Apply {
     }
 }
 
+async fn check(context: &Context, application: &Flamingock) -> Outcome {
+    match application.preview().await {
+        Ok(Some(preview)) => plan::tell(context, &preview, false),
+        // Nothing here switches it off.
+        Ok(None) => Err(Failure::failed("nothing was asked")),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// Ends with the first Ctrl-C or SIGTERM. The second ends the process on the spot.
+async fn interrupted() {
+    asked_to_end().await;
+    anstream::eprintln!(
+        "{WARN}Stopping{WARN:#} as soon as the running change has ended; its result is reported, and the lock given back. \
+         Ctrl-C once more stops in the middle of it."
+    );
+    tokio::spawn(async {
+        asked_to_end().await;
+        anstream::eprintln!(
+            "{BAD}Stopped{BAD:#} in the middle: what became of the running change is not known. The lock ends with its \
+             lease; `flamingock explain` says how things stand then."
+        );
+        std::process::exit(i32::from(Exit::Failed as u8));
+    });
+}
+
+/// Where signals cannot be heard, the system's own way stays: they end the process.
+async fn asked_to_end() {
+    match flamingock::shutdown_signal() {
+        Ok(signal) => signal.await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 fn failure(error: &StartError) -> Failure {
     let report = error.report();
     let exit = match error.kind() {
         _ if error.is_stopped_by_policy() || error.is_manual_intervention() => Exit::NeedsPerson,
         StartErrorKind::PendingChanges { .. } => Exit::Pending,
+        StartErrorKind::Interrupted if report.failed_changes == 0 => Exit::Pending,
         StartErrorKind::LockUnavailable { .. } => Exit::LockHeld,
         StartErrorKind::Server(error)
             if error.is_unanswered() || matches!(error.status(), Some(429 | 502..=504)) =>
@@ -103,12 +148,14 @@ fn failure(error: &StartError) -> Failure {
         _ => Exit::Failed,
     };
     let message = match &report.error {
+        Some(_) if error.is_interrupted() => "it was stopped before all changes were applied".to_owned(),
         Some(error) => error.message.clone(),
         None => report.one_line(),
     };
     // The SDK speaks to whoever builds an application; where that is not what stands in the way here, in our own words.
     let hint = match error.kind() {
         StartErrorKind::PendingChanges { .. } => "`flamingock apply` without --check applies them".to_owned(),
+        StartErrorKind::Interrupted => "`flamingock apply` goes on where it stopped".to_owned(),
         StartErrorKind::LockUnavailable { holder, .. } => {
             format!(
                 "wait until {holder} has finished, or raise --wait; `flamingock lock list` shows who holds what"

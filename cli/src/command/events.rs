@@ -30,12 +30,12 @@ pub struct Events {
 impl Events {
     pub async fn run(self, context: &Context) -> Outcome {
         let admin = context.admin()?;
-        let scope = self.scope(context, &admin).await?;
+        let (scope, place) = self.scope(context, &admin).await?;
         let mut events = admin.events(scope, self.after).reconnect_for(RECONNECT_FOR);
         let mut told = 0;
         context
             .out
-            .note(&format!("{DIM}Listening; Ctrl-C ends it.{DIM:#}"));
+            .note(&format!("{DIM}Listening to {place}; Ctrl-C ends it.{DIM:#}"));
         while self.count.is_none_or(|count| told < count) {
             let event = tokio::select! {
                 event = events.next() => event?,
@@ -54,16 +54,20 @@ impl Events {
         Ok(Exit::Ok)
     }
 
-    async fn scope(&self, context: &Context, admin: &Admin) -> Result<EventScope, Failure> {
+    async fn scope(&self, context: &Context, admin: &Admin) -> Result<(EventScope, String), Failure> {
         let wanted = context.wanted()?;
         if self.whole_organisation || wanted.environment.is_none() {
             let organisation = reach::organisation(admin, context.organisation()?.as_deref()).await?;
-            return Ok(EventScope::Organisation(organisation.id));
+            let place = format!("all of {}", text::safe(&organisation.name, false));
+            return Ok((EventScope::Organisation(organisation.id), place));
         }
         if wanted.service.is_some() {
-            return Ok(EventScope::Service(context.service(admin).await?.scope));
+            let service = context.service(admin).await?;
+            return Ok((EventScope::Service(service.scope), service.to_string()));
         }
-        Ok(EventScope::Environment(context.environment(admin).await?.id))
+        let environment = context.environment(admin).await?;
+        let place = format!("all of {}", text::safe(&environment.name, false));
+        Ok((EventScope::Environment(environment.id), place))
     }
 }
 

@@ -176,6 +176,11 @@ async fn look(context: &Context, admin: &Admin, service: &Service) -> Result<i64
         .into_iter()
         .find(|lock| lock.service_id == service.scope.service_id)
         .ok_or_else(|| Failure::failed(format!("{service} has never had a lock")))?;
+    if lock.standing == LockStanding::Free {
+        return Err(Failure::failed(format!(
+            "nobody holds the lock of {service}: there is nothing to release"
+        )));
+    }
     context.out.note(&format!(
         "Lock of {service}: {}.",
         text::safe(&sentence(&lock, Context::now()), false)

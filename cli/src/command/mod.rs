@@ -20,6 +20,7 @@ mod runner;
 mod status;
 mod tenancy;
 mod token;
+mod token_owner;
 mod wait;
 mod whoami;
 

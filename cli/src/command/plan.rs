@@ -29,13 +29,17 @@ impl Plan {
         let admin = context.admin()?;
         let service = context.service(&admin).await?;
         let preview = admin.standing(service.scope).preview(&pipeline).await?;
-        if context.out.is_json() {
-            context.out.json(&preview)?;
-        } else {
-            context.out.print(&sheet(&preview, self.all))?;
-        }
-        Ok(exit(preview.verdict))
+        tell(context, &preview, self.all)
     }
+}
+
+pub fn tell(context: &Context, preview: &PlanPreview, all: bool) -> Outcome {
+    if context.out.is_json() {
+        context.out.json(preview)?;
+    } else {
+        context.out.print(&sheet(preview, all))?;
+    }
+    Ok(exit(preview.verdict))
 }
 
 /// What a verdict means for a script. A stop by policy is lifted by a person, like an issue.

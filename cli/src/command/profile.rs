@@ -129,10 +129,10 @@ impl Login {
 fn nothing_stored(failure: Failure) -> Failure {
     let hint = failure
         .hint_text()
-        .map(|hint| format!("{hint}; "))
+        .map(|hint| format!("{hint} "))
         .unwrap_or_default();
     failure.hint(format!(
-        "{hint}nothing was stored. For what is yet to be made: --offline stores it unseen"
+        "{hint}(nothing was stored; --offline stores names unseen, of what is yet to be made)"
     ))
 }
 

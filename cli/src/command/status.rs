@@ -140,25 +140,24 @@ fn remark(context: &Context, limits: &[Limit]) {
     if limits.is_empty() {
         return;
     }
-    let limited: Vec<String> = limits
-        .iter()
-        .map(|limit| {
-            format!(
-                "{} {} ({})",
-                limit.what,
-                text::safe(&limit.name, false),
-                limit.source
-            )
-        })
-        .collect();
+    let mut limited = String::new();
+    for (position, limit) in limits.iter().enumerate() {
+        if position > 0 {
+            limited.push_str(", ");
+        }
+        limited.push_str(&format!("{} {}", limit.what, text::safe(&limit.name, false)));
+        // Said once for all that come from the same place.
+        let next = limits.get(position + 1);
+        if next.is_none_or(|next| next.source != limit.source) {
+            limited.push_str(&format!(" ({})", limit.source));
+        }
+    }
     let more = if limits.iter().any(|limit| !limit.source.starts_with("--")) {
         ". --everywhere shows all that the token reaches"
     } else {
         ""
     };
-    context
-        .out
-        .note(&format!("Limited to {}{more}.", limited.join(", ")));
+    context.out.note(&format!("Limited to {limited}{more}."));
 }
 
 fn print(context: &Context, services: Vec<Line>, not_asked: usize) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{DIM, GOOD, Output};
 use crate::table::{Cell, Table};
-use crate::{paging, prompt, reach, text, time};
+use crate::{near, paging, prompt, reach, text, time};
 
 /// What can be done with each of them.
 #[derive(Debug, Subcommand)]
@@ -185,8 +185,24 @@ trait Kind {
     async fn owner(context: &Context, admin: &Admin) -> Result<i64, Failure>;
     async fn list(admin: &Admin, owner: i64, query: &UnitQuery) -> Result<Page<Self::View>, Error>;
     async fn create(admin: &Admin, owner: i64, create: Self::Create) -> Result<Self::View, Error>;
-    /// The number of the one that was named.
-    async fn find(context: &Context, admin: &Admin, which: &str) -> Result<i64, Failure>;
+    /// The number of the one that was named: by name, or else by number, of which the server says whether it is within reach.
+    async fn find(context: &Context, admin: &Admin, which: &str) -> Result<i64, Failure> {
+        let owner = Self::owner(context, admin).await?;
+        let (found, _) = Self::list(admin, owner, &archived_or_not(Some(which))).await?;
+        match (found.first(), which.parse()) {
+            (Some(found), _) => Ok(Self::row(found).id),
+            (None, Ok(number)) => Ok(number),
+            (None, Err(_)) => {
+                let (known, _) = Self::list(admin, owner, &archived_or_not(None)).await?;
+                let near = near::hint(which, known.iter().map(|view| Self::row(view).name));
+                let failure =
+                    Failure::failed(format!("no {} {which} is within the token's reach", Self::WORD));
+                Err(failure.hint(near.unwrap_or_else(|| {
+                    format!("`flamingock {} list --archived any` shows them", Self::WORD)
+                })))
+            }
+        }
+    }
     async fn update(admin: &Admin, id: i64, change: Change) -> Result<Self::View, Error>;
     fn set(set: Self::Set) -> (String, Change);
 }
@@ -426,12 +442,6 @@ impl Kind for Projects {
         admin.projects().create(owner, &request).await
     }
 
-    async fn find(context: &Context, admin: &Admin, which: &str) -> Result<i64, Failure> {
-        let organisation = Self::owner(context, admin).await?;
-        let page = Self::list(admin, organisation, &exactly(which)).await?;
-        chosen::<Self>(page, which)
-    }
-
     async fn update(admin: &Admin, id: i64, change: Change) -> Result<ProjectView, Error> {
         let request = ProjectUpdateRequest {
             name: change.name,
@@ -496,12 +506,6 @@ impl Kind for Environments {
         admin.environments().create(owner, &request).await
     }
 
-    async fn find(context: &Context, admin: &Admin, which: &str) -> Result<i64, Failure> {
-        let project = project(context, admin).await?;
-        let page = Self::list(admin, project, &exactly(which)).await?;
-        chosen::<Self>(page, which)
-    }
-
     async fn update(admin: &Admin, id: i64, change: Change) -> Result<EnvironmentView, Error> {
         let request = EnvironmentUpdateRequest {
             name: change.name,
@@ -561,12 +565,6 @@ impl Kind for Services {
         admin.services().create(owner, &request).await
     }
 
-    async fn find(context: &Context, admin: &Admin, which: &str) -> Result<i64, Failure> {
-        let project = project(context, admin).await?;
-        let page = Self::list(admin, project, &exactly(which)).await?;
-        chosen::<Self>(page, which)
-    }
-
     async fn update(admin: &Admin, id: i64, change: Change) -> Result<ServiceView, Error> {
         let request = ServiceUpdateRequest {
             name: change.name,
@@ -587,23 +585,14 @@ async fn project(context: &Context, admin: &Admin) -> Result<i64, Failure> {
     Ok(reach::project(&identity, &context.wanted()?)?.project_id)
 }
 
-/// Archived or not: it was named.
-fn exactly(name: &str) -> UnitQuery {
+/// Those with this name, or all as far as they fit on a page.
+fn archived_or_not(name: Option<&str>) -> UnitQuery {
     UnitQuery {
-        name: Some(name.to_owned()),
+        page: PageQuery {
+            after: None,
+            limit: Some(500),
+        },
+        name: name.map(str::to_owned),
         archived: Archived::Any,
-        ..UnitQuery::default()
-    }
-}
-
-/// By name, or else by number: whether the number is within reach is the server's to say.
-fn chosen<K: Kind>((found, _): Page<K::View>, which: &str) -> Result<i64, Failure> {
-    match (found.first(), which.parse()) {
-        (Some(found), _) => Ok(K::row(found).id),
-        (None, Ok(number)) => Ok(number),
-        (None, Err(_)) => Err(
-            Failure::failed(format!("no {} {which} is within the token's reach", K::WORD))
-                .hint(format!("`flamingock {} list --archived any` shows them", K::WORD)),
-        ),
     }
 }

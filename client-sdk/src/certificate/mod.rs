@@ -30,7 +30,7 @@ pub trait CertificateStore: Send + Sync + 'static {
     /// What was kept last, if anything.
     fn load(&self) -> CertificateFuture<'_, Option<String>>;
 
-    /// Keeps a text in place of the one before. Must not leave half of it.
+    /// Keeps a text in place of the one before; an empty one where nothing shall be kept. Must not leave half of it.
     fn save<'a>(&'a self, text: &'a str) -> CertificateFuture<'a, ()>;
 }
 
@@ -123,11 +123,23 @@ impl StartCertificate {
         }
     }
 
+    /// The server's last word was not that all is applied: what it certified before is not leaned on any more.
+    pub(crate) async fn forget(&self) {
+        match bounded(self.store.load()).await {
+            Ok(Some(kept)) if !kept.is_empty() => {}
+            _ => return,
+        }
+        if let Err(error) = bounded(self.store.save("")).await {
+            tracing::warn!(target: "flamingock::certificate", %error, "the certificate could not be removed");
+        }
+    }
+
     /// Whether the application may start without the server; the error says why not.
     pub(crate) async fn consult(&self, asked: &Asked<'_>) -> Result<CertifiedStart, String> {
         let text = bounded(self.store.load())
             .await
             .map_err(|error| format!("its certificate cannot be read: {error}"))?
+            .filter(|text| !text.is_empty())
             .ok_or_else(|| {
                 "no certificate was kept: the server hands one out at a start that finds nothing left to do"
                     .to_owned()

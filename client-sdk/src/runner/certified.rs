@@ -10,6 +10,20 @@ use crate::{
     start_error::StartErrorKind,
 };
 
+/// Whether the server, which could be asked, did not find everything applied.
+fn is_word_against(kind: &StartErrorKind) -> bool {
+    matches!(
+        kind,
+        StartErrorKind::ChangesFailed
+            | StartErrorKind::ManualIntervention { .. }
+            | StartErrorKind::PendingChanges { .. }
+            | StartErrorKind::LockUnavailable { .. }
+            | StartErrorKind::Cancelled { .. }
+            | StartErrorKind::StoppedByPolicy { .. }
+            | StartErrorKind::Aborted { .. }
+    )
+}
+
 /// Keeps what the server handed out; or, where it could not be asked at all, looks whether the application may start by what
 /// it handed out before. Not after any word of the server about this pipeline, and not in the middle of a run: it may have
 /// said that there is something to do.
@@ -53,6 +67,11 @@ pub(super) async fn conclude(
                 Err(reason) => Err(StartErrorKind::NotCertified { error, reason }),
             }
         }
-        other => other,
+        Err(kind) => {
+            if is_word_against(&kind) {
+                certificate.forget().await;
+            }
+            Err(kind)
+        }
     }
 }

@@ -18,6 +18,7 @@ mod certified;
 mod marks;
 mod offer;
 mod plan_loop;
+mod preview;
 mod probing;
 mod record;
 mod stage;

@@ -349,6 +349,11 @@ impl<'a> Planner<'a> {
             id: offer.execution_id,
             lease: &lease,
         };
+        // There is work: should this process die over it, nobody may start by what was certified before.
+        #[cfg(feature = "certificate")]
+        if let Some(certificate) = &self.app.settings.certificate {
+            certificate.forget().await;
+        }
         let pass = match settled.clear(self.scope).await {
             Ok(()) => Ok(execution.run_unless_stopped(offer, record).await),
             Err(error) => Err(error),

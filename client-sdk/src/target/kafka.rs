@@ -28,6 +28,9 @@ use super::Target;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the brokers may take to tell each other what was done.
 const SPREADING: Duration = Duration::from_secs(30);
+/// The same for settings. The crate `rdkafka` swallows the reason for which a cluster refuses them, so that they never appear
+/// is the only sign.
+const SETTLING: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Where what a rollback needs is kept. Compacted, so the last value of each key stays.
 const KEPT: &str = "flamingock_kept";
@@ -306,7 +309,7 @@ impl Kafka {
     /// Sets these settings of a topic, and gives those that are `None` back to the cluster's default. The others stay.
     ///
     /// librdkafka's client for Rust sends all settings of a topic at once, so what somebody else changes at the same moment
-    /// may be lost.
+    /// may be lost. Nor does it tell why a cluster refuses them: they are read again until they are there, ten seconds at most.
     pub async fn set_overrides(&self, topic: &str, wanted: &KafkaOverrides) -> Result<(), KafkaTargetError> {
         let before = self.all_overrides(topic).await?;
         let mut after = before.clone();
@@ -330,16 +333,15 @@ impl Kafka {
                 reason,
             ));
         }
-        self.until(
-            &format!("the new settings of `{topic}` do not appear"),
-            || async {
-                let now = self.all_overrides(topic).await?;
-                let is_set =
-                    |(setting, value): (&String, &Option<String>)| now.get(setting) == value.as_ref();
-                Ok(wanted.iter().all(is_set).then_some(()))
-            },
-        )
-        .await
+        let otherwise = format!(
+            "the topic `{topic}` does not take the settings {wanted:?}: are names and values right, and allowed to this user?"
+        );
+        let look = || async {
+            let now = self.all_overrides(topic).await?;
+            let is_set = |(setting, value): (&String, &Option<String>)| now.get(setting) == value.as_ref();
+            Ok(wanted.iter().all(is_set).then_some(()))
+        };
+        self.within(SETTLING, &otherwise, look).await
     }
 
     async fn all_overrides(&self, topic: &str) -> Result<BTreeMap<String, String>, KafkaTargetError> {
@@ -464,12 +466,21 @@ impl Kafka {
         otherwise: &str,
         look: impl Fn() -> F,
     ) -> Result<T, KafkaTargetError> {
+        self.within(SPREADING, otherwise, look).await
+    }
+
+    async fn within<T, F: Future<Output = Result<Option<T>, KafkaTargetError>>>(
+        &self,
+        limit: Duration,
+        otherwise: &str,
+        look: impl Fn() -> F,
+    ) -> Result<T, KafkaTargetError> {
         let began = Instant::now();
         loop {
             if let Some(found) = look().await? {
                 return Ok(found);
             }
-            if began.elapsed() > SPREADING {
+            if began.elapsed() > limit {
                 return Err(KafkaTargetError::NotDone(otherwise.to_owned()));
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;

@@ -1,7 +1,7 @@
 //! `flamingock-shop start` is what a shop's own program does at its start. `before` and `clean-up` play the people of the
 //! story that `./run-shop` tells.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use flamingock::Flamingock;
@@ -46,6 +46,7 @@ async fn clean_up() -> Result<(), BoxError> {
 async fn start() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .without_time()
         .init();

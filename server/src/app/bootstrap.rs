@@ -1,4 +1,4 @@
-//! A file that says which organisations, projects, environments, services and tokens there are.
+//! A file that says which organisations, projects, environments with their policies, services and tokens there are.
 //!
 //! It is read whole and checked before anything is written, compared with what there is (a plan that can be
 //! printed), and applied in one transaction. Applying it again changes nothing; nothing is ever deleted.
@@ -7,6 +7,7 @@ mod apply;
 mod declaration;
 mod file;
 mod plan;
+mod rules;
 mod step;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 pub use apply::{apply, preview};
 pub use declaration::{Declaration, Owner, TokenDeclaration};
 pub use plan::{Plan, plan};
-pub use step::{BootstrapStep, Note, TokenStep};
+pub use step::{BootstrapStep, FreezeStep, Note, TokenStep};
 
 use crate::app::Fault;
 

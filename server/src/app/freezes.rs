@@ -127,7 +127,7 @@ impl Freezes {
     }
 }
 
-fn recorded(row: &FreezeRow) -> Value {
+pub(super) fn recorded(row: &FreezeRow) -> Value {
     json!({
         "serviceIds": row.service_ids,
         "startsAt": row.starts_at,

@@ -100,7 +100,7 @@ impl Policies {
     }
 }
 
-fn recorded(row: &PolicyRow) -> Value {
+pub(super) fn recorded(row: &PolicyRow) -> Value {
     json!({
         "revision": row.revision,
         "checksumMismatch": policies::mode_as_text(row.policy.checksum_mismatch),

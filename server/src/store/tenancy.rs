@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use flamingock_domain::access::UnitKind;
+use flamingock_domain::plan::policy::Policy;
 use sqlx::{PgConnection, Row};
 
-use super::{Scope, StoreError};
+use super::{Scope, StoreError, policies};
 
 /// The constraint that speaks where a name is or was somebody else's.
 pub const NAME_TAKEN: &str = "unit_names_pkey";
@@ -290,6 +291,10 @@ pub struct Tenancy {
     pub environments: Vec<EnvironmentRow>,
     pub services: Vec<ServiceRow>,
     pub tokens: Vec<TokenRow>,
+    /// Windows that a declaration has set, whatever became of them.
+    pub freezes: Vec<FreezeRow>,
+    /// On the database's clock, when all this was read.
+    pub now: chrono::DateTime<chrono::Utc>,
     /// Kind, what the name is unique in, and the name, present or former: of whom it is.
     pub names: HashMap<(String, i64, String), i64>,
 }
@@ -316,7 +321,18 @@ pub struct EnvironmentRow {
     pub id: i64,
     pub name: String,
     pub trust_absent_marks: bool,
+    pub policy: Policy,
     pub is_archived: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct FreezeRow {
+    pub environment_id: i64,
+    pub service_ids: Option<Vec<i64>>,
+    pub starts_at: chrono::DateTime<chrono::Utc>,
+    pub ends_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub reason: String,
+    pub ended_by: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -351,7 +367,8 @@ impl Tenancy {
     }
 }
 
-pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
+/// `declared_by`: whose freeze windows are a declaration's.
+pub async fn load_all(conn: &mut PgConnection, declared_by: &str) -> Result<Tenancy, StoreError> {
     let organisations =
         sqlx::query_as("SELECT id, name, archived_at IS NOT NULL FROM organisations ORDER BY id")
             .fetch_all(&mut *conn)
@@ -379,22 +396,45 @@ pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
         },
     )
     .collect();
-    let environments = sqlx::query_as(
-        "SELECT project_id, id, name, trust_absent_marks, archived_at IS NOT NULL FROM environments ORDER BY id",
+    let environments = sqlx::query(
+        "SELECT project_id, id, name, trust_absent_marks, checksum_mismatch, out_of_order, approval_required,
+                archived_at IS NOT NULL AS is_archived
+           FROM environments ORDER BY id",
     )
+    .fetch_all(&mut *conn)
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(EnvironmentRow {
+            project_id: row.try_get("project_id")?,
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            trust_absent_marks: row.try_get("trust_absent_marks")?,
+            policy: policies::policy_of_row(row)?,
+            is_archived: row.try_get("is_archived")?,
+        })
+    })
+    .collect::<Result<_, StoreError>>()?;
+    let freezes = sqlx::query_as(
+        "SELECT environment_id, service_ids, starts_at, ends_at, reason, ended_by
+           FROM freeze_windows WHERE created_by = $1 ORDER BY id DESC",
+    )
+    .bind(declared_by)
     .fetch_all(&mut *conn)
     .await?
     .into_iter()
     .map(
-        |(project_id, id, name, trust_absent_marks, is_archived)| EnvironmentRow {
-            project_id,
-            id,
-            name,
-            trust_absent_marks,
-            is_archived,
+        |(environment_id, service_ids, starts_at, ends_at, reason, ended_by)| FreezeRow {
+            environment_id,
+            service_ids,
+            starts_at,
+            ends_at,
+            reason,
+            ended_by,
         },
     )
     .collect();
+    let now = load_now(conn).await?;
     let services =
         sqlx::query_as("SELECT project_id, id, name, archived_at IS NOT NULL FROM services ORDER BY id")
             .fetch_all(&mut *conn)
@@ -441,6 +481,8 @@ pub async fn load_all(conn: &mut PgConnection) -> Result<Tenancy, StoreError> {
         environments,
         services,
         tokens,
+        freezes,
+        now,
         names: names
             .into_iter()
             .map(|(kind, within, name, id)| ((kind, within, name), id))

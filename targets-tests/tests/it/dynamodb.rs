@@ -30,7 +30,11 @@ impl Db {
         let client = client(&url, &account);
         client.list_tables().send().await.unwrap();
         Some(Self {
-            _system: System::new("DynamoDB", Fidelity::Emulator, System::version_of("DYNAMODB_URL")),
+            _system: System::new(
+                "DynamoDB",
+                Fidelity::VendorLocal,
+                System::version_of("DYNAMODB_URL"),
+            ),
             url,
             account,
             client,

@@ -258,7 +258,7 @@ async fn hostile_arguments_are_refused_and_nothing_of_them_reaches_the_terminal_
     let endless = "x".repeat(10_000);
     let long = operator
         .ends(
-            1,
+            2,
             &[
                 "issue",
                 "resolve",

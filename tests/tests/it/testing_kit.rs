@@ -354,5 +354,6 @@ compared!(
     failures,
     two_runners,
     marks,
-    within_a_run
+    within_a_run,
+    probes
 );

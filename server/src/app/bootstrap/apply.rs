@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use super::BootstrapError;
 use super::declaration::{Declaration, Owner};
 use super::plan::{Plan, plan};
+use super::rules;
 use super::step::{BootstrapStep, TokenStep};
 use crate::app::Fault;
 use crate::app::actor::{Action, Actor};
@@ -17,10 +18,17 @@ use crate::app::tokens::{described, place as place_of_token};
 use crate::store::tokens::NewToken;
 use crate::store::{self, StoreError, tenancy, tokens, units};
 
+/// Who does it.
+fn bootstrap() -> Actor {
+    Actor::server("bootstrap")
+}
+
 /// What would be done now.
 pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Plan, BootstrapError> {
     let mut conn = pool.acquire().await.map_err(Fault::from)?;
-    let current = tenancy::load_all(&mut conn).await.map_err(Fault::from)?;
+    let current = tenancy::load_all(&mut conn, &bootstrap().to_string())
+        .await
+        .map_err(Fault::from)?;
     plan(declaration, &current)
 }
 
@@ -28,11 +36,13 @@ pub async fn preview(pool: &PgPool, declaration: &Declaration) -> Result<Plan, B
 pub async fn apply(pool: &PgPool, declaration: &Declaration) -> Result<Plan, BootstrapError> {
     let mut tx = store::begin(pool).await.map_err(Fault::from)?;
     tenancy::lock_all(&mut tx).await.map_err(Fault::from)?;
-    let current = tenancy::load_all(&mut tx).await.map_err(Fault::from)?;
+    let current = tenancy::load_all(&mut tx, &bootstrap().to_string())
+        .await
+        .map_err(Fault::from)?;
     let done = plan(declaration, &current)?;
     let mut known = Known {
         names: current.names,
-        actor: Actor::server("bootstrap"),
+        actor: bootstrap(),
     };
     for step in &done.steps {
         known.apply(&mut tx, step).await.map_err(Fault::from)?;
@@ -104,6 +114,28 @@ impl Known {
                 let setting = ("trustAbsentMarks", *trust_absent_marks);
                 self.changed(conn, UnitKind::Environment, *id, name, setting)
                     .await
+            }
+            BootstrapStep::SetPolicy {
+                organisation,
+                project,
+                environment,
+                policy,
+            } => {
+                let within = self.project(organisation, project)?;
+                let id = self.id(UnitKind::Environment, within, environment)?;
+                rules::set_policy(conn, &self.actor, id, *policy).await
+            }
+            BootstrapStep::StartFreeze(step) => {
+                let within = self.project(&step.organisation, &step.project)?;
+                let id = self.id(UnitKind::Environment, within, &step.environment)?;
+                let services = step
+                    .services
+                    .iter()
+                    .flatten()
+                    .map(|name| self.id(UnitKind::Service, within, name))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let services = step.services.is_some().then_some(services);
+                rules::start_freeze(conn, &self.actor, id, services.as_deref(), step).await
             }
             BootstrapStep::CreateService {
                 organisation,

@@ -5,11 +5,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use flamingock_domain::plan::policy::Mode;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::rules::{self, FreezeDeclaration, PolicyDeclaration};
 use super::{BootstrapError, Position, file};
 use crate::app::auth::{ApiToken, Role, check_name};
+
+/// As of reasons that people give through the API.
+const REASON_MAX_CHARS: usize = 2_000;
 
 /// What there shall be.
 #[derive(Debug)]
@@ -46,8 +51,10 @@ pub(super) struct PartDeclaration {
     pub(super) name: String,
     pub(super) position: Position,
     pub(super) archived: Option<bool>,
-    /// Of an environment.
+    /// Of an environment, as all that follows.
     pub(super) trust_absent_marks: Option<bool>,
+    pub(super) policy: PolicyDeclaration,
+    pub(super) freezes: Vec<FreezeDeclaration>,
 }
 
 /// Whose a token is.
@@ -136,13 +143,8 @@ impl Declaration {
                     environments: project
                         .environments
                         .into_iter()
-                        .map(|environment| PartDeclaration {
-                            position: reader.position(&environment.name.span()),
-                            name: environment.name.into_inner(),
-                            archived: environment.archived,
-                            trust_absent_marks: environment.trust_absent_marks,
-                        })
-                        .collect(),
+                        .map(|environment| reader.environment(environment))
+                        .collect::<Result<_, _>>()?,
                     services: project
                         .services
                         .into_iter()
@@ -151,6 +153,8 @@ impl Declaration {
                             name: service.name.into_inner(),
                             archived: service.archived,
                             trust_absent_marks: None,
+                            policy: PolicyDeclaration::default(),
+                            freezes: Vec::new(),
                         })
                         .collect(),
                 });
@@ -184,6 +188,64 @@ struct Reader<'a, F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Reader<'_, F> {
+    fn environment(&self, environment: file::Environment) -> Result<PartDeclaration, BootstrapError> {
+        let policy = environment.policy;
+        Ok(PartDeclaration {
+            position: self.position(&environment.name.span()),
+            name: environment.name.into_inner(),
+            archived: environment.archived,
+            trust_absent_marks: environment.trust_absent_marks,
+            policy: PolicyDeclaration {
+                checksum_mismatch: self.mode("checksum_mismatch", policy.checksum_mismatch)?,
+                out_of_order: self.mode("out_of_order", policy.out_of_order)?,
+                approval_required: policy.approval_required,
+            },
+            freezes: environment
+                .freezes
+                .into_iter()
+                .map(|freeze| self.freeze(freeze))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn mode(&self, field: &str, text: Option<Spanned<String>>) -> Result<Option<Mode>, BootstrapError> {
+        let Some(text) = text else { return Ok(None) };
+        let mode = rules::mode(text.get_ref()).ok_or_else(|| {
+            let given = without_tokens(text.get_ref());
+            self.invalid(
+                &text.span(),
+                &format!("`{field}` is `{given}`: expected `allow`, `warn` or `refuse`"),
+            )
+        })?;
+        Ok(Some(mode))
+    }
+
+    fn freeze(&self, freeze: file::Freeze) -> Result<FreezeDeclaration, BootstrapError> {
+        let starts_at = self.time(&freeze.starts_at)?;
+        let ends_at = freeze.ends_at.as_ref().map(|at| self.time(at)).transpose()?;
+        if let Some(at) = freeze
+            .ends_at
+            .as_ref()
+            .filter(|_| ends_at.is_some_and(|end| end <= starts_at))
+        {
+            return Err(self.invalid(&at.span(), "the freeze would end before it starts"));
+        }
+        let reason = freeze.reason.get_ref().trim();
+        if reason.is_empty() || reason.contains('\0') || reason.chars().count() > REASON_MAX_CHARS {
+            let message = format!(
+                "`reason` must say why, in 1 to {REASON_MAX_CHARS} characters: runners that stop show it"
+            );
+            return Err(self.invalid(&freeze.reason.span(), &message));
+        }
+        Ok(FreezeDeclaration {
+            position: self.position(&freeze.reason.span()),
+            reason: reason.to_owned(),
+            services: self.names("service", freeze.services)?,
+            starts_at,
+            ends_at,
+        })
+    }
+
     fn tokens(
         &mut self,
         owner: &Owner,

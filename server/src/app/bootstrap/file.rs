@@ -44,6 +44,27 @@ pub(super) struct Environment {
     pub(super) name: Spanned<String>,
     pub(super) trust_absent_marks: Option<bool>,
     pub(super) archived: Option<bool>,
+    #[serde(default)]
+    pub(super) policy: Policy,
+    #[serde(default)]
+    pub(super) freezes: Vec<Freeze>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policy {
+    pub(super) checksum_mismatch: Option<Spanned<String>>,
+    pub(super) out_of_order: Option<Spanned<String>>,
+    pub(super) approval_required: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Freeze {
+    pub(super) services: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) starts_at: Spanned<Datetime>,
+    pub(super) ends_at: Option<Spanned<Datetime>>,
+    pub(super) reason: Spanned<String>,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use flamingock_domain::access::UnitKind;
 use super::declaration::{
     Declaration, OrganisationDeclaration, Owner, PartDeclaration, ProjectDeclaration, TokenDeclaration,
 };
+use super::rules::{self, Site};
 use super::step::{BootstrapStep, Note, TokenStep};
 use super::{BootstrapError, Position};
 use crate::store::tenancy::{Tenancy, TokenRow};
@@ -27,6 +28,7 @@ pub fn plan(declaration: &Declaration, current: &Tenancy) -> Result<Plan, Bootst
         declaration,
         current,
         plan: Plan::default(),
+        late: Vec::new(),
         declared: HashMap::new(),
         tokens: HashSet::new(),
     };
@@ -51,6 +53,8 @@ struct Planner<'a> {
     declaration: &'a Declaration,
     current: &'a Tenancy,
     plan: Plan,
+    /// Steps of a project that wait until its services are there.
+    late: Vec<BootstrapStep>,
     /// What of the database the file speaks of, and by which name.
     declared: HashMap<(UnitKind, i64), &'a str>,
     tokens: HashSet<i64>,
@@ -122,11 +126,13 @@ impl<'a> Planner<'a> {
             declared.archived,
         );
         for environment in &declared.environments {
-            self.environment(&organisation, &declared.name, id, environment)?;
+            self.environment(&organisation, &declared.name, id, environment, &declared.services)?;
         }
         for service in &declared.services {
             self.service(&organisation, &declared.name, id, service)?;
         }
+        // They name services.
+        self.plan.steps.append(&mut self.late);
         Ok(())
     }
 
@@ -136,6 +142,7 @@ impl<'a> Planner<'a> {
         project: &str,
         project_id: Option<i64>,
         declared: &'a PartDeclaration,
+        services: &[PartDeclaration],
     ) -> Result<(), BootstrapError> {
         let path = format!("{organisation}/{project}/{}", declared.name);
         let id = match project_id {
@@ -174,6 +181,32 @@ impl<'a> Planner<'a> {
             row.is_some_and(|row| row.is_archived),
             declared.archived,
         );
+        let site = Site {
+            organisation,
+            project,
+            environment: &declared.name,
+            project_id,
+            id,
+        };
+        let now = row.map(|row| row.policy).unwrap_or_default();
+        self.plan
+            .steps
+            .extend(rules::policy_step(site, now, declared.policy));
+        for freeze in &declared.freezes {
+            let (step, note) = rules::freeze(self.current, site, freeze);
+            self.late.extend(step);
+            self.plan.notes.extend(note);
+            for name in freeze.services.iter().flatten() {
+                let is_known = services.iter().any(|service| service.name == *name)
+                    || project_id.is_some_and(|id| self.current.unit(UnitKind::Service, id, name).is_some());
+                if !is_known {
+                    let message = format!(
+                        "the freeze is for service `{name}`, which neither the file nor the database has"
+                    );
+                    return Err(self.invalid(freeze.position, message));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -426,25 +459,33 @@ impl<'a> Planner<'a> {
         };
         let is_declared = |kind, id| self.declared.contains_key(&(kind, id));
         let mut notes = Vec::new();
-        let mut note = |kind, path| notes.push(Note::Undeclared { kind, path });
+        let mut note = |kind, path, is_archived| {
+            notes.push(Note::Undeclared {
+                kind,
+                path,
+                is_archived,
+            });
+        };
         for row in &current.organisations {
             if !is_declared(UnitKind::Organisation, row.id) {
-                note("organisation", row.name.clone());
+                note("organisation", row.name.clone(), row.is_archived);
             }
         }
         for row in &current.projects {
             if !is_declared(UnitKind::Project, row.id) {
-                note("project", project(row.id));
+                note("project", project(row.id), row.is_archived);
             }
         }
         for row in &current.environments {
             if !is_declared(UnitKind::Environment, row.id) {
-                note("environment", format!("{}/{}", project(row.project_id), row.name));
+                let path = format!("{}/{}", project(row.project_id), row.name);
+                note("environment", path, row.is_archived);
             }
         }
         for row in &current.services {
             if !is_declared(UnitKind::Service, row.id) {
-                note("service", format!("{}/{}", project(row.project_id), row.name));
+                let path = format!("{}/{}", project(row.project_id), row.name);
+                note("service", path, row.is_archived);
             }
         }
         for row in &current.tokens {
@@ -454,7 +495,7 @@ impl<'a> Planner<'a> {
                     (Some(id), None) => format!("organisation {}", organisation(id)),
                     (None, None) => "the server".to_owned(),
                 };
-                note("token", format!("{} of {owner}", row.name));
+                note("token", format!("{} of {owner}", row.name), false);
             }
         }
         self.plan.notes.extend(notes);

@@ -4,8 +4,10 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use flamingock_domain::access::UnitKind;
+use flamingock_domain::plan::policy::Policy;
 
 use super::declaration::Owner;
+use super::rules::mode_word;
 use crate::app::auth::Role;
 
 /// One change. Names, not ids: what it needs may be made by a step before it.
@@ -43,6 +45,13 @@ pub enum BootstrapStep {
         project: String,
         name: String,
     },
+    SetPolicy {
+        organisation: String,
+        project: String,
+        environment: String,
+        policy: Policy,
+    },
+    StartFreeze(FreezeStep),
     /// Archives it, or takes it back.
     Archive {
         kind: UnitKind,
@@ -60,6 +69,18 @@ pub enum BootstrapStep {
         id: i64,
         terms: TokenStep,
     },
+}
+
+/// A time in which no work is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreezeStep {
+    pub organisation: String,
+    pub project: String,
+    pub environment: String,
+    pub services: Option<Vec<String>>,
+    pub starts_at: DateTime<Utc>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub reason: String,
 }
 
 /// A token as it shall be.
@@ -91,7 +112,19 @@ pub enum Note {
     /// People rotated it, and the file has the value from before.
     RotatedSince { name: String, owner: Owner },
     /// It is not in the file.
-    Undeclared { kind: &'static str, path: String },
+    Undeclared {
+        kind: &'static str,
+        path: String,
+        is_archived: bool,
+    },
+    /// People ended it.
+    FreezeEnded {
+        path: String,
+        reason: String,
+        by: String,
+    },
+    /// Its time has passed, and it was never set.
+    FreezeOver { path: String, reason: String },
 }
 
 impl Note {
@@ -101,8 +134,9 @@ impl Note {
             Self::Renamed { .. }
             | Self::StaysArchived { .. }
             | Self::StaysRevoked { .. }
-            | Self::RotatedSince { .. } => true,
-            Self::Undeclared { .. } => false,
+            | Self::RotatedSince { .. }
+            | Self::FreezeEnded { .. } => true,
+            Self::Undeclared { .. } | Self::FreezeOver { .. } => false,
         }
     }
 }
@@ -128,12 +162,27 @@ impl fmt::Display for Note {
                 f,
                 "token {name} of {owner} was rotated since: the file has the value from before; put the new one into it"
             ),
-            Self::Undeclared { kind, path } => {
+            Self::Undeclared {
+                kind,
+                path,
+                is_archived,
+            } => {
+                let archived = if *is_archived { " (archived)" } else { "" };
                 write!(
                     f,
-                    "{kind} {path} is in the database and not in the file: it stays"
+                    "{kind} {path}{archived} is in the database and not in the file: it stays"
                 )
             }
+            Self::FreezeEnded { path, reason, by } => write!(
+                f,
+                "the freeze of {path} ({reason}) was ended by {by} and stays so: take it out of the file, or give it another \
+                 reason"
+            ),
+            Self::FreezeOver { path, reason } => write!(
+                f,
+                "the freeze of {path} ({reason}) is over before it was ever set: nothing is done, it can be taken out of the \
+                 file"
+            ),
         }
     }
 }
@@ -195,6 +244,20 @@ impl fmt::Display for BootstrapStep {
             } => {
                 write!(f, "create service {organisation}/{project}/{name}")
             }
+            Self::SetPolicy {
+                organisation,
+                project,
+                environment,
+                policy,
+            } => write!(
+                f,
+                "set the policy of environment {organisation}/{project}/{environment}: checksum_mismatch = {}, out_of_order = \
+                 {}, approval_required = {}",
+                mode_word(policy.checksum_mismatch),
+                mode_word(policy.out_of_order),
+                policy.approval_required
+            ),
+            Self::StartFreeze(freeze) => write!(f, "freeze {freeze}"),
             Self::Archive {
                 kind,
                 path,
@@ -216,6 +279,27 @@ impl fmt::Display for BootstrapStep {
                 )
             }
         }
+    }
+}
+
+impl fmt::Display for FreezeStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "environment {}/{}/{} from {}",
+            self.organisation,
+            self.project,
+            self.environment,
+            self.starts_at.format("%FT%TZ")
+        )?;
+        match self.ends_at {
+            Some(at) => write!(f, " to {}", at.format("%FT%TZ"))?,
+            None => f.write_str(" until a person ends it")?,
+        }
+        if let Some(services) = &self.services {
+            write!(f, ", for {}", services.join(", "))?;
+        }
+        write!(f, ": {}", self.reason)
     }
 }
 

@@ -2,7 +2,7 @@
 //! `tests/authorisation.tsv`; an operation without a row fails, and so does a row without an operation.
 //!
 //! Invariant 9: for what a caller does not reach, the answer is that for what does not exist: same status, same words, same
-//! number of statements.
+//! statements.
 
 mod table;
 mod world;
@@ -78,7 +78,7 @@ async fn invariant_9_every_operation_answers_everybody_as_the_table_says() {
         faults.join("\n")
     );
     assert!(operations.len() >= 40, "{} operations", operations.len());
-    assert!(pairs.len() >= 200, "{} pairs", pairs.len());
+    assert!(pairs.len() >= 400, "{} pairs", pairs.len());
 }
 
 /// Two requests that must cost the same: what was asked, and the names of both.
@@ -246,6 +246,12 @@ impl Walk<'_> {
         if foreign == own || is_doubled {
             return;
         }
+        // A report that another session has made already is a repetition, whatever it names.
+        if caller == "admin-session" {
+            for ids in [&mut foreign, &mut absent] {
+                ids.insert("changeId", "of-another-session".to_owned());
+            }
+        }
         let bearer = Some(self.world.bearers[caller].as_str());
         let pair = Pair {
             what: format!(
@@ -359,7 +365,7 @@ fn words(answer: &Answer, asked: &[&String]) -> String {
     words
 }
 
-/// Pairs whose requests did not cost the same number of statements. Left out: who the caller is, which is looked up once for
+/// Pairs whose requests did not cost the same statements, word for word. Left out: who the caller is, which is looked up once for
 /// many calls, and the note that its token was used.
 fn unequal_work(world: &World, pairs: &[Pair]) -> Vec<String> {
     let mut statements: HashMap<String, BTreeMap<String, u32>> = HashMap::new();
@@ -379,7 +385,7 @@ fn unequal_work(world: &World, pairs: &[Pair]) -> Vec<String> {
         *statements
             .entry(request.to_owned())
             .or_default()
-            .entry(summary.to_owned())
+            .entry(format!("{summary} {full}"))
             .or_default() += 1;
     }
     assert!(!statements.is_empty(), "no statement was counted");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Who calls, in the order of the table's columns.
-pub const CALLERS: [&str; 8] = [
+pub const CALLERS: [&str; 11] = [
     "session",
     "runner",
     "viewer",
@@ -14,6 +14,9 @@ pub const CALLERS: [&str; 8] = [
     "project-admin",
     "admin",
     "root",
+    "admin-session",
+    "narrow",
+    "environment-admin",
 ];
 
 /// One operation.

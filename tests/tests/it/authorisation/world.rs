@@ -22,6 +22,8 @@ pub struct World {
     pub own: Ids,
     /// As `own`, in the one environment of the caller `elsewhere`.
     pub elsewhere: Ids,
+    /// As `own`, another service.
+    pub beside: Ids,
     /// Another project of the same organisation.
     pub sibling: Ids,
     /// Another organisation.
@@ -59,6 +61,25 @@ impl World {
             json!({"name": "project-admin", "role": "admin", "projectId": number(&own["projectId"])}),
         )
         .await;
+        let narrow = token(
+            &root,
+            &own,
+            json!({
+                "name": "narrow-operator", "role": "operator", "projectId": number(&own["projectId"]),
+                "serviceIds": [number(&own["serviceId"])]
+            }),
+        )
+        .await;
+        let environment_admin = token(
+            &root,
+            &own,
+            json!({
+                "name": "environment-admin", "role": "admin", "projectId": number(&own["projectId"]),
+                "environmentIds": [number(&own["environmentId"])]
+            }),
+        )
+        .await;
+        let admin_session = Runner::open(&server.address, &project_admin.1, "production", "billing").await;
         let other = server.other_tenants_runner("routing").await;
         let foreign = tenant(&server, &root, &server.person(&tokens().other_runner), &other).await;
         let sibling = sibling(&server, &root, &own["organisationId"]).await;
@@ -82,22 +103,36 @@ impl World {
         let mut elsewhere = own.clone();
         elsewhere.insert("environmentId", trusting);
         elsewhere.insert("otherEnvironmentId", own["environmentId"].clone());
+        let mut beside = own.clone();
+        let neighbour = server.runner("ledger").await;
+        let execution = neighbour.granted(&Pipeline::of("schema", &["a"])).await;
+        beside.insert("serviceId", neighbour.service_id.to_string());
+        beside.insert("key", neighbour.key());
+        beside.insert(
+            "executionId",
+            execution.execution_id.expect("granted").to_string(),
+        );
         let bearers = BTreeMap::from([
-            (CALLERS[0], runner.jwt.clone()),
-            (CALLERS[1], tokens().runner.clone()),
-            (CALLERS[2], tokens().viewer.clone()),
-            (CALLERS[3], tokens().operator.clone()),
-            (CALLERS[4], elsewhere_token.1),
-            (CALLERS[5], project_admin.1),
-            (CALLERS[6], tokens().admin.clone()),
-            (CALLERS[7], tokens().root.clone()),
+            ("session", runner.jwt.clone()),
+            ("runner", tokens().runner.clone()),
+            ("viewer", tokens().viewer.clone()),
+            ("operator", tokens().operator.clone()),
+            ("elsewhere", elsewhere_token.1),
+            ("project-admin", project_admin.1),
+            ("admin", tokens().admin.clone()),
+            ("root", tokens().root.clone()),
+            ("admin-session", admin_session.jwt),
+            ("narrow", narrow.1),
+            ("environment-admin", environment_admin.1),
         ]);
+        assert!(CALLERS.iter().all(|caller| bearers.contains_key(caller)));
         Self {
             server,
             bearers,
             unusable,
             own,
             elsewhere,
+            beside,
             sibling,
             foreign,
             stranger: runner.another(),
@@ -132,6 +167,8 @@ impl World {
             "root" => Vec::new(),
             "admin" => vec![&self.foreign],
             "elsewhere" => vec![&self.foreign, &self.sibling, &self.own],
+            "session" | "admin-session" | "narrow" => vec![&self.foreign, &self.sibling, &self.beside],
+            "environment-admin" => vec![&self.foreign, &self.sibling, &self.elsewhere],
             _ => vec![&self.foreign, &self.sibling],
         }
     }
@@ -218,7 +255,8 @@ async fn complete(_server: &TestServer, root: &Person, ids: &mut Ids) {
 /// A freeze window that is not open while the walk lasts.
 async fn freeze(root: &Person, ids: &Ids) -> String {
     let path = format!("/api/v1/admin/environment/{}/freeze", ids["environmentId"]);
-    let far = json!({"reason": "one day", "startsAt": "2190-01-01T00:00:00Z"});
+    // Asked for once more in the same words it would be the same window.
+    let far = json!({"reason": unique(), "startsAt": "2190-01-01T00:00:00Z"});
     let made = root.post(&path, &far).await.expect(201).json();
     made["freezeId"].to_string()
 }

@@ -156,7 +156,14 @@ async fn a_lock_whose_holder_is_alive_is_released_only_if_a_person_insists() {
     assert_eq!(lock(&operator, &runner).await.standing, LockStanding::Free);
     let ended = execution(&operator, &runner, execution_of(&plan)).await.record;
     assert_eq!(ended.ended_by, Some(ExecutionEnd::Forced));
-    force(&operator, &runner, fence, true)
+    // Once more, because the answer was lost: the same answer, and nothing more is done. Another reason, and another person,
+    // are another call.
+    let again: LockReleaseResponse = force(&operator, &runner, fence, true).await.expect(200).read();
+    assert_eq!(again, freed);
+    let path = format!("{}/lock/release", Person::scope(&runner));
+    let body = json!({"expectedFence": fence, "insist": true, "reason": "another"});
+    operator.post(&path, &body).await.expect_problem(404, "R_LOCK_03");
+    force(&server.admin(), &runner, fence, true)
         .await
         .expect_problem(404, "R_LOCK_03");
     // It is in the log of actions, with its reason.
@@ -225,6 +232,11 @@ async fn a_silent_holder_is_removed_without_insisting_and_the_next_goes_on_at_on
         .read();
     assert!(!freed.was_live);
     assert_eq!(freed.in_progress[0].change_id, "a");
+    let again: LockReleaseResponse = force(&operator, &gone, fence_of(&plan), false)
+        .await
+        .expect(200)
+        .read();
+    assert_eq!(again, freed);
     next.granted(&pipeline()).await;
 }
 
@@ -289,12 +301,20 @@ async fn a_release_is_of_the_grant_that_was_seen_and_of_no_later_one() {
         refused.text()
     );
     second.extended().await;
-    // Of many who release at once, one does.
+    // Of many who release at once, one does, and the others hear that it is done.
     let answers = join_all((0..10).map(|_| force(&operator, &second, fence_of(&after), true))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
-    for late in answers.iter().filter(|answer| answer.status != 200) {
-        late.expect_problem(404, "R_LOCK_03");
+    for answer in &answers {
+        assert_eq!(answer.expect(200).text(), answers[0].text());
     }
+    let releases = "SELECT count(*) FROM admin_actions WHERE action = 'lock_force_release'";
+    assert_eq!(server.database.number(releases).await, 1);
+    // The next grant is another one.
+    let third = server.runner("billing").await;
+    third.granted(&pipeline()).await;
+    force(&operator, &second, fence_of(&after), true)
+        .await
+        .expect_problem(409, "R_LOCK_05");
+    third.extended().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use flamingock_api_types::preview::PreviewVerdict;
 use flamingock_tests::{
     Database, Kind, Person, Pipeline, Runner, RunnerProcess, Scenario, TestServer, eventually, tokens,
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{message, traces};
@@ -272,6 +273,45 @@ async fn what_makes_no_window_is_refused_by_name() {
         .number("SELECT count(*) FROM freeze_windows")
         .await;
     assert_eq!(windows, 0);
+}
+
+#[tokio::test]
+async fn a_window_that_is_asked_for_once_more_is_the_one_that_is_set() {
+    let server = TestServer::start().await;
+    let operator = server.operator();
+    let runner = server.runner("billing").await;
+    for fields in [
+        json!({}),
+        json!({"startsAt": "2190-01-01T00:00:00Z", "endsAt": "2190-02-01T00:00:00Z"}),
+    ] {
+        let first = freeze(&operator, &runner, &fields).await;
+        let mut body = json!({"reason": "Christmas business"});
+        for (name, value) in fields.as_object().expect("fields are an object") {
+            body[name] = value.clone();
+        }
+        // Its answer was lost, many times at once.
+        let path = path(&runner);
+        let again = join_all((0..5).map(|_| operator.post(&path, &body))).await;
+        for answer in &again {
+            let window: FreezeView = answer.expect(200).read();
+            assert_eq!(window.freeze_id, first.freeze_id);
+        }
+        // Another reason, another person, and the same after it was ended: other windows.
+        let mut other = body.clone();
+        other["reason"] = json!("inventory");
+        operator.post(&path, &other).await.expect(201);
+        server.admin().post(&path, &body).await.expect(201);
+        end(&operator, &first).await;
+        let next: FreezeView = operator.post(&path, &body).await.expect(201).read();
+        assert_ne!(next.freeze_id, first.freeze_id);
+    }
+    // Of many equal ones at once, one is set.
+    let body = json!({"reason": "at once"});
+    let path = path(&runner);
+    let answers = join_all((0..8).map(|_| operator.post(&path, &body))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    let started = "SELECT count(*) FROM admin_actions WHERE action = 'freeze_start' AND reason = 'at once'";
+    assert_eq!(server.database.number(started).await, 1);
 }
 
 #[tokio::test]

@@ -198,9 +198,7 @@ pub async fn execution_report_view(
         .ok_or_else(|| {
             Problem::new(
                 ErrorCode::ExecutionNotFound,
-                format!(
-                    "No execution {execution_id} of service {service_id} in environment {environment_id}."
-                ),
+                format!("This service has no execution {execution_id} in this environment."),
             )
         })?;
     let unreadable = |error: serde_json::Error| Problem {

@@ -87,8 +87,7 @@ pub async fn issue_view(
         Found::Unheard => Err(Problem::new(
             ErrorCode::NoSuchIssue,
             format!(
-                "Nothing was ever recorded of change {change} in service {service_id} of environment {environment_id}. Is the \
-                 id right, to the letter?"
+                "Nothing was ever recorded of change {change} in this service and environment. Is the id right, to the letter?"
             ),
         )),
     }
