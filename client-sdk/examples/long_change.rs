@@ -75,15 +75,14 @@ async fn archive_rows(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().init();
+    tracing_subscriber::fmt().init(); // the report is logged at the end of the run
     let archive = Archive(env::var("ARCHIVE")?.into());
     tokio::fs::create_dir_all(&archive.0).await?;
-    let report = Flamingock::from_env()
+    Flamingock::from_env()
         .target(Target::non_transactional("archive", archive))
         .stage(Stage::new("archive").change(archive_rows))
         .build()?
         .run()
         .await?;
-    println!("{report}");
     Ok(())
 }

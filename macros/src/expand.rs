@@ -124,6 +124,7 @@ pub(crate) fn change(args: &Args, function: &ItemFn) -> syn::Result<TokenStream>
         impl #name {
             /// What the change does, as written; call it to test it.
             #(#others)*
+            #[allow(clippy::unused_async)]
             #visibility async fn run(#inputs) #output #body
 
             #undo

@@ -88,22 +88,21 @@ pub async fn start_from_environment() -> Result<Outcome, Box<dyn std::error::Err
         },
         ..Effect::new("tested", "0002")
     };
-    let stage = match scenario.files {
-        Some(directory) => Stage::from_dir("work", directory),
-        None => {
-            let stage = Stage::new("work").change(Effect::new("before", "0001"));
-            let stage = if scenario.saga {
-                stage.change(saga(scenario.ending, scenario.undo, scenario.probing))
-            } else if scenario.is_long {
-                stage.change(Long {
-                    id: "tested",
-                    order: "0002",
-                })
-            } else {
-                stage.change(tested)
-            };
-            stage.change(Effect::new("after", "0003"))
-        }
+    let stage = if let Some(directory) = scenario.files {
+        Stage::from_dir("work", directory)
+    } else {
+        let stage = Stage::new("work").change(Effect::new("before", "0001"));
+        let stage = if scenario.saga {
+            stage.change(saga(scenario.ending, scenario.undo, scenario.probing))
+        } else if scenario.is_long {
+            stage.change(Long {
+                id: "tested",
+                order: "0002",
+            })
+        } else {
+            stage.change(tested)
+        };
+        stage.change(Effect::new("after", "0003"))
     };
     let application = Flamingock::builder(std::env::var(SERVER)?)
         .token(std::env::var(TOKEN)?)

@@ -54,6 +54,8 @@ struct Key {
 }
 
 type Kept = (Instant, Arc<Signed>);
+/// The key that signs, and when it was read.
+type Held = Option<(Instant, Arc<Signer>)>;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -62,7 +64,7 @@ pub struct Certificates {
     checkpoints: Checkpoints,
     validity: Duration,
     signed: Arc<Cache<Key, Kept>>,
-    signer: Arc<Mutex<Option<(Instant, Arc<Signer>)>>>,
+    signer: Arc<Mutex<Held>>,
 }
 
 impl Certificates {

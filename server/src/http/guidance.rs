@@ -17,6 +17,10 @@ pub enum Open {
 
 /// What is known of the change.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that hold or do not, each by itself"
+)]
 pub struct Known<'a> {
     pub latest: &'a ChangeState,
     pub open: Open,

@@ -226,16 +226,18 @@ async fn two_runners(told: &mut Transcript, runner: &Runner, other: &Runner) {
 
 /// Marks that prove something, contradict something, or say what is known.
 async fn marks(told: &mut Transcript, runner: &Runner, _: &Runner) {
-    let marker = json!({"txStrategy": "TX_SEPARATE_WITH_MARKER"});
+    let with_marks = json!({"txStrategy": "TX_SEPARATE_WITH_MARKER"});
     let execution = told.plan(runner, &two_changes()).await;
-    told.report_with(runner, execution, "a", Started, &marker).await;
+    told.report_with(runner, execution, "a", Started, &with_marks)
+        .await;
     told.release(runner).await;
     told.plan(runner, &two_changes()).await;
     told.release(runner).await;
     let marked = two_changes().mark("a", MarkStatus::Applied);
     let execution = told.plan(runner, &marked).await;
-    told.report_with(runner, execution, "b", Started, &marker).await;
-    told.report_with(runner, execution, "b", RolledBack, &marker)
+    told.report_with(runner, execution, "b", Started, &with_marks)
+        .await;
+    told.report_with(runner, execution, "b", RolledBack, &with_marks)
         .await;
     told.release(runner).await;
     // The record says rolled back, the mark says applied.
@@ -246,8 +248,10 @@ async fn marks(told: &mut Transcript, runner: &Runner, _: &Runner) {
     told.release(runner).await;
     let undone = two_changes().mark("b", MarkStatus::RolledBack);
     let execution = told.plan(runner, &undone).await;
-    told.report_with(runner, execution, "b", Started, &marker).await;
-    told.report_with(runner, execution, "b", Applied, &marker).await;
+    told.report_with(runner, execution, "b", Started, &with_marks)
+        .await;
+    told.report_with(runner, execution, "b", Applied, &with_marks)
+        .await;
     told.release(runner).await;
     told.plan(runner, &two_changes().mark("a", MarkStatus::Applied))
         .await;

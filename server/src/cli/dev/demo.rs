@@ -30,6 +30,7 @@ pub(super) struct Demo {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names in the file")]
 struct Kept {
     runner_token: String,
     operator_token: String,

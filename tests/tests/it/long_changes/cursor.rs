@@ -403,6 +403,9 @@ async fn what_older_clients_send_with_a_heartbeat_is_not_looked_at() {
 
 #[tokio::test]
 async fn a_heartbeat_without_news_asks_the_database_nothing_more() {
+    const NEWS: &[&str] = &["change_progress", "execution_cancellations", "JOIN change_states"];
+    const LOCKS: &[&str] = &["UPDATE locks"];
+
     let server = TestServer::with(&[
         ("FLAMINGOCK_LOG_FORMAT", "json"),
         ("FLAMINGOCK_LOG_FILTER", "info,sqlx=debug"),
@@ -417,8 +420,6 @@ async fn a_heartbeat_without_news_asks_the_database_nothing_more() {
             .filter(|line| of.iter().any(|name| line.contains(name)))
             .count()
     };
-    const NEWS: &[&str] = &["change_progress", "execution_cancellations", "JOIN change_states"];
-    const LOCKS: &[&str] = &["UPDATE locks"];
     let (news, locks) = (asked(NEWS), asked(LOCKS));
     for _ in 0..5 {
         runner.extended().await;
