@@ -131,7 +131,7 @@ async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
     let decided = operator
         .resolve(&runner, &[("tested", ResolutionKind::RolledBack, issues[0].seq)])
         .await;
-    assert_eq!(decided.status, 200);
+    assert_eq!(decided.status, 201);
     let outcome = world.run(&scenario()).await;
     assert!(outcome.may_start, "{}", outcome.report);
     assert_eq!(world.effects.of("tested").await, ALL);
