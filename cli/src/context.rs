@@ -21,24 +21,20 @@ pub struct Context {
     pub out: Output,
 }
 
-/// What was said on the command line itself, and not by a variable.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Flags {
-    pub organisation: bool,
-    pub project: bool,
-    pub environment: bool,
-    pub service: bool,
-}
+/// What was named on the command line itself, and not by a variable.
+#[derive(Clone, Debug, Default)]
+pub struct Flags(Vec<&'static str>);
 
 impl Flags {
+    const ALL: [&'static str; 4] = ["organisation", "project", "environment", "service"];
+
     pub fn of(matches: &ArgMatches) -> Self {
-        let flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        Self {
-            organisation: flag("organisation"),
-            project: flag("project"),
-            environment: flag("environment"),
-            service: flag("service"),
-        }
+        let is_flag = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Self(Self::ALL.into_iter().filter(is_flag).collect())
+    }
+
+    pub fn name(&self, what: &str) -> bool {
+        self.0.contains(&what)
     }
 }
 
@@ -107,29 +103,20 @@ impl Context {
     pub fn limits(&self) -> Result<Vec<Limit>, Failure> {
         type OfProfile = fn(&Profile) -> &Option<String>;
         let profile = self.target()?.profile;
-        let (global, flags) = (&self.global, self.flags);
-        let named: [(&'static str, &Option<String>, bool, OfProfile); 4] = [
-            (
-                "organisation",
-                &global.organisation,
-                flags.organisation,
-                |profile| &profile.organisation,
-            ),
-            ("project", &global.project, flags.project, |profile| {
-                &profile.project
+        let global = &self.global;
+        let named: [(&'static str, &Option<String>, OfProfile); 4] = [
+            ("organisation", &global.organisation, |profile| {
+                &profile.organisation
             }),
-            ("environment", &global.environment, flags.environment, |profile| {
-                &profile.environment
-            }),
-            ("service", &global.service, flags.service, |profile| {
-                &profile.service
-            }),
+            ("project", &global.project, |profile| &profile.project),
+            ("environment", &global.environment, |profile| &profile.environment),
+            ("service", &global.service, |profile| &profile.service),
         ];
         Ok(named
             .into_iter()
-            .filter_map(|(what, said, is_flag, of_profile)| {
+            .filter_map(|(what, said, of_profile)| {
                 let (name, source) = match (said, &profile) {
-                    (Some(name), _) if is_flag => (name.clone(), format!("--{what}")),
+                    (Some(name), _) if self.flags.name(what) => (name.clone(), format!("--{what}")),
                     (Some(name), _) => (name.clone(), format!("FLAMINGOCK_{}", what.to_uppercase())),
                     (None, Some((profile_name, profile))) => {
                         (of_profile(profile).clone()?, format!("profile {profile_name}"))

@@ -1,4 +1,4 @@
-//! Changes run in the background while the platform's probes are answered; events are printed as JSON.
+//! Changes run in the background while the platform's probes are answered; events are logged as JSON.
 //!
 //! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT` and `FLAMINGOCK_SERVICE`. While it runs, ask it
 //! on port 9000, and send it SIGTERM:
@@ -32,6 +32,7 @@ async fn long_walk(stop: Cancellation) -> Result<(), ChangeError> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init();
     let app = Flamingock::from_env()
         .target(Target::non_transactional("feet", ()))
         .stage(Stage::new("walks").change(long_walk))
@@ -42,11 +43,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(axum::serve(probes, startup_probe(readiness.clone())).into_future());
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
-            println!("{}", serde_json::json!(event));
+            tracing::info!("{}", serde_json::json!(event));
         }
     });
     let report = readiness.ready().await?;
-    println!("{}", report.one_line());
+    tracing::info!("{}", report.one_line());
     // … serve until `shutdown_signal()` …
     Ok(())
 }

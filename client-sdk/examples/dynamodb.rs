@@ -130,13 +130,22 @@ pub async fn no_index(db: TargetClient<Client>, stop: Cancellation) -> Result<()
     until(&stop, || async { Ok(index(&db).await?.is_none()) }).await
 }
 
-/// All of them, or none; and none that somebody else has written is overwritten.
+/// All of them, or none; and none that somebody else has written is overwritten. What it reads is as it was before.
 #[change(id = "countries-2027", order = "0003", author = "lin", target = "orders-db")]
 pub async fn countries(tx: &mut DynamoDbTx) -> Result<(), ChangeError> {
+    let union = tx.get_item().table_name("countries");
+    let union = union
+        .key("id", AttributeValue::S("EU".to_owned()))
+        .send()
+        .await?
+        .item;
+    let currency = union.and_then(|union| union.get("currency").cloned());
+    let currency = currency.unwrap_or_else(|| AttributeValue::S("EUR".to_owned()));
     for (code, percent) in [("DE", 19), ("ES", 21), ("LU", 17)] {
         let country = Put::builder()
             .table_name("countries")
             .item("id", AttributeValue::S(code.to_owned()))
+            .item("currency", currency.clone())
             .item("tax_percent", AttributeValue::N(percent.to_string()))
             .condition_expression("attribute_not_exists(id)");
         tx.put(country.build()?)?;

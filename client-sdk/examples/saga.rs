@@ -29,7 +29,8 @@ async fn first_config(files: Files) -> Result<(), FileError> {
 }
 
 async fn no_config(files: Files) -> Result<(), FileError> {
-    files.restore("shop.conf").await
+    files.restore("shop.conf").await?;
+    Ok(())
 }
 
 async fn create_orders(db: TargetClient<SqlitePool>) -> Result<(), sqlx::Error> {
@@ -59,7 +60,8 @@ async fn name_the_table(files: Files) -> Result<(), FileError> {
 }
 
 async fn name_it_no_more(files: Files) -> Result<(), FileError> {
-    files.restore("shop.conf").await
+    files.restore("shop.conf").await?;
+    Ok(())
 }
 
 async fn make_index(commands: TargetClient<Commands>) -> Result<(), CommandError> {
@@ -95,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 change, duration_ms, ..
             } = event
             {
-                println!("{change}: {duration_ms} ms");
+                tracing::info!("{change}: {duration_ms} ms");
             }
         })
         .build()?;

@@ -122,12 +122,7 @@ impl Context {
     }
 
     /// What one step of a saga runs with.
-    pub(crate) fn of_step(
-        &self,
-        position: usize,
-        name: &Cow<'static, str>,
-        target: &str,
-    ) -> Result<Self, InjectionError> {
+    pub(crate) fn of_step(&self, position: usize, name: &str, target: &str) -> Result<Self, InjectionError> {
         #[cfg(not(feature = "templates"))]
         let _ = position;
         let known = self.targets.iter().find(|known| known.id == target);
@@ -146,7 +141,7 @@ impl Context {
             lease: self.lease.clone(),
             execution_id: self.execution_id,
             attempt: self.attempt.clone(),
-            saga_step: Some(name.clone()),
+            saga_step: Some(Cow::Owned(name.to_owned())),
             #[cfg(feature = "templates")]
             step: position,
         })

@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_activity_follows_the_events_and_its_time_only_changes_with_it() {
-        let (stage, change) = (|| "s".to_owned(), || "c".to_owned());
+        let (of_stage, change) = (|| "s".to_owned(), || "c".to_owned());
         let at = |second| DateTime::from_timestamp(second, 0).expect("valid");
         let mut state = ReadinessState::Pending(Pending {
             activity: Activity::Planning,
@@ -315,17 +315,17 @@ mod tests {
             holder: holder.to_owned(),
         };
         let started = RunEvent::ChangeStarted {
-            stage: stage(),
+            stage: of_stage(),
             change: change(),
             target: "t".to_owned(),
         };
         let failed = RunEvent::ChangeFailed {
-            stage: stage(),
+            stage: of_stage(),
             change: change(),
             error: ErrorReport::new("E", "e", Vec::new()),
         };
         let rolled_back = RunEvent::ChangeRolledBack {
-            stage: stage(),
+            stage: of_stage(),
             change: change(),
         };
         let steps = [

@@ -326,6 +326,7 @@ fn example(key: &Ident) -> &'static str {
         "rollback" => "drop_orders",
         "probe" => "orders_exist",
         "depends_on" => "[\"create-orders\"]",
+        // `transactional` and `checksum`.
         _ => "false",
     }
 }

@@ -53,12 +53,12 @@ impl Action {
             Some(reach::organisation(&admin, context.organisation()?.as_deref()).await?)
         };
         // From the command line only: a profile's or a variable's service would hide what was done elsewhere.
-        let environment_id = if context.flags.environment {
+        let environment_id = if context.flags.name("environment") {
             Some(context.environment(&admin).await?.id)
         } else {
             None
         };
-        let service_id = if context.flags.service {
+        let service_id = if context.flags.name("service") {
             Some(context.service(&admin).await?.scope.service_id)
         } else {
             None

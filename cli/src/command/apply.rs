@@ -77,7 +77,7 @@ impl Apply {
             return check(context, &application).await;
         }
         progress::show();
-        match application.run_until(interrupted()).await {
+        match run(&application).await? {
             Ok(report) => {
                 show(context, &report)?;
                 Ok(Exit::Ok)
@@ -108,21 +108,33 @@ async fn check(context: &Context, application: &Flamingock) -> Outcome {
     }
 }
 
-/// Ends with the first Ctrl-C or SIGTERM. The second ends the process on the spot.
-async fn interrupted() {
-    asked_to_end().await;
-    anstream::eprintln!(
-        "{WARN}Stopping{WARN:#} as soon as the running change has ended; its result is reported, and the lock given back. \
-         Ctrl-C once more stops in the middle of it."
-    );
-    tokio::spawn(async {
+/// Runs until it ends, or is asked to: after the first Ctrl-C or SIGTERM as soon as the running change has ended, after the
+/// second at once. The failure is that of the second.
+async fn run(application: &Flamingock) -> Result<Result<Report, StartError>, Failure> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let twice = async {
         asked_to_end().await;
         anstream::eprintln!(
-            "{BAD}Stopped{BAD:#} in the middle: what became of the running change is not known. The lock ends with its \
-             lease; `flamingock explain` says how things stand then."
+            "{WARN}Stopping{WARN:#} as soon as the running change has ended; its result is reported, and the lock given \
+             back. Ctrl-C once more stops in the middle of it."
         );
-        std::process::exit(i32::from(Exit::Failed as u8));
-    });
+        // Where nobody listens any more, it is ending already.
+        let _ = tell.send(());
+        asked_to_end().await;
+    };
+    let once = async {
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = twice => Err(Failure::failed(
+            "stopped in the middle: what became of the running change is not known",
+        )
+        .hint("the lock ends with its lease; `flamingock explain` says then how things stand")),
+        ended = application.run_until(once) => Ok(ended),
+    }
 }
 
 /// Where signals cannot be heard, the system's own way stays: they end the process.

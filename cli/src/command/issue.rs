@@ -428,6 +428,8 @@ mod tests {
                 environment_id: 1,
                 service_id: 2,
             },
+            organisation: "acme".to_owned(),
+            project: "payments".to_owned(),
             environment: "production".to_owned(),
             name: "the orders".to_owned(),
         };

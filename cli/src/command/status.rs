@@ -1,6 +1,7 @@
 //! Everything within the token's reach, a line each.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use clap::Args;
 use flamingock::wire::explanation::{Explanation, ServiceStanding};
@@ -145,11 +146,12 @@ fn remark(context: &Context, limits: &[Limit]) {
         if position > 0 {
             limited.push_str(", ");
         }
-        limited.push_str(&format!("{} {}", limit.what, text::safe(&limit.name, false)));
+        let name = text::safe(&limit.name, false);
+        write!(limited, "{} {name}", limit.what).expect("writing to a string does not fail");
         // Said once for all that come from the same place.
         let next = limits.get(position + 1);
         if next.is_none_or(|next| next.source != limit.source) {
-            limited.push_str(&format!(" ({})", limit.source));
+            write!(limited, " ({})", limit.source).expect("writing to a string does not fail");
         }
     }
     let more = if limits.iter().any(|limit| !limit.source.starts_with("--")) {

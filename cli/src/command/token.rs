@@ -154,8 +154,8 @@ impl Create {
         }
         // Whoever writes `-s orders` here wants a token for orders, and would get one for the whole project.
         for (flag, given) in [
-            ("environment", context.flags.environment),
-            ("service", context.flags.service),
+            ("environment", context.flags.name("environment")),
+            ("service", context.flags.name("service")),
         ] {
             if given {
                 return Err(Failure::usage(format!("--{flag} does not restrict a token"))

@@ -59,14 +59,13 @@ pub(super) async fn reached(job: &Job<'_>, step: Step) {
         return;
     };
     match script.reached(job.change.info.id(), step) {
-        None => {}
         Some(Accident::Crash) => std::future::pending().await,
         Some(Accident::LoseLock) => {
             // Until the runner knows: its heartbeat finds out.
             job.execution.lease.cancellation().cancelled().await;
         }
         // The runner's own steps have no answer.
-        Some(Accident::LoseAnswer) => {}
+        Some(Accident::LoseAnswer) | None => {}
     }
 }
 

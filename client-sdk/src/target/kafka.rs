@@ -322,11 +322,11 @@ impl Kafka {
         if after == before {
             return Ok(());
         }
-        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let mut request = AlterConfig::new(ResourceSpecifier::Topic(topic));
         for (setting, value) in &after {
-            alter = alter.set(setting, value);
+            request = request.set(setting, value);
         }
-        let altered = self.shared.admin.alter_configs(&[alter], &options()).await?;
+        let altered = self.shared.admin.alter_configs(&[request], &options()).await?;
         if let Some(Err((_, reason))) = altered.into_iter().next() {
             return Err(refused(
                 format!("changing the settings of the topic `{topic}`"),

@@ -56,7 +56,7 @@ pub struct Coordinator {
 #[non_exhaustive]
 pub enum Ended {
     /// By itself, and the application may start.
-    Completed(Report),
+    Completed(Box<Report>),
     /// By itself, and the application must not start.
     Refused(StartError),
     /// By a crash that the test has asked for.
@@ -72,7 +72,7 @@ impl Ended {
     #[track_caller]
     pub fn completed(self) -> Report {
         match self {
-            Self::Completed(report) => report,
+            Self::Completed(report) => *report,
             Self::Refused(error) => panic!("the run should have completed, but failed: {error}"),
             Self::Crashed(point) => panic!("the run should have completed, but crashed: {point}"),
         }
@@ -162,7 +162,7 @@ impl Coordinator {
             biased;
             point = death => Ok(Ended::Crashed(point)),
             ended = app.run() => Ok(match ended {
-                Ok(report) => Ended::Completed(report),
+                Ok(report) => Ended::Completed(Box::new(report)),
                 Err(error) => Ended::Refused(error),
             }),
         }

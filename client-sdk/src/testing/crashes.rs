@@ -196,7 +196,7 @@ impl<S: Debug> fmt::Display for Crashes<S> {
             match outcome {
                 AfterCrash::Recovered => write!(f, "\n  {point}: the same")?,
                 AfterCrash::Asks(ids) => {
-                    write!(f, "\n  {point}: a person is asked about {}", ids.join(", "))?
+                    write!(f, "\n  {point}: a person is asked about {}", ids.join(", "))?;
                 }
                 AfterCrash::Differs(found) => write!(f, "\n  {point}: {found:?}")?,
                 AfterCrash::NotReached => write!(f, "\n  {point}: not reached this time")?,

@@ -28,11 +28,11 @@ fn activity(readiness: &Readiness) -> Option<Activity> {
     }
 }
 
-fn applying() -> Option<Activity> {
-    Some(Activity::Applying {
+fn applying() -> Activity {
+    Activity::Applying {
         stage: "s".to_owned(),
         change: "gated".to_owned(),
-    })
+    }
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn it_says_what_the_run_is_doing_and_then_that_it_is_ready() {
         holder: "orders@other#1".to_owned(),
     });
     eventually("it waits", || activity(&readiness) == waiting).await;
-    eventually("it applies", || activity(&readiness) == applying()).await;
+    eventually("it applies", || activity(&readiness) == Some(applying())).await;
     assert!(!readiness.is_ready() && !readiness.is_failed());
     open.send(()).unwrap();
     let report = readiness.clone().await.unwrap();
@@ -234,7 +234,7 @@ mod probe {
                 .stage(Stage::new("s").change(change));
             let readiness = app.build().unwrap().spawn();
             let get = probe(&readiness).await;
-            eventually("it applies", || activity(&readiness) == applying()).await;
+            eventually("it applies", || activity(&readiness) == Some(applying())).await;
             for (path, status) in ["startup", "ready", "live"].into_iter().zip(pending) {
                 let (found, body) = get(path).await;
                 assert_eq!(found, status, "{path}");

@@ -88,7 +88,7 @@ impl System {
 
     async fn create(&self, thing: &str) -> Result<(), ChangeError> {
         self.call(format!("create {thing}"), |contents| {
-            contents.there.push(thing.to_owned())
+            contents.there.push(thing.to_owned());
         })
         .await
     }

@@ -32,13 +32,13 @@ fn never_ends(id: &'static str) -> Step {
 }
 
 /// Runs it and asks it to stop once that is so.
-async fn stopped_when(app: Flamingock, is_so: impl Fn() -> bool) -> Result<Report, StartError> {
+async fn stopped_when(app: &Flamingock, is_so: impl Fn() -> bool) -> Result<Report, StartError> {
     app.run_until(eventually("the moment to stop comes", is_so)).await
 }
 
 /// When the server was called so.
-async fn stopped_at(app: Flamingock, server: &FakeServer, kind: Kind) -> Result<Report, StartError> {
-    stopped_when(app, || !server.calls_of(&kind).is_empty()).await
+async fn stopped_at(app: &Flamingock, server: &FakeServer, kind: &Kind) -> Result<Report, StartError> {
+    stopped_when(app, || !server.calls_of(kind).is_empty()).await
 }
 
 fn started() -> Kind {
@@ -55,7 +55,7 @@ async fn a_running_change_is_told_and_no_other_is_begun() {
         .stage(Stage::new("two").change(step("b", "0001")))
         .build()
         .unwrap();
-    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
+    let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted(), "{error}");
     assert_eq!(server.audit(), ["attentive STARTED", "attentive FAILED"]);
     assert_eq!(log.lines(), ["begun"]);
@@ -76,7 +76,7 @@ async fn what_ends_within_the_grace_is_recorded_as_it_ended() {
         .stage(Stage::new("one").change(finishes).change(step("after", "0002")))
         .build()
         .unwrap();
-    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
+    let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(server.audit(), ["finishes STARTED", "finishes APPLIED"]);
     assert_eq!(log.lines(), ["begun"]);
@@ -101,7 +101,7 @@ async fn after_the_grace_a_change_is_cut_off_and_undone() {
         .stage(Stage::new("one").change(never_ends("endless").rollback(Ok(()))))
         .build()
         .unwrap();
-    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
+    let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(
         server.audit(),
@@ -132,7 +132,7 @@ async fn a_transaction_that_is_cut_off_leaves_nothing() {
         .stage(Stage::new("one").change(endless))
         .build()
         .unwrap();
-    let error = stopped_when(app, || !log.lines().is_empty()).await.unwrap_err();
+    let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(
         server.audit(),
@@ -151,7 +151,7 @@ async fn a_change_whose_start_was_just_permitted_is_not_begun() {
         .stage(Stage::new("one").change(step("a", "0001")))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, started()).await.unwrap_err();
+    let error = stopped_at(&app, &server, &started()).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(
         server.audit(),
@@ -201,7 +201,7 @@ async fn a_release_that_came_too_early_is_repeated() {
         .stage(Stage::new("one").change(step("a", "0001")))
         .build()
         .unwrap();
-    let error = stopped_at(app, &server, Kind::Plan).await.unwrap_err();
+    let error = stopped_at(&app, &server, &Kind::Plan).await.unwrap_err();
     assert!(error.is_interrupted());
     assert_eq!(server.calls_of(&Kind::Release).len(), 2);
 }
@@ -219,7 +219,7 @@ async fn a_server_that_does_not_answer_keeps_nobody_from_stopping() {
         .unwrap();
     let began = Instant::now();
     let stop = app.stop_handle();
-    let error = stopped_at(app, &server, Kind::Token).await.unwrap_err();
+    let error = stopped_at(&app, &server, &Kind::Token).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(5));
     assert!(error.is_interrupted());
     assert!(stop.is_stopping());
