@@ -195,9 +195,8 @@ impl Kafka {
         }
         let created = self.shared.admin.create_topics(&[topic], &options()).await?;
         match created.into_iter().next() {
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
             Some(Err((_, reason))) => return Err(refused(format!("creating the topic `{name}`"), reason)),
-            Some(Ok(_)) | None => {}
         }
         let there = self
             .until(&format!("the topic `{name}` does not appear"), || {

@@ -1,6 +1,6 @@
 //! Objects under other keys. S3 has no renaming: they are copied, and then the old ones are removed.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ impl S3 {
             .keys(from)
             .await?
             .into_iter()
-            .filter(|found| !found.starts_with(KEPT) && !(within && found.starts_with(to)))
+            .filter(|found| !(found.starts_with(KEPT) || within && found.starts_with(to)))
             .map(|found| found[from.len()..].to_owned())
             .collect();
         let taken: HashSet<String> = self.keys(to).await?.into_iter().collect();
@@ -167,12 +167,9 @@ fn encoded(key: &str) -> String {
     for byte in key.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                text.push(byte.into())
+                text.push(byte.into());
             }
-            _ => {
-                text.push('%');
-                text.push_str(&format!("{byte:02X}"));
-            }
+            _ => write!(text, "%{byte:02X}").expect("writing to a string does not fail"),
         }
     }
     text
