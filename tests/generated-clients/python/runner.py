@@ -26,6 +26,7 @@ from flamingock_client.models import (
     ChangeAction,
     ChangeStatusReport,
     ChangeSubmission,
+    LockExtensionRequest,
     PlanAction,
     PlanRequest,
     PlanResponse,
@@ -125,7 +126,8 @@ class Run:
     def carry_out(self, plan: PlanResponse) -> None:
         assert isinstance(plan.execution_id, int) and plan.lock and plan.stages
         key = plan.lock.key
-        ok(lock_extend.sync(key, client=self.client, flamingock_runner_id=self.runner_id))
+        news = LockExtensionRequest()  # none: see the document for what it may carry
+        ok(lock_extend.sync(key, client=self.client, body=news, flamingock_runner_id=self.runner_id))
         self.stage = StageStatus.COMPLETED
         for change in (change for stage in plan.stages for change in stage.changes):
             if change.action == ChangeAction.APPLY and not self.apply(plan.execution_id, change.id):
