@@ -125,9 +125,11 @@ impl StartCertificate {
 
     /// The server's last word was not that all is applied: what it certified before is not leaned on any more.
     pub(crate) async fn forget(&self) {
-        match bounded(self.store.load()).await {
-            Ok(Some(kept)) if !kept.is_empty() => {}
-            _ => return,
+        // One that cannot be read now may be readable when it is asked for.
+        if let Ok(kept) = bounded(self.store.load()).await
+            && kept.is_none_or(|kept| kept.is_empty())
+        {
+            return;
         }
         if let Err(error) = bounded(self.store.save("")).await {
             tracing::warn!(target: "flamingock::certificate", %error, "the certificate could not be removed");

@@ -180,6 +180,11 @@ impl Job<'_> {
     /// Reports that a change whose start was permitted, or may have been, was not begun. One deadline for both facts:
     /// where the server does not answer, nobody gains from an application that takes twice as long to say so.
     pub(super) async fn report_never_begun(&self, error: &ChangeError) {
+        // It was to go on from work that is there. `STARTED` with its cursor says so; "rolled back" would have that work done
+        // once more.
+        if self.attempt.has_cursor() {
+            return;
+        }
         let until = self.execution.lease.report_until();
         // Without them the log stays at `STARTED`, and a person has to decide about a change that never ran.
         let _ = self

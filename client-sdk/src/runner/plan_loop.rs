@@ -170,6 +170,13 @@ impl<'a> Planner<'a> {
                 .lock
                 .ok_or_else(|| protocol("it says to wait, but not for which lock"))?;
             key.clone_from(&lock.key);
+            // Who is told to wait is told that there is work.
+            #[cfg(feature = "certificate")]
+            if watched.is_none()
+                && let Some(certificate) = &self.app.settings.certificate
+            {
+                certificate.forget().await;
+            }
             if watched
                 .as_ref()
                 .is_none_or(|watched| watched.acquisition_id != lock.acquisition_id)

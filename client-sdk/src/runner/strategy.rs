@@ -349,13 +349,14 @@ impl Job<'_> {
     }
 
     /// The answer to `STARTED` may have come late, to a process that stood still: by now the change may be another
-    /// runner's, and done. Or the application was asked to stop meanwhile. It was permitted and never begun, which is
+    /// runner's, and done. Or somebody asked it to stop meanwhile. It was permitted and never begun, which is
     /// what is reported.
     async fn stopped_before_it_began(&self) -> Option<Outcome> {
         let (name, reason) = match self.execution.lease.check() {
             Err(reason @ CancelReason::LockLost) => ("LOCK_LOST", reason),
             Err(reason @ CancelReason::Shutdown) => ("INTERRUPTED", reason),
-            Ok(()) | Err(CancelReason::Requested) => return None,
+            Err(reason @ CancelReason::Requested) => ("CANCELLED", reason),
+            Ok(()) => return None,
         };
         let error = ChangeError::from(format!("{reason} before the change was begun"));
         tracing::error!(error = %trace::one_line(&error), "not applied");

@@ -224,7 +224,7 @@ struct Failed {
     has_panicked: bool,
 }
 
-/// A step that returns an error is believed, unless it has a probe.
+/// A step that returns an error is believed to have left nothing, unless it has a probe or may be repeated.
 async fn after_failure(
     log: &mut StepLog,
     failed: &Failed,
@@ -235,7 +235,8 @@ async fn after_failure(
     match look(position, step, context).await {
         Some(Probed::Applied) => log.took_effect(),
         Some(Probed::NotApplied) => log.left_nothing(),
-        None if !failed.has_panicked => log.left_nothing(),
+        // One that may be repeated promises no more than that: it may have left a part.
+        None if !failed.has_panicked && !step.is_idempotent => log.left_nothing(),
         // Stays in doubt.
         Some(Probed::Unknown) | None => {}
     }

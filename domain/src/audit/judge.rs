@@ -148,6 +148,10 @@ fn follows(reported: AuditState, latest: &ChangeState) -> bool {
         // no `FAILED` may make it something to run again. Of a mark that says rolled back the runner knows better.
         return latest.state != AuditState::Applied || reported == AuditState::Applied;
     }
+    if latest.source == Source::Probe {
+        // It looked from outside, perhaps a moment too early. The attempt itself knows better, as long as no other was begun.
+        return true;
+    }
     match (step(reported), step(latest.state)) {
         (Some(reported), Some(latest)) => reported >= latest,
         _ => true,

@@ -99,6 +99,11 @@ const RESULTS: &str = "
 | APPLIED         | import    | MANUAL_MARKED_AS_APPLIED @3 by PERSON | -    | AppendLate |
 | APPLIED         | import    | APPLIED @3 by IMPORT                  | 3    | Duplicate  |
 | APPLIED         | 5         | FAILED @12 by IMPORT                  | -    | Append     |
+| APPLIED         | 5         | ROLLED_BACK @12 by PROBE of 5         | -    | Append     |
+| FAILED          | 5         | ROLLED_BACK @12 by PROBE of 5         | -    | Append     |
+| ROLLED_BACK     | 5         | APPLIED @12 by PROBE of 5             | -    | Append     |
+| FAILED          | 5         | APPLIED @12 by PROBE of 5             | -    | Append     |
+| APPLIED         | 5         | ROLLED_BACK @12 by PROBE of 4         | -    | AppendLate |
 ";
 
 /// `STATE @SEQ by EXECUTION`, or `by SOURCE`, or `by MARK of EXECUTION`.

@@ -179,8 +179,11 @@ impl Probes {
             state: entry.fact.state.clone(),
             tx_strategy: entry.fact.tx_strategy.clone(),
             recovery_strategy: entry.fact.recovery_strategy.clone(),
-            // Of no execution: what the one that asked goes on to do with the change is another attempt.
-            execution_id: None,
+            // Of the attempt that was in doubt: should it live after all, its own word about itself still counts. What the
+            // one that asked goes on to do with the change is another attempt.
+            execution_id: latest
+                .and_then(|latest| latest.execution)
+                .map(|execution| execution.0),
             source: Source::Probe,
         };
         states::upsert(tx, &[new]).await?;

@@ -79,7 +79,9 @@ pub async fn upsert(conn: &mut PgConnection, stream_id: i64, new: &NewProgress) 
                  CASE WHEN num_nonnulls($7::bigint, $8::bigint, $9::text) > 0 THEN clock_timestamp() END)
          ON CONFLICT ON CONSTRAINT change_progress_pkey DO UPDATE
             SET execution_id = EXCLUDED.execution_id, sequence = EXCLUDED.sequence,
-                void_when_failed = EXCLUDED.void_when_failed,
+                -- It says what the cursor counts on; a write without a cursor says nothing about the one that is there.
+                void_when_failed = CASE WHEN EXCLUDED.cursor IS NULL AND p.execution_id = EXCLUDED.execution_id
+                                        THEN p.void_when_failed ELSE EXCLUDED.void_when_failed END,
                 -- What another attempt left, and this one was not given, is gone.
                 cursor = coalesce(EXCLUDED.cursor,
                                   CASE WHEN p.execution_id = EXCLUDED.execution_id THEN p.cursor END),

@@ -331,10 +331,11 @@ async fn a_verdict_is_fenced_is_about_the_latest_entry_and_is_recorded_once() {
     );
     let plan = next.plan(&pipeline).await;
     assert_eq!(plan.action, PlanAction::Continue);
-    // The attempt's own word comes late: evidence.
-    let late = first.report(1, "it", AuditState::Failed).await;
-    assert_eq!(late.status / 100, 2);
-    assert_eq!(server.operator().issues(&next).await.len(), 0);
+    // The attempt lives after all, and contradicts the probe: nobody else has begun the change since, so its word counts, and a
+    // person is asked.
+    let word = first.told(1, "it", AuditState::Failed).await;
+    assert!(!word.late);
+    assert_eq!(server.operator().issues(&next).await.len(), 1);
 }
 
 #[tokio::test]

@@ -102,7 +102,10 @@ impl Ledger {
             let cursor = told.cursor.clone().or_else(|| before?.cursor.clone());
             let kept = Kept {
                 execution,
-                void_when_failed: told.void_when_failed,
+                void_when_failed: match before {
+                    Some(before) if told.cursor.is_none() => before.kept.void_when_failed,
+                    _ => told.void_when_failed,
+                },
                 handed_on_at: before.and_then(|before| before.kept.handed_on_at),
             };
             let sequence = told.sequence;
