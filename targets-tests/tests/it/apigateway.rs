@@ -67,9 +67,9 @@ impl Api {
     }
 
     async fn patch(&self, path: &str, value: &str) {
-        let patch = PatchOperation::builder().op(Op::Replace).path(path).value(value);
+        let replace = PatchOperation::builder().op(Op::Replace).path(path).value(value);
         let update = self.sdk.update_stage().rest_api_id(&self.id).stage_name("prod");
-        update.patch_operations(patch.build()).send().await.unwrap();
+        update.patch_operations(replace.build()).send().await.unwrap();
     }
 
     async fn answer_on(&self, path: &str) {
