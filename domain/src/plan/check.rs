@@ -112,7 +112,13 @@ impl<'a> Facts<'a> {
                 .pipeline
                 .changes()
                 .filter(|change| change.id == *id)
-                .all(|change| change.has_probe && change.mark != Mark::Applied)
+                .all(|change| change.has_probe && (change.mark != Mark::Applied || !self.marks_count()))
+    }
+
+    /// While another runner holds the lock no mark is looked at: the findings say what the log alone does, and nothing is
+    /// offered.
+    fn marks_count(&self) -> bool {
+        self.standing != Standing::Other
     }
 
     fn is_open(&self, id: &ChangeId) -> bool {

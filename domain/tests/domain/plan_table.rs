@@ -743,6 +743,14 @@ fn p5_b5_marks_that_would_finish_the_pipeline_are_not_taken_in_while_another_run
     );
 }
 
+/// The other runner may be about to commit what left the mark, so that nothing is read from it, and nothing is asked yet.
+#[test]
+fn p5_b4_neither_mark_nor_probe_is_asked_while_another_runner_works() {
+    let theirs = held_by("other", 4, at(60));
+    assert_eq!(decide("one: m1? *APPLIED", Some(&theirs), None).0, "AWAIT other");
+    assert_eq!(decide("one: m1?", Some(&theirs), None).0, "AWAIT other");
+}
+
 #[test]
 fn p5_b6_another_stage_of_a_block_with_a_failed_one_still_gets_its_turn() {
     let (answer, reason) = decide("one FAILED: n1\ntwo: n2", None, None);
