@@ -295,7 +295,9 @@ impl Builder {
         self
     }
 
-    /// Applies nothing: a run with pending changes is an error that lists them. For checks in a delivery pipeline.
+    /// Applies nothing: a run with pending changes is an error that lists them, be they the whole pipeline's. Takes no lock and
+    /// leaves nothing behind, also in target systems; while another runner works, waits as a start would. For checks in a
+    /// delivery pipeline, and for applications whose changes are applied by a job. A server without the admin API answers 404.
     pub fn validate_only(mut self, validate_only: bool) -> Self {
         self.settings.validate_only = validate_only;
         self

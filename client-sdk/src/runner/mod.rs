@@ -24,6 +24,7 @@ mod record;
 mod stage;
 pub(crate) mod step;
 mod strategy;
+mod validation;
 
 use record::RunRecord;
 
@@ -78,6 +79,9 @@ async fn ask_and_carry_out(
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
         session = client.session() => session.map_err(StartErrorKind::Server)?,
     };
+    if app.settings.validate_only {
+        return validation::run(app, client, record).await;
+    }
     plan_loop::run(app, client, &session, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),

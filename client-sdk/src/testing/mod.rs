@@ -8,6 +8,8 @@
 //!
 //! What a change does to its target system is up to the test: a real system, or a client that keeps its state in memory.
 
+#[cfg(feature = "certificate")]
+mod certifying;
 mod check;
 mod convert;
 mod coordinator;

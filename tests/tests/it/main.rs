@@ -34,5 +34,6 @@ mod stopping;
 mod tenancy;
 mod testing_kit;
 mod tokens;
+mod validating;
 mod waiting;
 mod wire;

@@ -130,7 +130,7 @@ impl Ledger {
         key: &str,
         fence: Option<Fence>,
     ) -> Result<LockView, Refusal> {
-        let not_held = || (ErrorCode::LockNotHeld, "There is nothing to release.".to_owned());
+        let not_held = || Refusal::new(ErrorCode::LockNotHeld, "There is nothing to release.");
         let released = lock::release(&GivingBack {
             lock: Some(&self.lock),
             runner,
@@ -148,11 +148,11 @@ impl Ledger {
 
     pub(in crate::testing) fn view(&self, key: &str) -> Result<LockView, Refusal> {
         let own = self.held_lock().filter(|_| key == self.lock.key.as_str());
-        own.ok_or_else(|| (ErrorCode::LockNotFound, "Nobody holds it.".to_owned()))
+        own.ok_or_else(|| Refusal::new(ErrorCode::LockNotFound, "Nobody holds it."))
     }
 }
 
 fn not_the_callers() -> Refusal {
     let text = "The lock is not held by this runner. Stop working under it; ask for a new plan.";
-    (ErrorCode::LockHeldByOther, text.to_owned())
+    Refusal::new(ErrorCode::LockHeldByOther, text)
 }

@@ -13,6 +13,8 @@ use flamingock_domain::{
     ids::{ChangeId, ExecutionId, RunnerId},
 };
 
+use flamingock_wording::reasons;
+
 use super::{Ledger, Origin, Refusal};
 use crate::testing::convert;
 
@@ -32,7 +34,7 @@ impl Ledger {
         let same = same.map(|entry| (entry.seq, entry.late));
         let number = execution.parse().map(ExecutionId).map_err(|_| {
             let text = format!("`{execution}` is no execution: the testing kit imports no history.");
-            (ErrorCode::RequestMalformed, text)
+            Refusal::new(ErrorCode::RequestMalformed, text)
         })?;
         let known = self.executions.iter().find(|it| it.id == number);
         let judgement = judge(&Report {
@@ -67,8 +69,8 @@ impl Ledger {
                 return Ok((false, answer(seq, late)));
             }
             Judgement::Refuse(refusal) => {
-                let text = format!("`{change}` must not be started: {refusal:?}");
-                return Err((ErrorCode::StartRefused, text));
+                let text = reasons::of_refusal(refusal, change.as_str());
+                return Err(Refusal::new(ErrorCode::StartRefused, text));
             }
         };
         let state = ChangeState {
@@ -137,8 +139,8 @@ impl Ledger {
             now: self.now(),
         });
         let judgement = judged.map_err(|refusal| {
-            let text = format!("What the probe of `{change}` says does not count: {refusal:?}");
-            (ErrorCode::ProbeRefused, text)
+            let text = reasons::of_probe_refusal(refusal, told.expected_seq, change.as_str());
+            Refusal::new(ErrorCode::ProbeRefused, text)
         })?;
         let settled = matches!(judgement, ProbeJudgement::Settle(_));
         let state = ChangeState {
