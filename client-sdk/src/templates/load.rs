@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flamingock_nearest::nearest;
 use yaml_serde::Value;
 
 use super::{
@@ -9,7 +10,6 @@ use super::{
     change::TemplateChange,
     checksum,
     document::{Document, Header},
-    nearest::nearest,
     placeholders::{self, Secrets},
     program::{AnyTemplate, Part, Parts, Program},
     source::{File, order_of},

@@ -27,7 +27,6 @@ mod http;
 mod http_target;
 mod load;
 mod locate;
-mod nearest;
 mod placeholders;
 mod program;
 mod source;
