@@ -534,6 +534,27 @@ async fn a_run_under_way_is_not_left_half_done_by_a_freeze() {
 }
 
 #[tokio::test]
+async fn what_a_mark_proves_is_not_written_where_a_policy_stops_the_start() {
+    let (coordinator, database, queue) = (
+        Coordinator::start().await.unwrap(),
+        FakeDatabase::new(),
+        Queue::default(),
+    );
+    let app = || {
+        with_rows(&database, on_queue(&queue, coordinator.builder())).stage(Stage::new("more").change(put))
+    };
+    coordinator.crash_at("rows", Step::Committed);
+    coordinator.run(app()).await.unwrap().crashed();
+    coordinator.freeze("The sale is on.");
+    coordinator.run(app()).await.unwrap().refused();
+    assert_eq!(coordinator.state_of("rows"), Some(Started));
+    coordinator.end_freezes();
+    coordinator.run(app()).await.unwrap().completed();
+    coordinator.assert_results([("rows", Applied), ("put", Applied)]);
+    assert_eq!(coordinator.audit()[1].origin, Origin::Mark);
+}
+
+#[tokio::test]
 async fn changes_wait_until_somebody_else_than_their_author_has_approved_them() {
     let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
     coordinator.approval_required(true);
