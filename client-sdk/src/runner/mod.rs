@@ -26,6 +26,7 @@ pub(crate) mod step;
 mod strategy;
 mod validation;
 
+use marks::WarmUp;
 use record::RunRecord;
 
 /// The pipeline as it is submitted before anything was done.
@@ -74,15 +75,16 @@ async fn ask_and_carry_out(
     client: &Client,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
+    let mut warm_up = WarmUp::new(app);
     let session = tokio::select! {
         biased;
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
-        session = client.session() => session.map_err(StartErrorKind::Server)?,
+        session = warm_up.during(client.session()) => session.map_err(StartErrorKind::Server)?,
     };
     if app.settings.validate_only {
-        return validation::run(app, client, record).await;
+        return validation::run(app, client, warm_up, record).await;
     }
-    plan_loop::run(app, client, &session, record).await?;
+    plan_loop::run(app, client, &session, warm_up, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),
         None => Ok(()),

@@ -186,18 +186,29 @@ impl TransactionalTarget for Database {
         self.pool.clone()
     }
 
+    fn warm_up(&self) -> TargetFuture<'_, ()> {
+        Box::pin(async move {
+            let found = self.find_table().await;
+            found.map_err(|error| TargetError::new("looking for the marks", error))?;
+            Ok(())
+        })
+    }
+
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
         Box::pin(async move {
             let failed = |error| TargetError::new("reading the marks", error);
             let Some(table) = self.find_table().await.map_err(failed)? else {
                 return Ok(Vec::new());
             };
+            let MarkScope {
+                environment_id,
+                service_id,
+            } = scope;
             let statement = format!(
-                "SELECT change_id, operation FROM {table} WHERE environment_id = $1 AND service_id = $2"
+                "SELECT change_id, operation FROM {table} \
+                 WHERE environment_id = {environment_id} AND service_id = {service_id}"
             );
-            let rows = sqlx::query(AssertSqlSafe(statement))
-                .bind(scope.environment_id)
-                .bind(scope.service_id)
+            let rows = sqlx::raw_sql(AssertSqlSafe(statement))
                 .fetch_all(&self.pool)
                 .await
                 .map_err(failed)?;
@@ -335,10 +346,13 @@ impl TransactionalTarget for Database {
 }
 
 impl Database {
+    /// This and the read of the marks are on the way of every start, as single statements without preparing them: one trip
+    /// to the database instead of two.
     async fn find_table(&self) -> Result<Option<&str>, sqlx::Error> {
         if self.table.get().is_none() {
-            let found: Option<String> = sqlx::query_scalar(FIND_TABLE).fetch_optional(&self.pool).await?;
+            let found = sqlx::raw_sql(FIND_TABLE).fetch_optional(&self.pool).await?;
             let Some(found) = found else { return Ok(None) };
+            let found: String = found.try_get(0)?;
             self.table.get_or_init(|| async { found }).await;
         }
         Ok(self.table.get().map(String::as_str))
