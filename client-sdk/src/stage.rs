@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use flamingock_api_types::execution::BlockType;
 
-use crate::change::{Change, ChangeInfo};
+use crate::{
+    change::{Change, ChangeInfo},
+    context::Requirement,
+};
 
 /// A named group of changes, carried out in the order of their `order` texts.
 ///
@@ -51,6 +54,17 @@ pub(crate) struct LoadedChange {
     pub(crate) code: Arc<dyn Change>,
 }
 
+impl LoadedChange {
+    pub(crate) fn of<C: Change>(mut info: ChangeInfo, change: C) -> Self {
+        info.takes_cursor = info.keeps_steps || change.requirements().iter().any(Requirement::is_checkpoint);
+        Self {
+            info: Arc::new(info),
+            checksum: change.checksum(),
+            code: Arc::new(change),
+        }
+    }
+}
+
 impl Stage {
     /// An empty stage.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
@@ -78,11 +92,7 @@ impl Stage {
         if info.source.is_empty() {
             info.source = Cow::Borrowed(std::any::type_name::<C>());
         }
-        self.changes.push(LoadedChange {
-            info: Arc::new(info),
-            checksum: change.checksum(),
-            code: Arc::new(change),
-        });
+        self.changes.push(LoadedChange::of(info, change));
         self
     }
 }

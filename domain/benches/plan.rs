@@ -29,6 +29,7 @@ fn pipeline() -> Pipeline {
         transactional: true,
         author: None,
         has_probe: false,
+        takes_cursor: false,
         checksum: None,
     };
     let stage = |number: usize| Stage {

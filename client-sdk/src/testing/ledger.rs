@@ -234,7 +234,7 @@ impl Ledger {
         {
             self.digests.insert(digest::of_blocks(blocks), self.head());
         }
-        let cursors = execution.map(|execution| self.hand_on(&plan, submission, execution));
+        let cursors = execution.map(|execution| self.hand_on(&plan, &pipeline, submission, execution));
         let lock = match &plan.action {
             PlanAction::Execute { .. } | PlanAction::Await { .. } => self.held_lock(),
             PlanAction::Continue | PlanAction::Abort => None,

@@ -120,6 +120,7 @@ fn arb_pipeline(repeats: Repeats) -> impl Strategy<Value = Pipeline> {
                     transactional: true,
                     author: None,
                     has_probe,
+                    takes_cursor: false,
                     checksum: None,
                 })
                 .collect(),

@@ -181,6 +181,7 @@ fn plan_one(latest: Option<ChangeState>, scene: &Scene<'_>) -> Plan {
         transactional: true,
         author: None,
         has_probe: false,
+        takes_cursor: false,
         checksum: None,
     };
     let stage = Stage {

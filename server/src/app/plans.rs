@@ -417,7 +417,7 @@ impl Plans {
                     rulings::note_first_seen(&mut tx, stream.id, ask.pipeline, &fold.states).await?;
                 }
                 let checksums = rulings::checksums_of(&plan, ask.pipeline);
-                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, &fold.states).await?;
+                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, ask.pipeline, &fold.states).await?;
                 let rendered = (ask.render)(&plan, &cursors);
                 let execution = executions::insert(
                     &mut tx,
