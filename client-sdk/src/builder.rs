@@ -381,7 +381,9 @@ impl Builder {
         self
     }
 
-    /// Names this runner, instead of `<service>@<host>#<random>`. It must be unique to the process.
+    /// Names this runner, instead of `<service>@<host>#<random>`. It must be unique to the process and not outlive it: what
+    /// an earlier one of the same name began is taken for this one's own, and is not settled by a
+    /// [probe](crate::Change::probe).
     pub fn runner_id(mut self, id: impl Into<String>) -> Self {
         self.connection.runner_id = Some(id.into());
         self

@@ -99,6 +99,7 @@ fn benches(criterion: &mut Criterion) {
                 grace: Duration::from_secs(5),
             },
             executions_of_run: &[],
+            own_attempts: &[],
             marks_seen: &marks_seen,
             settings: Settings::default(),
         };

@@ -189,6 +189,8 @@ impl Ledger {
         } else {
             self.executions_of_run(runner)
         };
+        let own = self.executions.iter().filter(|it| it.runner == *runner);
+        let own_attempts: Vec<ExecutionId> = own.map(|it| it.id).collect();
         let now = self.now();
         let claim = Claim {
             lock: Some(&self.lock),
@@ -203,6 +205,7 @@ impl Ledger {
             states: &self.states,
             claim,
             executions_of_run: &of_run,
+            own_attempts: &own_attempts,
             marks_seen: &self.marks_seen,
             settings: self.settings,
         };

@@ -1,7 +1,7 @@
 //! Sentences for the planner's reasons: here, at the edge, and nowhere else.
 
 use flamingock_api_types::execution::{ChangeReason as ReasonView, PlanReasons};
-use flamingock_domain::audit::{AuditState, ChangeState, ProbeRefusal, StartRefusal, TxStrategy};
+use flamingock_domain::audit::{AuditState, ChangeState, ProbeRefusal, Source, StartRefusal, TxStrategy};
 use flamingock_domain::ids::Seq;
 use flamingock_domain::plan::{ChangeReason, Plan, PlanAction, PlanReason};
 
@@ -83,6 +83,12 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
             "It failed outside a transaction and was not rolled back. It can tell by itself whether anything of it is in \
              effect, and is asked before a person is.",
         ),
+        ChangeReason::OwnAttempt => (
+            "OWN_ATTEMPT",
+            "Nobody knows how its last attempt ended. It can tell by itself, but this very process made that attempt, and what \
+             it began may still be under way. Once the process has ended, the next one asks the change; or look at the target \
+             system and record what you find.",
+        ),
         ChangeReason::FailedHalfDone => (
             "FAILED_HALF_DONE",
             "It failed outside a transaction and was not rolled back: it may be half done. Look at the target system and \
@@ -111,6 +117,11 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
         ChangeReason::StateUnknownRetry => (
             "STATE_UNKNOWN_RETRY",
             "Its latest state is not known to this server, and it declares that it may be repeated.",
+        ),
+        ChangeReason::SourceUnknown => (
+            "SOURCE_UNKNOWN",
+            "Its latest entry is of a source that this server does not know: a newer version of the server wrote it. Upgrade \
+             this one, or look at the target system and record what you find.",
         ),
         ChangeReason::CommittedByMark => (
             "COMMITTED_BY_MARK",
@@ -165,6 +176,11 @@ fn unfenced(refusal: StartRefusal) -> String {
         StartRefusal::NotTheHolder => "this runner does not hold the lock".to_owned(),
         StartRefusal::StaleFence => "the lock was granted anew since this execution was planned".to_owned(),
         StartRefusal::LeaseExpired => "the lease has run out".to_owned(),
+        StartRefusal::CursorOutdated => {
+            "the attempt whose cursor it was to go on from has been heard of since, and may be undoing \
+                                         what the cursor counts"
+                .to_owned()
+        }
         StartRefusal::StateForbids(state) => {
             format!("its latest entry is {}, which allows no start", state.as_wire())
         }
@@ -183,6 +199,11 @@ pub fn of_probe_refusal(refusal: ProbeRefusal, about: Seq, change: &str) -> Stri
             state.as_wire()
         ),
         ProbeRefusal::NotInDoubt(None) => "it was never run here".to_owned(),
+        ProbeRefusal::OwnAttempt => {
+            "the attempt in doubt was made by this very process, and what it began may still be under \
+                                     way; a new process may ask"
+                .to_owned()
+        }
     };
     format!(
         "What the probe of change {change} found is not recorded: {why}. Do not act on it; ask for a new plan."
@@ -197,6 +218,9 @@ pub fn of_kept_refusal(reason: &str) -> &'static str {
         "not_the_holder" => "The runner did not hold the lock.",
         "stale_fence" => "The lock had been granted anew since its plan.",
         "lease_expired" => "The runner's lease had run out.",
+        "cursor_outdated" => {
+            "The attempt whose cursor it was to go on from had been heard of since its plan."
+        }
         "state_forbids" => "The change's latest entry allowed no start.",
         _ => "For a reason that this version does not know.",
     }
@@ -225,6 +249,8 @@ pub fn guidance(
 pub fn what(latest: &ChangeState, contradicted_by_mark: bool) -> &'static str {
     if contradicted_by_mark {
         "its marker there says that it was committed, while the audit says otherwise"
+    } else if latest.source == Source::Unknown {
+        "its latest entry is of a source that this server does not know, so a newer version of the server wrote it"
     } else {
         match (latest.state, latest.tx_strategy) {
             (AuditState::Started, TxStrategy::NonTx) => {

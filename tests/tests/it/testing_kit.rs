@@ -298,6 +298,12 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     let execution = told.asks(runner, &body).await;
     told.report(runner, execution, "a", Started).await;
     told.release(runner).await;
+    let own = told.asks(runner, &body).await;
+    let path = runner.report_path(own, "a").replace("/audit", "/probe");
+    let call = Call::post(path).json(&json!({"verdict": "NOT_APPLIED", "expectedSeq": 1}));
+    let answer = runner.with_headers(call).send(&runner.address).await;
+    told.note("its own attempt", &answer);
+    told.release(runner).await;
     let second = told.asks(other, &body).await;
     for (who, under, verdict, about) in [
         (runner, execution, "APPLIED", 1),
