@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use flamingock::{
     Change, ChangeError, ChangeFuture, ChangeInfo, Context, Flamingock, ProbeFuture, Probed, Stage,
@@ -238,6 +239,7 @@ async fn a_runner_killed_while_it_asks_leaves_the_doubt_to_the_next() {
 /// Hands its work to another task, as one that calls a client with its own threads does, and waits for it.
 #[derive(Clone, Default)]
 struct HandsOn {
+    begun: Arc<AtomicUsize>,
     go_on: Arc<Notify>,
     done: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
@@ -252,6 +254,7 @@ impl Change for HandsOn {
 
     fn apply<'a>(&'a self, _: &'a mut Context) -> ChangeFuture<'a> {
         let this = self.clone();
+        self.begun.fetch_add(1, Ordering::SeqCst);
         let work = tokio::spawn(async move {
             this.go_on.notified().await;
             this.done.fetch_add(1, Ordering::SeqCst);
@@ -270,26 +273,29 @@ impl Change for HandsOn {
     }
 }
 
+/// An application whose one change is this.
+fn application(server: &TestServer, change: &HandsOn) -> Flamingock {
+    Flamingock::builder(server.url())
+        .token(&tokens().runner)
+        .environment("production")
+        .service("billing")
+        .stop_grace(Duration::from_millis(50))
+        .target(Target::non_transactional("plain", ()))
+        .stage(Stage::new("work").change(change.clone()))
+        .build()
+        .expect("a sound pipeline")
+}
+
 #[tokio::test]
 async fn a_run_that_was_dropped_in_the_middle_is_not_settled_by_the_same_process_and_its_work_not_done_twice()
 {
     let server = TestServer::start().await;
     let runner = server.runner("billing").await;
     let change = HandsOn::default();
-    let application = || {
-        Flamingock::builder(server.url())
-            .token(&tokens().runner)
-            .environment("production")
-            .service("billing")
-            .target(Target::non_transactional("plain", ()))
-            .stage(Stage::new("work").change(change.clone()))
-            .build()
-            .expect("a sound pipeline")
-    };
     let states = async || server.operator().states(&runner, "handed").await;
-    let first = application();
-    let begun = eventually("its start is recorded", async || {
-        (states().await == ["STARTED"]).then_some(())
+    let first = application(&server, &change);
+    let begun = eventually("it has begun", async || {
+        (change.begun.load(Ordering::SeqCst) == 1).then_some(())
     });
     tokio::select! {
         ended = first.run() => panic!("it waits for ever: {ended:?}"),
@@ -310,10 +316,38 @@ async fn a_run_that_was_dropped_in_the_middle_is_not_settled_by_the_same_process
     })
     .await;
     // Another process may look.
-    application().run().await.expect("it is applied");
+    application(&server, &change).run().await.expect("it is applied");
     assert_eq!(states().await, ["STARTED", "APPLIED"]);
     assert_eq!(change.asked.load(Ordering::SeqCst), 1);
-    assert_eq!(change.done.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(change.begun.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(change.done.load(Ordering::SeqCst), 1, "and not undone");
+}
+
+#[tokio::test]
+async fn what_a_change_was_doing_when_it_was_cut_off_takes_effect_later_and_its_probe_finds_it() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let change = HandsOn::default();
+    let states = async || server.operator().states(&runner, "handed").await;
+    let begun = eventually("it has begun", async || {
+        (change.begun.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    let error = application(&server, &change)
+        .run_until(begun)
+        .await
+        .expect_err("it was cut off");
+    assert!(error.is_interrupted(), "{error}");
+    // Not rolled back: that would have been before the effect, and "rolled back" no longer true.
+    assert_eq!(states().await, ["STARTED", "FAILED"]);
+    change.go_on.notify_one();
+    eventually("the work is done", async || {
+        (change.done.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    application(&server, &change).run().await.expect("it is applied");
+    assert_eq!(states().await, ["STARTED", "FAILED", "APPLIED"]);
+    assert_eq!(change.begun.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(change.done.load(Ordering::SeqCst), 1, "and not undone");
 }
 
 /// Outcomes, newest first.

@@ -85,6 +85,29 @@ async fn a_cursor_of_work_that_was_undone_does_not_come_back_when_the_next_attem
 }
 
 #[tokio::test]
+async fn what_a_rollback_tells_of_itself_does_not_revive_the_cursor_of_the_work_that_it_undoes() {
+    let server = TestServer::start().await;
+    // What it says last: how far the undoing is, or from where to go on with that.
+    for (service, cursor, expected) in [
+        ("told", None, None),
+        ("saved", Some("undone to 3"), Some("undone to 3")),
+    ] {
+        let runner = server.runner(service).await;
+        let execution = begun(&runner).await;
+        let mut progress = saving(execution, 1, "at 5");
+        progress["voidWhenFailed"] = json!(true);
+        told(&runner, &progress).await;
+        report(&runner, execution, Failed).await;
+        let undoing = json!({
+            "executionId": execution, "changeId": "copy", "sequence": 2, "cursor": cursor, "done": 2, "total": 5
+        });
+        told(&runner, &undoing).await;
+        runner.release().await.expect(200);
+        assert_eq!(handed_on(&runner).await.as_deref(), expected, "{service}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_is_handed_on_from_attempt_to_attempt_until_one_saves_its_own() {
     let server = TestServer::start().await;
     let runner = server.runner("billing").await;
