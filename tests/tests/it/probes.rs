@@ -249,7 +249,15 @@ impl Change for HandsOn {
     fn info(&self) -> ChangeInfo {
         ChangeInfo::new("handed", "0001", "plain")
             .author("mara")
+            .with_rollback()
             .with_probe()
+    }
+
+    fn rollback<'a>(&'a self, _: &'a mut Context) -> ChangeFuture<'a> {
+        Box::pin(async {
+            self.done.store(0, Ordering::SeqCst);
+            Ok(())
+        })
     }
 
     fn apply<'a>(&'a self, _: &'a mut Context) -> ChangeFuture<'a> {
