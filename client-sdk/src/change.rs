@@ -146,8 +146,6 @@ pub struct ChangeInfo {
     pub(crate) has_probe: bool,
     /// Its cursor says what there is to undo, and if that fails a person has to decide.
     pub(crate) keeps_steps: bool,
-    /// It goes on from a cursor of an earlier attempt: by its [requirements](Change::requirements).
-    pub(crate) takes_cursor: bool,
     pub(crate) source: Cow<'static, str>,
     pub(crate) profiles: Vec<String>,
     pub(crate) depends_on: Vec<Cow<'static, str>>,
@@ -173,7 +171,6 @@ impl ChangeInfo {
             has_rollback: false,
             has_probe: false,
             keeps_steps: false,
-            takes_cursor: false,
             source: Cow::Borrowed(""),
             profiles: Vec::new(),
             depends_on: Vec::new(),

@@ -50,14 +50,16 @@ impl From<StageKind> for BlockType {
 #[derive(Clone)]
 pub(crate) struct LoadedChange {
     pub(crate) info: Arc<ChangeInfo>,
+    /// It goes on from a cursor of an earlier attempt, by its [requirements](Change::requirements).
+    pub(crate) takes_cursor: bool,
     pub(crate) checksum: Option<String>,
     pub(crate) code: Arc<dyn Change>,
 }
 
 impl LoadedChange {
-    pub(crate) fn of<C: Change>(mut info: ChangeInfo, change: C) -> Self {
-        info.takes_cursor = info.keeps_steps || change.requirements().iter().any(Requirement::is_checkpoint);
+    pub(crate) fn of<C: Change>(info: ChangeInfo, change: C) -> Self {
         Self {
+            takes_cursor: info.keeps_steps || change.requirements().iter().any(Requirement::is_checkpoint),
             info: Arc::new(info),
             checksum: change.checksum(),
             code: Arc::new(change),
