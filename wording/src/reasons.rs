@@ -83,6 +83,12 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
             "It failed outside a transaction and was not rolled back. It can tell by itself whether anything of it is in \
              effect, and is asked before a person is.",
         ),
+        ChangeReason::OwnAttempt => (
+            "OWN_ATTEMPT",
+            "Nobody knows how its last attempt ended. It can tell by itself, but this very process made that attempt, and what \
+             it began may still be under way. Once the process has ended, the next one asks the change; or look at the target \
+             system and record what you find.",
+        ),
         ChangeReason::FailedHalfDone => (
             "FAILED_HALF_DONE",
             "It failed outside a transaction and was not rolled back: it may be half done. Look at the target system and \
@@ -111,6 +117,11 @@ pub fn of_change(reason: ChangeReason) -> (&'static str, &'static str) {
         ChangeReason::StateUnknownRetry => (
             "STATE_UNKNOWN_RETRY",
             "Its latest state is not known to this server, and it declares that it may be repeated.",
+        ),
+        ChangeReason::SourceUnknown => (
+            "SOURCE_UNKNOWN",
+            "Its latest entry is of a source that this server does not know: a newer version of the server wrote it. Upgrade \
+             this one, or look at the target system and record what you find.",
         ),
         ChangeReason::CommittedByMark => (
             "COMMITTED_BY_MARK",
@@ -165,6 +176,11 @@ fn unfenced(refusal: StartRefusal) -> String {
         StartRefusal::NotTheHolder => "this runner does not hold the lock".to_owned(),
         StartRefusal::StaleFence => "the lock was granted anew since this execution was planned".to_owned(),
         StartRefusal::LeaseExpired => "the lease has run out".to_owned(),
+        StartRefusal::CursorOutdated => {
+            "the attempt whose cursor it was to go on from has been heard of since, and may be \
+            undoing what the cursor counts"
+                .to_owned()
+        }
         StartRefusal::StateForbids(state) => {
             format!("its latest entry is {}, which allows no start", state.as_wire())
         }
@@ -183,6 +199,11 @@ pub fn of_probe_refusal(refusal: ProbeRefusal, about: Seq, change: &str) -> Stri
             state.as_wire()
         ),
         ProbeRefusal::NotInDoubt(None) => "it was never run here".to_owned(),
+        ProbeRefusal::OwnAttempt => {
+            "the attempt in doubt was made by this very process, and what it began may still be under \
+            way; a new process may ask"
+                .to_owned()
+        }
     };
     format!(
         "What the probe of change {change} found is not recorded: {why}. Do not act on it; ask for a new plan."

@@ -1,7 +1,5 @@
 //! From a stage's files to its changes. Everything that is wrong with any of them is said at once.
 
-use std::sync::Arc;
-
 use flamingock_nearest::nearest;
 use yaml_serde::Value;
 
@@ -14,11 +12,7 @@ use super::{
     program::{AnyTemplate, Part, Parts, Program},
     source::{File, order_of},
 };
-use crate::{
-    change::{Change as _, ChangeInfo},
-    stage::LoadedChange,
-    validate::Problem,
-};
+use crate::{change::ChangeInfo, stage::LoadedChange, validate::Problem};
 
 /// What files are read with.
 pub(crate) struct Loader {
@@ -116,11 +110,7 @@ fn change(file: &File, loader: &Loader) -> Result<LoadedChange, Vec<Problem>> {
     };
     let info = info(header, order, file, &*program);
     let change = TemplateChange::new(info.clone(), program, checksum::of(&file.text), secrets);
-    Ok(LoadedChange {
-        info: Arc::new(info),
-        checksum: change.checksum(),
-        code: Arc::new(change),
-    })
+    Ok(LoadedChange::of(info, change))
 }
 
 fn info(header: Header, order: &str, file: &File, program: &dyn Program) -> ChangeInfo {

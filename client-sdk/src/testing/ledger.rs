@@ -219,6 +219,8 @@ impl Ledger {
         } else {
             self.executions_of_run(runner)
         };
+        let own = self.executions.iter().filter(|it| it.runner == *runner);
+        let own_attempts: Vec<ExecutionId> = own.map(|it| it.id).collect();
         let now = self.now();
         let claim = Claim {
             lock: Some(&self.lock),
@@ -233,6 +235,7 @@ impl Ledger {
             states: &self.states,
             claim,
             executions_of_run: &of_run,
+            own_attempts: &own_attempts,
             marks_seen: &self.marks_seen,
             settings: self.settings,
         };
@@ -280,7 +283,7 @@ impl Ledger {
         {
             self.digests.insert(digest::of_blocks(blocks), self.known());
         }
-        let cursors = execution.map(|execution| self.hand_on(&plan, submission, execution));
+        let cursors = execution.map(|execution| self.hand_on(&plan, &pipeline, submission, execution));
         let lock = match &plan.action {
             PlanAction::Execute { .. } | PlanAction::Await { .. } => self.held_lock(),
             PlanAction::Continue | PlanAction::Abort => None,

@@ -1,6 +1,6 @@
 //! Sentences for people about issues and kept refusals. Those for plans are shared with the SDK's testing kit.
 
-use flamingock_domain::audit::{AuditState, ChangeState, TxStrategy};
+use flamingock_domain::audit::{AuditState, ChangeState, Source, TxStrategy};
 pub use flamingock_wording::reasons::{of, of_probe_refusal, of_refusal};
 
 /// What is said of a refused start later; `reason` is what was kept of it.
@@ -11,6 +11,9 @@ pub fn of_kept_refusal(reason: &str) -> &'static str {
         "not_the_holder" => "The runner did not hold the lock.",
         "stale_fence" => "The lock had been granted anew since its plan.",
         "lease_expired" => "The runner's lease had run out.",
+        "cursor_outdated" => {
+            "The attempt whose cursor it was to go on from had been heard of since its plan."
+        }
         "state_forbids" => "The change's latest entry allowed no start.",
         _ => "For a reason that this version does not know.",
     }
@@ -39,6 +42,8 @@ pub fn guidance(
 pub fn what(latest: &ChangeState, contradicted_by_mark: bool) -> &'static str {
     if contradicted_by_mark {
         "its marker there says that it was committed, while the audit says otherwise"
+    } else if latest.source == Source::Unknown {
+        "its latest entry is of a source that this server does not know, so a newer version of the server wrote it"
     } else {
         match (latest.state, latest.tx_strategy) {
             (AuditState::Started, TxStrategy::NonTx) => {

@@ -21,6 +21,7 @@ mod isolation;
 mod late_reports;
 mod locks_and_takeover;
 mod long_changes;
+mod newer_replicas;
 mod night;
 mod operations;
 mod policies;

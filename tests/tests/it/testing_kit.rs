@@ -107,6 +107,11 @@ impl Transcript {
         self.note(&format!("{change} {state:?}"), &answer);
     }
 
+    async fn extend(&mut self, runner: &Runner, progress: &Value) {
+        let answer = runner.extend_telling(progress).await;
+        self.note("extend", &answer);
+    }
+
     async fn release(&mut self, runner: &Runner) {
         let answer = runner.release().await;
         self.note("release", &answer);
@@ -311,6 +316,12 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     let execution = told.asks(runner, &body).await;
     told.report(runner, execution, "a", Started).await;
     told.release(runner).await;
+    let own = told.asks(runner, &body).await;
+    let path = runner.report_path(own, "a").replace("/audit", "/probe");
+    let call = Call::post(path).json(&json!({"verdict": "NOT_APPLIED", "expectedSeq": 1}));
+    let answer = runner.with_headers(call).send(&runner.address).await;
+    told.note("its own attempt", &answer);
+    told.release(runner).await;
     let second = told.asks(other, &body).await;
     for (who, under, verdict, about) in [
         (runner, execution, "APPLIED", 1),
@@ -332,6 +343,63 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     told.report(other, third, "a", Applied).await;
     told.release(other).await;
     told.asks(runner, &body).await;
+}
+
+/// A change that goes on from a cursor, and versions of it that do not.
+async fn cursors(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let retried = json!({"recoveryStrategy": "ALWAYS_RETRY"});
+    let takes = two_changes().cursor("a").rollback("a", true, false);
+    let progress = |execution: i64, sequence: i64, cursor: Option<&str>, void: bool| {
+        json!({"executionId": execution, "changeId": "a", "sequence": sequence, "cursor": cursor,
+            "voidWhenFailed": void})
+    };
+    let execution = told.plan(runner, &takes).await;
+    told.report_with(runner, execution, "a", Started, &retried).await;
+    told.extend(runner, &progress(execution, 1, Some("at 5"), true))
+        .await;
+    told.release(runner).await;
+    // Offered without it, and not begun; then with it, and not begun.
+    told.plan(other, &two_changes()).await;
+    told.release(other).await;
+    let execution = told.plan(other, &takes).await;
+    told.release(other).await;
+    // It was alive after all: what it says now is newer than what the next one was to go on from.
+    let next = told.plan(runner, &takes).await;
+    told.report_with(other, execution, "a", Started, &retried).await;
+    told.report_with(runner, next, "a", Started, &retried).await;
+    told.extend(runner, &progress(next, 1, Some("at 7"), true)).await;
+    told.report_with(runner, next, "a", Failed, &retried).await;
+    told.extend(runner, &progress(next, 2, None, false)).await;
+    told.release(runner).await;
+    // Its rollback may have been under way.
+    let execution = told.plan(other, &takes).await;
+    told.report_with(other, execution, "a", Started, &retried).await;
+    told.extend(other, &progress(execution, 1, Some("at 8"), false))
+        .await;
+    told.release(other).await;
+    let without = told.plan(runner, &two_changes()).await;
+    told.report_with(runner, without, "a", Started, &retried).await;
+    told.release(runner).await;
+    told.plan(other, &takes).await;
+    told.release(other).await;
+}
+
+/// The lock is gone to another, which was handed the cursor, when the attempt that saved it is heard of again.
+async fn overtaken(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let retried = json!({"recoveryStrategy": "ALWAYS_RETRY"});
+    let takes = two_changes().cursor("a");
+    let execution = told.plan(runner, &takes).await;
+    told.report_with(runner, execution, "a", Started, &retried).await;
+    let progress = json!({"executionId": execution, "changeId": "a", "sequence": 1, "cursor": "at 5"});
+    told.extend(runner, &progress).await;
+    told.release(runner).await;
+    let next = told.plan(other, &takes).await;
+    told.report_with(runner, execution, "a", Failed, &retried).await;
+    told.report_with(other, next, "a", Started, &retried).await;
+    told.release(other).await;
+    let again = told.plan(other, &takes).await;
+    told.report_with(other, again, "a", Started, &retried).await;
+    told.release(other).await;
 }
 
 macro_rules! compared {
@@ -372,7 +440,9 @@ compared!(
     two_runners,
     marks,
     within_a_run,
-    probes
+    probes,
+    cursors,
+    overtaken
 );
 
 /// Who sets the policies: a person of the server, or the test that has the kit.

@@ -10,6 +10,7 @@ use flamingock_api_types::{
 use flamingock_domain::{
     ids::{ChangeId, ExecutionId, Fence, RunnerId},
     lock::{self, Extend, GivingBack, Release},
+    pipeline::Pipeline,
     plan::{Action, Plan, PlanAction},
     progress::{self, Kept},
 };
@@ -22,6 +23,7 @@ impl Ledger {
     pub(super) fn hand_on(
         &mut self,
         plan: &Plan,
+        pipeline: &Pipeline,
         submission: &wire::Submission,
         execution: ExecutionId,
     ) -> HashMap<ChangeId, String> {
@@ -30,7 +32,8 @@ impl Ledger {
             return handed_on;
         };
         let offered = stages.iter().flat_map(|stage| &stage.changes);
-        for (id, _) in offered.filter(|(_, action)| *action == Action::Apply) {
+        let goes_on = |id: &ChangeId, action| action == Action::Apply && pipeline.takes_cursor(id);
+        for (id, _) in offered.filter(|(id, action)| goes_on(id, *action)) {
             let Some(saved) = self.saved.get_mut(id) else {
                 continue;
             };

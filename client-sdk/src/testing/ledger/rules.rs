@@ -150,6 +150,7 @@ impl Ledger {
             states: &self.states,
             claim: claim(&free),
             executions_of_run: &[],
+            own_attempts: &[],
             marks_seen: &self.marks_seen,
             settings: self.settings,
         });

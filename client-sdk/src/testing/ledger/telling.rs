@@ -54,6 +54,11 @@ impl Ledger {
             lock: Some(&self.lock),
             now: self.now(),
             trust_absent_marks: self.settings.trust_absent_marks,
+            handed_on_at: self
+                .saved
+                .get(change)
+                .filter(|saved| saved.kept.execution == number)
+                .and_then(|saved| saved.kept.handed_on_at),
         });
         let lock = self.held_lock();
         let answer = |seq, late| AuditWriteResponse {
@@ -121,6 +126,8 @@ impl Ledger {
         }
         let number = execution.parse().ok().map(ExecutionId);
         let known = number.and_then(|number| self.executions.iter().find(|it| it.id == number));
+        let attempt = latest.and_then(|latest| latest.execution);
+        let attempt = attempt.and_then(|id| self.executions.iter().find(|it| it.id == id));
         let seen = self.marks_seen.get(change).copied();
         let judged = judge_probe(&Probed {
             verdict,
@@ -133,6 +140,7 @@ impl Ledger {
             runner,
             fence: told.fence,
             latest: latest.as_ref(),
+            attempted_by: attempt.map(|attempt| &attempt.runner),
             contradicted_by_mark: seen.is_some()
                 && latest.is_some_and(|latest| contradicts_mark(&latest, seen)),
             lock: Some(&self.lock),
