@@ -41,8 +41,9 @@ pub struct Apply {
     /// How long the lock outlives this program if it dies
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     lease: Duration,
-    /// How long the running change may still take after Ctrl-C or SIGTERM, before it is cut off and rolled back. Where a
-    /// platform ends processes: less than it leaves them
+    /// How long the running change may still take after Ctrl-C or SIGTERM, before it is cut off. A transaction is
+    /// rolled back then; outside one the change is not, and a person decides. Where a platform ends processes: less than it
+    /// leaves them
     #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     grace: Duration,
 }

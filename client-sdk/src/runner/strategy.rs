@@ -301,7 +301,10 @@ async fn apply(job: &Job<'_>, context: &mut Context) -> Applying {
             is_cut_off: false,
         },
         () = app.stop.grace_over(grace) => {
-            let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
+            let mut text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
+            if job.transactions().is_none() {
+                text.push_str("; what it was doing may still take effect");
+            }
             tracing::warn!("{text}");
             Applying {
                 result: Err(ChangeError::named("interrupted", text.into())),
