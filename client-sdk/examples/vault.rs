@@ -1,7 +1,7 @@
 //! A secret and a policy, in Vault or OpenBao.
 //!
-//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE`, `VAULT_ADDR` and
-//! `VAULT_TOKEN`:
+//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE`, `VAULT_ADDR`, `VAULT_TOKEN` and
+//! `NEW_PASSWORD`, the secret that is kept there:
 //!
 //! ```text
 //! cargo run -p flamingock --features vault --example vault
