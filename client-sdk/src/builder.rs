@@ -450,7 +450,7 @@ impl Builder {
     fn load(&mut self, problems: &mut Vec<Problem>) {
         #[cfg(feature = "templates")]
         for stage in &mut self.stages {
-            stage.load(&self.loader, problems);
+            stage.load(&self.loader, &self.targets, problems);
         }
         // Stable, so that within a block stages keep their order, and changes of equal order theirs.
         self.stages.sort_by_key(|stage| stage.kind);

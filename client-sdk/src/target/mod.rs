@@ -153,6 +153,16 @@ impl Target {
         }
     }
 
+    /// The id by which changes name it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether its client is of this type: what kind of system it is.
+    pub fn has_client<T: 'static>(&self) -> bool {
+        self.client.type_id == TypeId::of::<T>()
+    }
+
     pub(crate) fn marker(&self) -> Option<&Arc<dyn AnyTarget>> {
         self.transactions.as_ref().filter(|target| target.keeps_marks())
     }

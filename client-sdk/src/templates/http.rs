@@ -154,6 +154,7 @@ impl Template for HttpTemplate {
     type Configuration = HttpConfiguration;
     type Apply = HttpRequest;
     type Rollback = HttpRequest;
+    type Probe = super::NoProbe;
 
     fn validate_configuration(configuration: &HttpConfiguration) -> Result<(), Vec<String>> {
         let mut faults: Vec<_> = header_faults(&configuration.headers);
