@@ -24,7 +24,6 @@ mod change;
 mod checksum;
 mod document;
 mod http;
-mod http_target;
 mod load;
 mod locate;
 mod nearest;
@@ -37,8 +36,7 @@ mod sql_file;
 mod template;
 
 pub use self::{
-    http::{HttpBody, HttpConfiguration, HttpRequest, HttpTemplate, IdempotencyKey},
-    http_target::{HttpClient, HttpTarget},
+    http::{Codes, HttpBody, HttpConfiguration, HttpProbe, HttpRequest, HttpTemplate, IdempotencyKey},
     placeholders::Placeholders,
     source::{EmbeddedDir, stages},
     template::{NoConfiguration, NoProbe, NoRollback, Payload, Steps, Template},
