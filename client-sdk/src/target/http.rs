@@ -9,8 +9,25 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+mod answer;
+
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+pub(super) use answer::Answer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -25,8 +42,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const EXCERPT: usize = 300;
 /// How much of a refusal is read to find its explanation.
 const LONGEST_REFUSAL: usize = 64 << 10;
-/// An answer is kept in memory.
-const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Why a call to the API of a target system failed.
 #[derive(Debug, thiserror::Error)]
@@ -131,15 +146,6 @@ pub(crate) struct Api {
 pub(crate) struct Call {
     request: RequestBuilder,
     name: String,
-}
-
-/// An answer with a good status.
-#[derive(Debug)]
-pub(super) struct Answer {
-    name: String,
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    body: Vec<u8>,
 }
 
 impl Api {
@@ -290,11 +296,6 @@ impl fmt::Debug for Api {
 }
 
 impl Call {
-    pub(super) fn json(mut self, body: &(impl Serialize + ?Sized)) -> Self {
-        self.request = self.request.json(body);
-        self
-    }
-
     #[cfg(any(feature = "rabbitmq", feature = "templates", feature = "vault"))]
     pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.query(&[(name, value)]);
@@ -333,12 +334,6 @@ impl Call {
         self
     }
 
-    pub(super) async fn send(self) -> Result<Answer, HttpError> {
-        let name = self.name.clone();
-        let response = self.send_expecting(|status| status.is_success()).await?;
-        Answer::read(name, response).await
-    }
-
     /// Sends it, again and again while the API is busy. A status that is not expected is an error; the body of an answer
     /// with one that is has not been read.
     pub(crate) async fn send_expecting(
@@ -370,49 +365,6 @@ impl Call {
             pause *= 2;
         }
         Err(HttpError::Invalid(format!("{} cannot be sent", self.name)))
-    }
-
-    /// `None` if it is not there.
-    pub(super) async fn send_if_there(self) -> Result<Option<Answer>, HttpError> {
-        match self.send().await {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Answer {
-    async fn read(name: String, response: Response) -> Result<Self, HttpError> {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let (body, is_whole) = beginning(response, LONGEST_ANSWER)
-            .await
-            .map_err(|source| HttpError::not_answered(&name, source))?;
-        if !is_whole {
-            let text = format!("it is longer than {} MiB", LONGEST_ANSWER >> 20);
-            return Err(HttpError::Unreadable {
-                call: name,
-                source: text.into(),
-            });
-        }
-        Ok(Self {
-            name,
-            status,
-            headers,
-            body,
-        })
-    }
-
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
-        serde_json::from_slice(&self.body).map_err(|error| HttpError::Unreadable {
-            call: self.name.clone(),
-            source: error.into(),
-        })
-    }
-
-    #[cfg(feature = "rest")]
-    pub(super) fn is_empty(&self) -> bool {
-        self.body.is_empty()
     }
 }
 
