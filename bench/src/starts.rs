@@ -2,8 +2,8 @@
 //! with refinery's migrator on the same PostgreSQL.
 //!
 //! Each side does what its users' applications do at every start, from nothing to knowing that there is nothing to do,
-//! connecting included. Ours says its pipeline, reads the marks in the target's database, opens a session and asks the
-//! server.
+//! connecting included. Ours opens a session with the server, connects to the target's database meanwhile, asks the server
+//! about its pipeline and reads the marks. Its pool connects when it is needed, as docs/start-up.md says to make it.
 
 use std::str::FromStr as _;
 use std::time::Instant;
@@ -14,8 +14,8 @@ use flamingock::{
 };
 use refinery::{Migration, Runner};
 use sqlx::migrate::{Migration as SqlxMigration, MigrationType, Migrator};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlSafeStr as _};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqlSafeStr as _};
 
 use crate::load::median;
 use crate::rows::Figure;
@@ -131,7 +131,7 @@ fn options(stand: &Stand, database: &str) -> Result<PgConnectOptions> {
 /// Microseconds.
 async fn ours(stand: &Stand, names: &[Names]) -> Result<f64> {
     let began = Instant::now();
-    let pool = PgPool::connect_with(options(stand, "starts_ours")?).await?;
+    let pool = PgPoolOptions::new().connect_lazy_with(options(stand, "starts_ours")?);
     let stage = names.iter().fold(Stage::new("changes"), |stage, names| {
         stage.change(Effect {
             id: names.id,

@@ -270,8 +270,9 @@ impl Pipeline<'_> {
     }
 
     fn check_ids(&self, problems: &mut Vec<Problem>) {
-        let mut places: HashMap<&str, Vec<String>> = HashMap::new();
-        let mut ids = Vec::new();
+        // Where each id is, as positions: nearly none is there twice, so that nothing is written down for the others.
+        let mut places: HashMap<&str, Vec<(&Stage, &LoadedChange)>> = HashMap::new();
+        let mut repeated = Vec::new();
         for stage in self.stages {
             for change in &stage.changes {
                 let id = change.info.id();
@@ -282,23 +283,22 @@ impl Pipeline<'_> {
                         id: id.to_owned(),
                     });
                 }
-                let stages = places.entry(id).or_default();
-                if stages.is_empty() {
-                    ids.push(id);
+                let there = places.entry(id).or_default();
+                there.push((stage, change));
+                if there.len() == 2 {
+                    repeated.push(id);
                 }
-                stages.push(match &change.info.file {
-                    Some(file) => format!("`{}` ({file})", stage.name),
-                    None => format!("`{}`", stage.name),
-                });
             }
         }
-        for id in ids {
-            if let Some(stages) = places.remove(id).filter(|stages| stages.len() > 1) {
-                problems.push(Problem::ChangeDuplicate {
-                    id: id.to_owned(),
-                    stages,
-                });
-            }
+        for id in repeated {
+            let stages = places[id].iter().map(|(stage, change)| match &change.info.file {
+                Some(file) => format!("`{}` ({file})", stage.name),
+                None => format!("`{}`", stage.name),
+            });
+            problems.push(Problem::ChangeDuplicate {
+                id: id.to_owned(),
+                stages: stages.collect(),
+            });
         }
     }
 

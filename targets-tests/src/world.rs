@@ -6,8 +6,8 @@ use flamingock::{Builder, Flamingock, Report, StartError};
 use flamingock_api_types::issue::ResolutionKind;
 use flamingock_tests::{HttpProxy, Runner, Side, TestServer, tokens};
 
-/// Short, so that the successor of a dead process need not wait long.
-const LEASE: Duration = Duration::from_secs(2);
+/// Short, so that the successor of a dead process need not wait long, and still long enough for a machine with other work.
+const LEASE: Duration = Duration::from_secs(6);
 
 /// The server, and a service of which every start goes through a proxy.
 pub struct World {

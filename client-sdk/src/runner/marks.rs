@@ -1,19 +1,67 @@
 //! The marks found in the target systems before a plan request.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    pin::{Pin, pin},
+};
 
 use flamingock_api_types::execution::MarkStatus;
+use futures_util::{
+    FutureExt as _, TryFutureExt as _,
+    future::{BoxFuture, MaybeDone, maybe_done, try_join_all},
+};
 
 use crate::{
     builder::Flamingock,
     start_error::{StartErrorKind, with_sources},
-    target::{MarkOperation, MarkScope, Target},
+    target::{MarkOperation, MarkScope, Target, TargetError},
 };
 
 /// The marks that a plan request carries, each with the target system that it came from.
 #[derive(Default)]
 pub(super) struct MarkSnapshot<'a> {
     found: Vec<(&'a Target, String, MarkOperation)>,
+}
+
+/// What the target systems can do before the server has said whose marks are wanted. A start has to wait for both, and does
+/// not do so for one after the other.
+pub(super) struct WarmUp<'a>(MaybeDone<BoxFuture<'a, Result<(), StartErrorKind>>>);
+
+impl<'a> WarmUp<'a> {
+    /// Nothing is done until it is awaited by one of the two below.
+    pub(super) fn new(app: &'a Flamingock) -> Self {
+        let each = app.targets.iter().filter_map(|target| {
+            let marker = target.marker()?;
+            Some(async move { marker.warm_up().await.map_err(|error| failed(target, error)) })
+        });
+        let all = try_join_all(each).map_ok(|_| ());
+        Self(maybe_done(all.boxed()))
+    }
+
+    /// Goes on while something else is awaited, and no longer. How it ends does not matter yet: whether the target systems
+    /// have to be asked at all is for the other to say.
+    pub(super) async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        tokio::select! {
+            biased;
+            ended = &mut other => return ended,
+            () = &mut self.0 => {}
+        }
+        other.await
+    }
+
+    /// Does the rest. The error is that of the first target system that could not be asked.
+    pub(super) async fn finish(mut self) -> Result<(), StartErrorKind> {
+        (&mut self.0).await;
+        Pin::new(&mut self.0).take_output().unwrap_or(Ok(()))
+    }
+}
+
+fn failed(target: &Target, error: TargetError) -> StartErrorKind {
+    StartErrorKind::Target {
+        target: target.id.to_string(),
+        error,
+    }
 }
 
 impl<'a> MarkSnapshot<'a> {
@@ -24,16 +72,15 @@ impl<'a> MarkSnapshot<'a> {
     pub(super) async fn read(app: &'a Flamingock, scope: MarkScope) -> Result<Self, StartErrorKind> {
         let changes = app.stages.iter().flat_map(|stage| &stage.changes);
         let submitted: HashSet<_> = changes.map(|change| change.info.id()).collect();
+        let each = app.targets.iter().filter_map(|target| {
+            let marker = target.marker()?;
+            Some(async move {
+                let marks = marker.marks(scope).await.map_err(|error| failed(target, error))?;
+                Ok::<_, StartErrorKind>((target, marks))
+            })
+        });
         let mut snapshot = Self::default();
-        for target in app.targets.iter() {
-            let Some(marker) = target.marker() else { continue };
-            let marks = marker
-                .marks(scope)
-                .await
-                .map_err(|error| StartErrorKind::Target {
-                    target: target.id.to_string(),
-                    error,
-                })?;
+        for (target, marks) in try_join_all(each).await? {
             let ours = marks
                 .into_iter()
                 .filter(|mark| submitted.contains(mark.change_id.as_str()));
@@ -105,10 +152,7 @@ async fn clear_in(target: &Target, scope: MarkScope, change_ids: &[String]) -> R
         }
         Err(error) => {
             tracing::warn!(target_system = %target.id, ?change_ids, error = %with_sources(&error), "marks stay");
-            Err(StartErrorKind::Target {
-                target: target.id.to_string(),
-                error,
-            })
+            Err(failed(target, error))
         }
     }
 }

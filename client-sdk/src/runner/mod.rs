@@ -25,6 +25,7 @@ mod stage;
 pub(crate) mod step;
 mod strategy;
 
+use marks::WarmUp;
 use record::RunRecord;
 
 /// The pipeline as it is submitted before anything was done.
@@ -73,12 +74,13 @@ async fn ask_and_carry_out(
     client: &Client,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
+    let mut warm_up = WarmUp::new(app);
     let session = tokio::select! {
         biased;
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
-        session = client.session() => session.map_err(StartErrorKind::Server)?,
+        session = warm_up.during(client.session()) => session.map_err(StartErrorKind::Server)?,
     };
-    plan_loop::run(app, client, &session, record).await?;
+    plan_loop::run(app, client, &session, warm_up, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),
         None => Ok(()),

@@ -5,13 +5,13 @@ use std::time::Duration;
 use flamingock_api_types::{
     auth::TokenResponse,
     digest,
-    execution::{PlanAction, PlanRequest, PlanResponse, RunnerFacts, Submission},
+    execution::{MarkStatus, PlanAction, PlanRequest, PlanResponse, RunnerFacts, Submission},
     lock::LockView,
 };
 use tokio::time::Instant;
 
 use super::{
-    marks::MarkSnapshot,
+    marks::{MarkSnapshot, WarmUp},
     offer::{Action, Offer},
     record::RunRecord,
     stage::{Execution, Pass},
@@ -34,10 +34,11 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// What the server is asked to hold a request at most.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
-pub(super) async fn run(
-    app: &Flamingock,
-    client: &Client,
+pub(super) async fn run<'a>(
+    app: &'a Flamingock,
+    client: &'a Client,
     session: &TokenResponse,
+    warm_up: WarmUp<'a>,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
     let scope = MarkScope {
@@ -52,8 +53,9 @@ pub(super) async fn run(
         last_request: None,
         asking: None,
     };
+    let mut warm_up = Some(warm_up);
     loop {
-        let Some(next) = planner.next_unless_stopped(record).await? else {
+        let Some(next) = planner.next_unless_stopped(record, warm_up.take()).await? else {
             record.everything_was_applied();
             return Ok(());
         };
@@ -65,8 +67,7 @@ pub(super) async fn run(
                     .as_ref()
                     .ok_or_else(|| protocol("it has no pipelineResult"))?;
                 record.finish(result)?;
-                #[cfg(feature = "certificate")]
-                record.note_certificate(plan.certificate.clone());
+                note_certificate(record, next.timed.answer);
                 return Ok(());
             }
             PlanAction::Abort if record.failure().is_some() => return Ok(()),
@@ -108,12 +109,13 @@ impl<'a> Planner<'a> {
     async fn next_unless_stopped(
         &mut self,
         record: &RunRecord<'_>,
+        warm_up: Option<WarmUp<'a>>,
     ) -> Result<Option<Planned<'a>>, StartErrorKind> {
         let stop = self.app.stop.clone();
         tokio::select! {
             biased;
             _ = stop.requested() => {}
-            next = self.next(record) => return next,
+            next = self.next(record, warm_up) => return next,
         }
         self.app.events.emit(|| RunEvent::Stopping {});
         if let Some(key) = self.asking.take() {
@@ -123,7 +125,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The next plan that is not `AWAIT`; `None` if by its digest alone the whole pipeline is known to be applied.
-    async fn next(&mut self, record: &RunRecord<'_>) -> Result<Option<Planned<'a>>, StartErrorKind> {
+    async fn next(
+        &mut self,
+        record: &RunRecord<'_>,
+        mut warm_up: Option<WarmUp<'a>>,
+    ) -> Result<Option<Planned<'a>>, StartErrorKind> {
         let settings = self.app.settings.lock;
         // Where the server has not named it yet, it is that of the service.
         let mut key = self.scope.service_id.to_string();
@@ -133,7 +139,19 @@ impl<'a> Planner<'a> {
         loop {
             let first_of_run = self.last_request.is_none();
             self.pace().await;
-            let marks = MarkSnapshot::read(self.app, self.scope).await?;
+            let marks = self.read_marks(warm_up.take());
+            let marks = if first_of_run {
+                // Both at once, as most starts need both answers and no more. Neither changes anything, and a mark that is
+                // found is told to the server whatever it said to the digest.
+                let (marks, all_applied) = tokio::try_join!(marks, self.ask_by_digest(record))?;
+                if let Some(plan) = all_applied.filter(|_| marks.is_empty()) {
+                    note_certificate(record, plan);
+                    return Ok(None);
+                }
+                marks
+            } else {
+                marks.await?
+            };
             let options = PlanOptions {
                 waited_for: watched
                     .as_ref()
@@ -142,14 +160,11 @@ impl<'a> Planner<'a> {
                 // from the request. So no longer than what leaves most of the lease.
                 wait: LONGEST_HOLD.min(left()).min(settings.lease / 3),
             };
-            let digest_may_do = first_of_run && marks.is_empty();
             let asked_at = Instant::now();
             self.asking = Some(key.clone());
-            let answered = self.ask(record, &marks, digest_may_do, &options).await;
+            let answered = self.ask(record, &marks, &options).await;
             self.asking = None;
-            let Some(timed) = answered? else {
-                return Ok(None);
-            };
+            let timed = answered?;
             self.app.events.emit(|| RunEvent::PlanReceived {
                 action: timed.answer.action,
                 execution_id: timed.answer.execution_id,
@@ -203,48 +218,48 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Asks once; `None` as for [`next`](Self::next).
+    /// The answer, if the server knows by the digest of the pipeline that all of it is applied. Grants nothing.
+    async fn ask_by_digest(&self, record: &RunRecord<'_>) -> Result<Option<PlanResponse>, StartErrorKind> {
+        let digest = Submission {
+            digest: Some(digest::of_blocks(&record.submission(|_| MarkStatus::None))),
+            ..Submission::default()
+        };
+        let answer = self
+            .client
+            .plan(&self.request(digest), &PlanOptions::default())
+            .await;
+        #[cfg(feature = "certificate")]
+        if is_word(answer.as_ref().err()) {
+            record.note_heard();
+        }
+        match answer {
+            Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
+                Ok(Some(plan))
+            }
+            // A server that does not know digests has judged an empty pipeline.
+            Ok(plan) if plan.action == PlanAction::Continue => Ok(None),
+            Ok(plan) => Err(protocol(&format!(
+                "it answers {:?} to a digest, without having seen the pipeline",
+                plan.action
+            ))),
+            // Also a server that does not know digests: it finds fault with the request.
+            Err(error) if error.is_digest_unknown() || matches!(error.status(), Some(400 | 422)) => {
+                tracing::debug!("the server wants the whole pipeline");
+                Ok(None)
+            }
+            Err(error) => Err(StartErrorKind::of_plan(error)),
+        }
+    }
+
+    /// Asks once.
     async fn ask(
         &mut self,
         record: &RunRecord<'_>,
         marks: &MarkSnapshot<'_>,
-        digest_may_do: bool,
         options: &PlanOptions,
-    ) -> Result<Option<Timed<PlanResponse>>, StartErrorKind> {
-        let blocks = record.submission(|id| marks.status(id));
-        if digest_may_do {
-            let digest = Submission {
-                digest: Some(digest::of_blocks(&blocks)),
-                ..Submission::default()
-            };
-            let answer = self.client.plan(&self.request(digest), options).await;
-            #[cfg(feature = "certificate")]
-            if is_word(answer.as_ref().err()) {
-                record.note_heard();
-            }
-            match answer {
-                Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
-                    #[cfg(feature = "certificate")]
-                    record.note_certificate(plan.certificate);
-                    return Ok(None);
-                }
-                // A server that does not know digests has judged an empty pipeline.
-                Ok(plan) if plan.action == PlanAction::Continue => {}
-                Ok(plan) => {
-                    return Err(protocol(&format!(
-                        "it answers {:?} to a digest, without having seen the pipeline",
-                        plan.action
-                    )));
-                }
-                // Also a server that does not know digests: it finds fault with the request.
-                Err(error) if error.is_digest_unknown() || matches!(error.status(), Some(400 | 422)) => {
-                    tracing::debug!("the server wants the whole pipeline");
-                }
-                Err(error) => return Err(StartErrorKind::of_plan(error)),
-            }
-        }
+    ) -> Result<Timed<PlanResponse>, StartErrorKind> {
         let whole = Submission {
-            blocks: Some(blocks),
+            blocks: Some(record.submission(|id| marks.status(id))),
             ..Submission::default()
         };
         let plan = self.client.plan_timed(&self.request(whole), options).await;
@@ -258,7 +273,7 @@ impl<'a> Planner<'a> {
             let change = found.change_id.as_deref().unwrap_or_default();
             tracing::warn!(policy = ?found.policy, change, "{}", found.message);
         }
-        Ok(Some(plan))
+        Ok(plan)
     }
 
     fn request(&self, client_submission: Submission) -> PlanRequest {
@@ -277,6 +292,13 @@ impl<'a> Planner<'a> {
             #[cfg(not(feature = "certificate"))]
             certificate: false,
         }
+    }
+
+    async fn read_marks(&self, warm_up: Option<WarmUp<'a>>) -> Result<MarkSnapshot<'a>, StartErrorKind> {
+        if let Some(warm_up) = warm_up {
+            warm_up.finish().await?;
+        }
+        MarkSnapshot::read(self.app, self.scope).await
     }
 
     async fn pace(&self) {
@@ -397,6 +419,14 @@ async fn give_back(client: &Client, key: &str) {
         }
     }
 }
+
+#[cfg(feature = "certificate")]
+fn note_certificate(record: &RunRecord<'_>, plan: PlanResponse) {
+    record.note_certificate(plan.certificate);
+}
+
+#[cfg(not(feature = "certificate"))]
+fn note_certificate(_: &RunRecord<'_>, _: PlanResponse) {}
 
 /// Whether an answer came from the server itself, be it a refusal, and not from what stands before it.
 #[cfg(feature = "certificate")]

@@ -457,6 +457,8 @@ async fn marks_are_sent_and_exactly_those_are_cleared() {
             .marks
             .insert("removed-from-the-code".into(), MarkOperation::Applied);
     });
+    // Asked while the marks are read, and no answer to them.
+    server.next(Kind::Digest, [Reply::Json(201, json!({"action": "CONTINUE"}))]);
     server.next(
         Kind::Plan,
         [Reply::Json(
@@ -471,7 +473,6 @@ async fn marks_are_sent_and_exactly_those_are_cleared() {
     let report = run(&server, &database, add_column()).await.unwrap();
     assert_eq!(report.already_applied_changes, 1);
     assert_eq!(mark_sent(&server, 0), "APPLIED");
-    assert_eq!(server.calls_of(&Kind::Digest).len(), 0, "marks have to be seen");
     assert_eq!(database.marks(), ["removed-from-the-code"]);
 }
 
@@ -512,4 +513,23 @@ async fn marks_that_cannot_be_read_stop_the_run() {
     assert!(matches!(error.kind(), StartErrorKind::Target { target, .. } if target == "db"));
     assert!(error.next_steps().contains("`db`"), "{}", error.next_steps());
     assert_eq!(server.calls_of(&Kind::Plan).len(), 0);
+}
+
+/// The target is asked while the session is being opened. How it is matters only where there is a server to work with.
+#[tokio::test]
+async fn a_target_that_cannot_be_reached_stops_the_run_unless_the_server_does() {
+    let (server, database) = (FakeServer::start().await, FakeDatabase::new());
+    database.with(|contents| contents.broken = vec!["warm_up"]);
+    let error = run(&server, &database, add_column()).await.unwrap_err();
+    assert!(matches!(error.kind(), StartErrorKind::Target { target, .. } if target == "db"));
+    assert_eq!(server.calls_of(&Kind::Plan).len(), 0);
+
+    server.next(Kind::Token, [Reply::problem(401, "R_AUTH_01")]);
+    let error = run(&server, &database, add_column()).await.unwrap_err();
+    assert!(matches!(error.kind(), StartErrorKind::Server(_)), "{error}");
+
+    database.with(|contents| (contents.broken, contents.warming_hangs) = (Vec::new(), true));
+    server.next(Kind::Token, [Reply::problem(401, "R_AUTH_01")]);
+    let error = run(&server, &database, add_column()).await.unwrap_err();
+    assert!(matches!(error.kind(), StartErrorKind::Server(_)), "{error}");
 }

@@ -40,6 +40,7 @@ pub(crate) struct Contents {
     /// How often looking for a mark fails before it works.
     pub(crate) looks_that_fail: usize,
     pub(crate) prepared: usize,
+    pub(crate) warming_hangs: bool,
 }
 
 #[derive(Clone)]
@@ -115,6 +116,17 @@ impl TransactionalTarget for FakeDatabase {
 
     fn keeps_marks(&self) -> bool {
         self.keeps_marks
+    }
+
+    fn warm_up(&self) -> TargetFuture<'_, ()> {
+        Box::pin(async move {
+            self.check("warm_up")?;
+            let hangs = self.contents.lock().expect("no test panics inside").warming_hangs;
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
     }
 
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
