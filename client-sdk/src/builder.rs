@@ -426,7 +426,8 @@ impl Builder {
     }
 
     /// What the pipeline is, as it would be submitted to the server: for asking what would be done, without target
-    /// systems or a run. Checks everything but what needs target systems and a server.
+    /// systems or a run. Checks everything but what needs target systems and a server: the SQL of change files is taken for
+    /// PostgreSQL's, and not checked.
     pub fn submission(mut self) -> Result<Vec<BlockSubmission>, BuildError> {
         let mut problems = std::mem::take(&mut self.problems);
         self.load(&mut problems);
