@@ -112,7 +112,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The error and its cause.
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn said(error: impl std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),

@@ -102,7 +102,7 @@ fn postgres_needs_none(words: &[&str]) -> bool {
 fn mysql_commits(words: &[&str]) -> bool {
     match words {
         // They are of the session alone.
-        ["CREATE" | "DROP", "TEMPORARY", ..] | ["CREATE", "OR", "REPLACE", "TEMPORARY", ..] => false,
+        ["CREATE" | "DROP", "TEMPORARY", ..] | ["CREATE", "OR", "REPLACE", "TEMPORARY", ..] | [] => false,
         ["SET", rest @ ..] => matches!(rest, ["PASSWORD", ..] | ["DEFAULT", "ROLE", ..]),
         [first, ..] => matches!(
             *first,
@@ -123,12 +123,12 @@ fn mysql_commits(words: &[&str]) -> bool {
                 | "REPAIR"
                 | "RESET"
                 | "REVOKE"
+                | "START"
                 | "STOP"
                 | "TRUNCATE"
                 | "UNINSTALL"
                 | "UNLOCK"
         ),
-        [] => false,
     }
 }
 

@@ -123,11 +123,10 @@ impl Blocks {
         }
         match word {
             "BEGIN" | "ATOMIC" => self.open.push(Block::Statements),
-            "IF" | "LOOP" | "WHILE" | "FOR" if self.may_begin() => self.open.push(Block::Statements),
+            "IF" | "LOOP" | "WHILE" | "FOR" | "CASE" if self.may_begin() => self.open.push(Block::Statements),
             "REPEAT" if self.may_begin() => self.open.push(Block::Repeat),
-            "CASE" if self.last == Token::End => {} // `END CASE`
-            "CASE" if self.may_begin() => self.open.push(Block::Statements),
-            "CASE" => self.open.push(Block::Case),
+            // Not that of `END CASE`.
+            "CASE" if self.last != Token::End => self.open.push(Block::Case),
             "END" if self.may_end() => {
                 self.open.pop();
             }

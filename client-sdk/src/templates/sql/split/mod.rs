@@ -115,7 +115,7 @@ impl<'t> Scanner<'t> {
         let Some(first) = self.peek(0) else {
             return Ok(false);
         };
-        if self.is_white(first) {
+        if is_white(first) {
             self.position += 1;
             return Ok(true);
         }
@@ -172,10 +172,6 @@ impl<'t> Scanner<'t> {
 
     fn peek(&self, offset: usize) -> Option<u8> {
         self.bytes.get(self.position + offset).copied()
-    }
-
-    fn is_white(&self, byte: u8) -> bool {
-        byte.is_ascii_whitespace() || byte == 0x0b
     }
 
     fn at_end_of_statement(&self) -> bool {
@@ -425,6 +421,10 @@ impl<'t> Scanner<'t> {
             what,
         }
     }
+}
+
+fn is_white(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Letters of all alphabets: every byte of a character beyond ASCII.

@@ -299,11 +299,11 @@ fn statement(dialect: Dialect) -> impl Strategy<Value = String> {
     let body = |before: &'static str| {
         proptest::collection::vec(proptest::collection::vec(piece(dialect), 1..4), 1..4).prop_map(
             move |statements| {
-                let inner: String = statements
+                let inner: Vec<_> = statements
                     .iter()
-                    .map(|pieces| format!("w {};\n", pieces.join(" ") + " w"))
+                    .map(|pieces| format!("w {} w;", pieces.join(" ")))
                     .collect();
-                format!("{before} {inner} END")
+                format!("{before} {} END", inner.join("\n"))
             },
         )
     };
