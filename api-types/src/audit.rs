@@ -123,7 +123,8 @@ pub struct AuditEntryView {
     pub service_id: i64,
     pub change_id: String,
     pub state: String,
-    /// `RUNNER`, `MARK` (derived from a marker), `PERSON`, `PROBE` (found by the change's own probe) or `IMPORT`.
+    /// `RUNNER`, `MARK` (derived from a marker), `PERSON`, `PROBE` (found by the change's own probe) or `IMPORT`; another where a
+    /// newer version of the server wrote the entry.
     pub source: String,
     /// Changes no state: another execution or a person had written before it arrived.
     pub late: bool,

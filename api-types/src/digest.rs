@@ -1,6 +1,7 @@
 //! The digest of a pipeline: a short name for "exactly this", computed by runner and server alike.
 //!
 //! `sha256-v1:<64 hex digits>` over the submitted blocks, without what changes from run to run (marks and statuses).
+//! Nor with what only matters to work that is granted (probe, cursor): a digest is only ever answered where there is none.
 //! The hashed bytes are defined here and not left to a JSON printer: for each value its kind, its length and its bytes.
 
 use sha2::{Digest as _, Sha256};
@@ -171,5 +172,15 @@ mod tests {
         reported[0].stages[0].changes[0].ongoing_status = Some(MarkStatus::Applied);
         reported[0].stages[0].changes[0].current_status = Some(ChangeStatusReport::Applied);
         assert_eq!(of_blocks(&reported), of_blocks(&pipeline(&["a"])));
+    }
+
+    #[test]
+    fn what_only_matters_to_granted_work_does_not_count() {
+        let mut able = pipeline(&["a"]);
+        let change = &mut able[0].stages[0].changes[0];
+        change.has_probe = Some(true);
+        change.takes_cursor = Some(true);
+        change.cursor_outlives_failure = Some(true);
+        assert_eq!(of_blocks(&able), of_blocks(&pipeline(&["a"])));
     }
 }

@@ -114,6 +114,10 @@ pub struct ChangeSubmission {
     /// Its cursor tells the truth also while the rollback undoes what it counts: a failure does not void it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor_outlives_failure: Option<bool>,
+    /// The change goes on from a cursor that an earlier attempt saved. Absent or false: it begins at its beginning, is
+    /// handed no cursor, and one that is there is void once it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_cursor: Option<bool>,
     /// The change can be asked whether it took effect: then a doubt about it is settled by its probe, before a person is
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,8 @@ use flamingock::Error;
 use flamingock::wire::ErrorCode;
 use serde::Serialize;
 
+use crate::context::TOKEN_VARIABLE;
+
 /// Exit codes. They are documented (`flamingock help exit-codes`, docs/cli.md) and do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -207,6 +209,13 @@ fn hint(error: &Error) -> Option<&'static str> {
     match error.code()? {
         ErrorCode::ApiTokenRefused | ErrorCode::CredentialRevoked | ErrorCode::BearerMissing => {
             Some("`flamingock login` stores another token; `flamingock whoami` says which one is used")
+        }
+        // In an application's terminal it is the application's.
+        ErrorCode::RoleInsufficient | ErrorCode::OutOfScope if std::env::var_os(TOKEN_VARIABLE).is_some() => {
+            Some(
+                "FLAMINGOCK_TOKEN is set, and goes before the profile's token; `flamingock whoami` says which one is used, and \
+             what it may do",
+            )
         }
         ErrorCode::RoleInsufficient | ErrorCode::OutOfScope => {
             Some("`flamingock whoami` says what this token may do; an administrator can make another one")

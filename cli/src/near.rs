@@ -1,5 +1,7 @@
 //! Names that somebody may have meant.
 
+use flamingock_nearest::distance;
+
 /// Few enough to be read at a glance.
 const SHOWN: usize = 3;
 
@@ -30,40 +32,9 @@ pub fn hint<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
     (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
 }
 
-/// Letters to insert, remove, replace or swap with their neighbour, to make one text of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=other.len()).collect();
-    let mut previous = None;
-    for (row, letter) in one.chars().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, candidate) in other.iter().enumerate() {
-            let replaced = above[column] + usize::from(letter != *candidate);
-            let mut least = replaced.min(above[column + 1] + 1).min(current[column] + 1);
-            if column > 0 && previous == Some(*candidate) && other[column - 1] == letter {
-                least = least.min(before[column - 1] + 1);
-            }
-            current.push(least);
-        }
-        before = std::mem::replace(&mut above, current);
-        previous = Some(letter);
-    }
-    above[other.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slips_of_the_keyboard_are_seen() {
-        assert_eq!(distance("orders", "orders"), 0);
-        assert_eq!(distance("oders", "orders"), 1);
-        assert_eq!(distance("ordres", "orders"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("größe", "grösse"), 2);
-    }
 
     #[test]
     fn the_likest_names_are_told_and_others_are_not() {

@@ -1,8 +1,10 @@
 //! A configuration file, and what has to be run after it was changed.
 //!
-//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `CONFIG_DIRECTORY`:
+//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `CONFIG_DIRECTORY`, with the
+//! configuration that it changes:
 //!
 //! ```text
+//! echo 'listen 80' > "$CONFIG_DIRECTORY/shop.conf"
 //! cargo run -p flamingock --features local --example local
 //! ```
 

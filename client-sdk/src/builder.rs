@@ -295,7 +295,9 @@ impl Builder {
         self
     }
 
-    /// Applies nothing: a run with pending changes is an error that lists them. For checks in a delivery pipeline.
+    /// Applies nothing: a run with pending changes is an error that lists them, be they the whole pipeline's. Takes no lock and
+    /// leaves nothing behind, also in target systems; while another runner works, waits as a start would. For checks in a
+    /// delivery pipeline, and for applications whose changes are applied by a job. A server without the admin API answers 404.
     pub fn validate_only(mut self, validate_only: bool) -> Self {
         self.settings.validate_only = validate_only;
         self
@@ -336,8 +338,11 @@ impl Builder {
     }
 
     /// How long a running change may go on after the application was [asked to stop](Flamingock::run_until), at most
-    /// 24 h. Default: 20 s. Then it is cut off at its next await, which is a failure of the change: it is recorded and
-    /// rolled back as any other, and that is not cut off again. So the platform must leave more time than this.
+    /// 24 h. Default: 20 s. Then it is cut off at its next await, which is a failure of the change. In a transaction it is
+    /// rolled back. Outside it is not, for what it had asked its target system for may still take effect: the next process
+    /// asks its [probe](crate::Change::probe), or repeats it where it may be
+    /// [repeated](crate::Recovery::AlwaysRetry), and else a person decides. A rollback is not cut off. So the platform must
+    /// leave more time than this.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.settings.stop_grace = grace;
         self
@@ -381,7 +386,9 @@ impl Builder {
         self
     }
 
-    /// Names this runner, instead of `<service>@<host>#<random>`. It must be unique to the process.
+    /// Names this runner, instead of `<service>@<host>#<random>`. It must be unique to the process and not outlive it: what
+    /// an earlier one of the same name began is taken for this one's own, and is not settled by a
+    /// [probe](crate::Change::probe).
     pub fn runner_id(mut self, id: impl Into<String>) -> Self {
         self.connection.runner_id = Some(id.into());
         self

@@ -315,7 +315,11 @@ impl ChangeError {
 impl<E: Into<BoxError>> From<E> for ChangeError {
     fn from(error: E) -> Self {
         Self {
-            type_name: std::any::type_name::<E>(),
+            type_name: match std::any::type_name::<E>() {
+                // A text has no type that says anything.
+                "&str" | "alloc::string::String" => "flamingock::ChangeError",
+                named => named,
+            },
             error: error.into(),
         }
     }
@@ -352,7 +356,12 @@ mod tests {
             (error.type_name(), error.to_string().as_str()),
             ("std::io::error::Error", "disk full")
         );
-        assert_eq!(ChangeError::from("text").to_string(), "text");
+        for text in [ChangeError::from("text"), ChangeError::from("text".to_owned())] {
+            assert_eq!(
+                (text.type_name(), text.to_string().as_str()),
+                ("flamingock::ChangeError", "text")
+            );
+        }
         assert_eq!(
             ChangeError::from(anyhow::anyhow!("any")).type_name(),
             "anyhow::Error"

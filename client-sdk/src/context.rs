@@ -171,7 +171,8 @@ impl Context {
         self.cancellation.clone()
     }
 
-    /// Where the change has got to. There is none inside a transaction: that is undone as a whole, and a cursor that says
+    /// Where the change has got to, for one whose [`requirements`](crate::Change::requirements) name a
+    /// [checkpoint](Requirement::checkpoint): others begin at their beginning. There is none inside a transaction: that is undone as a whole, and a cursor that says
     /// otherwise would have the next attempt leave work out.
     pub fn checkpoint(&self) -> Result<Checkpoint, InjectionError> {
         if self.transaction.is_some() {
@@ -293,6 +294,10 @@ pub(crate) enum RequirementKind {
 }
 
 impl Requirement {
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.kind == RequirementKind::Checkpoint
+    }
+
     fn of<T: 'static>(kind: RequirementKind) -> Self {
         Self {
             kind,
@@ -325,7 +330,8 @@ impl Requirement {
         Self::of::<T>(RequirementKind::Client)
     }
 
-    /// A cursor that outlives a crash, for a change outside a transaction.
+    /// A cursor that outlives a crash, for a change outside a transaction. Only to one that says so of its
+    /// [`apply`](crate::Change::apply) is the cursor of an earlier attempt handed on.
     pub fn checkpoint() -> Self {
         Self::of::<Checkpoint>(RequirementKind::Checkpoint)
     }

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use flamingock_api_types::execution::BlockType;
 
-use crate::change::{Change, ChangeInfo};
+use crate::{
+    change::{Change, ChangeInfo},
+    context::Requirement,
+};
 
 /// A named group of changes, carried out in the order of their `order` texts.
 ///
@@ -47,8 +50,21 @@ impl From<StageKind> for BlockType {
 #[derive(Clone)]
 pub(crate) struct LoadedChange {
     pub(crate) info: Arc<ChangeInfo>,
+    /// It goes on from a cursor of an earlier attempt, by its [requirements](Change::requirements).
+    pub(crate) takes_cursor: bool,
     pub(crate) checksum: Option<String>,
     pub(crate) code: Arc<dyn Change>,
+}
+
+impl LoadedChange {
+    pub(crate) fn of<C: Change>(info: ChangeInfo, change: C) -> Self {
+        Self {
+            takes_cursor: info.keeps_steps || change.requirements().iter().any(Requirement::is_checkpoint),
+            info: Arc::new(info),
+            checksum: change.checksum(),
+            code: Arc::new(change),
+        }
+    }
 }
 
 impl Stage {
@@ -78,11 +94,7 @@ impl Stage {
         if info.source.is_empty() {
             info.source = Cow::Borrowed(std::any::type_name::<C>());
         }
-        self.changes.push(LoadedChange {
-            info: Arc::new(info),
-            checksum: change.checksum(),
-            code: Arc::new(change),
-        });
+        self.changes.push(LoadedChange::of(info, change));
         self
     }
 }

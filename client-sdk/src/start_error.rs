@@ -311,8 +311,9 @@ fn after_failures(report: &Report) -> String {
             .to_owned();
     }
     format!(
-        "For each of {}: 1. read its error on the server; 2. check in the target system whether the change took effect, \
-         and complete or undo it by hand; 3. record on the server that it is applied or rolled back; 4. start again.",
+        "For each of {}: 1. read what is known of it (`flamingock issue get`); 2. check in the target system whether the \
+         change took effect, and complete or undo it by hand; 3. record that it is applied or rolled back (`flamingock issue \
+         resolve`); 4. start again.",
         waiting.join(", ")
     )
 }

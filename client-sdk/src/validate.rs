@@ -1,9 +1,6 @@
 //! What can be known to be wrong before anything runs. All of it is reported at once.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
+use std::{collections::HashSet, fmt};
 
 use crate::{
     change::Recovery,
@@ -270,34 +267,35 @@ impl Pipeline<'_> {
     }
 
     fn check_ids(&self, problems: &mut Vec<Problem>) {
-        // Where each id is, as positions: nearly none is there twice, so that nothing is written down for the others.
-        let mut places: HashMap<&str, Vec<(&Stage, &LoadedChange)>> = HashMap::new();
+        let all = || {
+            let in_stages = self.stages.iter();
+            in_stages.flat_map(|stage| stage.changes.iter().map(move |change| (stage, &change.info)))
+        };
+        let mut seen = HashSet::with_capacity(all().count());
         let mut repeated = Vec::new();
-        for stage in self.stages {
-            for change in &stage.changes {
-                let id = change.info.id();
-                // `.` and `..` disappear from an address, however they are encoded.
-                if matches!(id.trim(), "" | "." | "..") {
-                    problems.push(Problem::ChangeId {
-                        stage: stage.name.to_string(),
-                        id: id.to_owned(),
-                    });
-                }
-                let there = places.entry(id).or_default();
-                there.push((stage, change));
-                if there.len() == 2 {
-                    repeated.push(id);
-                }
+        for (stage, info) in all() {
+            let id = info.id();
+            // `.` and `..` disappear from an address, however they are encoded.
+            if matches!(id.trim(), "" | "." | "..") {
+                problems.push(Problem::ChangeId {
+                    stage: stage.name.to_string(),
+                    id: id.to_owned(),
+                });
+            }
+            if !seen.insert(id) && !repeated.contains(&id) {
+                repeated.push(id);
             }
         }
         for id in repeated {
-            let stages = places[id].iter().map(|(stage, change)| match &change.info.file {
-                Some(file) => format!("`{}` ({file})", stage.name),
-                None => format!("`{}`", stage.name),
-            });
+            let places = all().filter(|(_, info)| info.id() == id);
             problems.push(Problem::ChangeDuplicate {
                 id: id.to_owned(),
-                stages: stages.collect(),
+                stages: places
+                    .map(|(stage, info)| match &info.file {
+                        Some(file) => format!("`{}` ({file})", stage.name),
+                        None => format!("`{}`", stage.name),
+                    })
+                    .collect(),
             });
         }
     }

@@ -29,6 +29,7 @@ fn pipeline() -> Pipeline {
         transactional: true,
         author: None,
         has_probe: false,
+        takes_cursor: false,
         checksum: None,
     };
     let stage = |number: usize| Stage {
@@ -98,6 +99,7 @@ fn benches(criterion: &mut Criterion) {
                 grace: Duration::from_secs(5),
             },
             executions_of_run: &[],
+            own_attempts: &[],
             marks_seen: &marks_seen,
             settings: Settings::default(),
         };

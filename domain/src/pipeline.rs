@@ -47,6 +47,8 @@ pub struct Change {
     pub author: Option<String>,
     /// It can be asked whether it took effect.
     pub has_probe: bool,
+    /// It goes on from a cursor of an earlier attempt. One that does not begins at its beginning.
+    pub takes_cursor: bool,
     /// Names its content. Absent: its client sends none, such as the Java client.
     pub checksum: Option<Checksum>,
 }
@@ -84,6 +86,13 @@ impl Pipeline {
     pub fn is_start_of_run(&self) -> bool {
         self.stages().all(|stage| stage.reported.is_none())
             && self.changes().all(|change| change.reported.is_none())
+    }
+
+    /// Whether a change goes on from a cursor, wherever it stands.
+    pub fn takes_cursor(&self, id: &ChangeId) -> bool {
+        self.changes()
+            .filter(|change| change.id == *id)
+            .all(|change| change.takes_cursor)
     }
 
     /// Whether a stage is reported failed or blocked. Where none is, the Java client takes an `ABORT` for a success

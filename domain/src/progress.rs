@@ -99,7 +99,13 @@ mod tests {
                 !is_under_way(Some(&state(latest, 8)), ExecutionId(7)),
                 "{latest:?} of another"
             );
-            for source in [Source::Mark, Source::Person, Source::Import] {
+            for source in [
+                Source::Mark,
+                Source::Person,
+                Source::Probe,
+                Source::Import,
+                Source::Unknown,
+            ] {
                 let latest = ChangeState {
                     source,
                     ..state(latest, 7)
@@ -161,7 +167,13 @@ mod tests {
             };
             assert!(!goes_on(Some(&latest), kept(7, false)), "{tx_strategy:?}");
         }
-        for source in [Source::Mark, Source::Person, Source::Import] {
+        for source in [
+            Source::Mark,
+            Source::Person,
+            Source::Probe,
+            Source::Import,
+            Source::Unknown,
+        ] {
             let latest = ChangeState {
                 source,
                 ..state(AuditState::Started, 7)

@@ -1,13 +1,12 @@
 //! The arguments of `#[change(…)]`.
 
+use flamingock_nearest::nearest;
 use proc_macro2::Span;
 use syn::{
     Expr, ExprLit, Ident, Lit, LitBool, LitStr, Path, Token,
     ext::IdentExt as _,
     parse::{Parse, ParseStream},
 };
-
-use crate::nearest::nearest;
 
 const KNOWN: [&str; 10] = [
     "id",

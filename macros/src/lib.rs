@@ -10,7 +10,6 @@ mod args;
 mod checksum;
 mod embed;
 mod expand;
-mod nearest;
 #[cfg(test)]
 mod tests;
 

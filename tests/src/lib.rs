@@ -13,6 +13,7 @@
 //! * [`CommandLine`]: somebody who types `flamingock …`.
 //! * [`HttpProxy`], [`PostgresProxy`]: between a process and what it talks to, with [`Trap`]s; the former also do
 //!   [`Mischief`].
+//! * [`World`]: all of that for one service and one application.
 //! * [`EventStream`]: somebody who listens to live events.
 //! * [`eventually`]: waits for a state, never for a duration.
 
@@ -37,6 +38,7 @@ mod server;
 mod skip;
 mod tenants;
 mod waiting;
+mod world;
 
 pub use application::{Outcome, RunnerProcess, start_from_environment};
 pub use callers::{Person, Runner, exchange, percent_encoded, report_body};
@@ -56,3 +58,4 @@ pub use scenario::{Ending, Kind, Probing, Scenario, Undo};
 pub use server::TestServer;
 pub use tenants::{Tokens, generate as new_token, tokens};
 pub use waiting::{eventually, eventually_within, repeatedly};
+pub use world::World;

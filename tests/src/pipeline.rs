@@ -119,6 +119,13 @@ impl Pipeline {
         self
     }
 
+    /// As our SDK sends it: it goes on from a cursor.
+    #[must_use]
+    pub fn cursor(mut self, id: &str) -> Self {
+        self.change(id).takes_cursor = Some(true);
+        self
+    }
+
     fn change(&mut self, id: &str) -> &mut ChangeSubmission {
         let stages = self.blocks.iter_mut().flat_map(|block| &mut block.stages);
         let mut changes = stages.flat_map(|stage| &mut stage.changes);

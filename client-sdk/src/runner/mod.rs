@@ -24,6 +24,7 @@ mod record;
 mod stage;
 pub(crate) mod step;
 mod strategy;
+mod validation;
 
 use marks::WarmUp;
 use record::RunRecord;
@@ -80,6 +81,9 @@ async fn ask_and_carry_out(
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
         session = warm_up.during(client.session()) => session.map_err(StartErrorKind::Server)?,
     };
+    if app.settings.validate_only {
+        return validation::run(app, client, warm_up, record).await;
+    }
     plan_loop::run(app, client, &session, warm_up, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),

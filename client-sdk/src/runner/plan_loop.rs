@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     marks::{MarkSnapshot, WarmUp},
-    offer::{Action, Offer},
+    offer::Offer,
     record::RunRecord,
     stage::{Execution, Pass},
 };
@@ -315,7 +315,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), StartErrorKind> {
         let Planned { timed, settled } = planned;
         let plan = &timed.answer;
-        let ended = match self.accept(plan, record) {
+        let ended = match accept(plan, record) {
             Ok(offer) => self.execute(&offer, timed.sent_at, settled, record).await,
             Err(error) => {
                 settled.clear_if_possible(self.scope).await;
@@ -326,28 +326,6 @@ impl<'a> Planner<'a> {
             self.release(lock).await;
         }
         ended
-    }
-
-    fn accept(&self, plan: &PlanResponse, record: &mut RunRecord<'_>) -> Result<Offer, StartErrorKind> {
-        let offer = Offer::read(plan, record).map_err(StartErrorKind::Protocol)?;
-        record.merge(
-            plan.pipeline_result
-                .as_ref()
-                .ok_or_else(|| protocol("it has no pipelineResult"))?,
-        )?;
-        if self.app.settings.validate_only {
-            let change_ids: Vec<_> = offer
-                .stages
-                .iter()
-                .flat_map(|stage| record.stages()[stage.index].changes.iter().zip(&stage.actions))
-                .filter(|(_, action)| **action != Action::Skip)
-                .map(|(change, _)| change.info.id().to_owned())
-                .collect();
-            if !change_ids.is_empty() {
-                return Err(StartErrorKind::PendingChanges { change_ids });
-            }
-        }
-        Ok(offer)
     }
 
     async fn execute(
@@ -405,6 +383,16 @@ impl<'a> Planner<'a> {
             tracing::warn!(lock = %lock.key, %error, "the lock could not be given back; it ends with its lease");
         }
     }
+}
+
+fn accept(plan: &PlanResponse, record: &mut RunRecord<'_>) -> Result<Offer, StartErrorKind> {
+    let offer = Offer::read(plan, record).map_err(StartErrorKind::Protocol)?;
+    record.merge(
+        plan.pipeline_result
+            .as_ref()
+            .ok_or_else(|| protocol("it has no pipelineResult"))?,
+    )?;
+    Ok(offer)
 }
 
 /// After a plan request that was dropped unanswered: the server may grant it the lock all the same, in that very moment or

@@ -30,7 +30,7 @@ impl Flamingock {
     }
 }
 
-async fn ask(app: &Flamingock, client: &Client) -> Result<PlanPreview, StartErrorKind> {
+pub(super) async fn ask(app: &Flamingock, client: &Client) -> Result<PlanPreview, StartErrorKind> {
     let session = client.session().await.map_err(StartErrorKind::Server)?;
     let scope = MarkScope {
         environment_id: session.environment_id,

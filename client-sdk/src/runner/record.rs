@@ -318,6 +318,7 @@ fn submitted(change: &LoadedChange, record: &ChangeRecord, mark: MarkStatus) -> 
         recovery_strategy: Some(info.recovery.into()),
         has_rollback: Some(info.has_rollback),
         cursor_outlives_failure: info.keeps_steps.then_some(true),
+        takes_cursor: change.takes_cursor.then_some(true),
         has_probe: info.has_probe.then_some(true),
         checksum: change.checksum.clone(),
         depends_on: (!info.depends_on.is_empty())

@@ -254,7 +254,7 @@ fn unmet(change_id: &str, missing: &str) -> ErrorReport {
     )
 }
 
-fn intervention(change_ids: Vec<String>, doubts: &[Doubt<'_>]) -> ErrorReport {
+pub(super) fn intervention(change_ids: Vec<String>, doubts: &[Doubt<'_>]) -> ErrorReport {
     let asked: String = doubts
         .iter()
         .flat_map(|doubt| ["; ", doubt.change, " was asked: ", doubt.why.as_str()])

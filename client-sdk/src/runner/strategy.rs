@@ -60,7 +60,11 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
         return outcome;
     }
     let mut context = job.context(None);
-    let (result, took) = apply(job, &mut context).await;
+    let Applying {
+        result,
+        took,
+        is_cut_off,
+    } = apply(job, &mut context).await;
     let error = match result {
         Ok(()) => {
             reached(job, Step::Applied).await;
@@ -76,6 +80,12 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     let superseded = recorded.is_ok_and(|answer| answer.late);
     if !job.change.info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");
+    } else if is_cut_off {
+        // What it had asked for last may take effect at any moment, also after a rollback. The log stays at `FAILED`: the next
+        // process asks the change's probe or repeats what may be repeated, and else a person looks, as after a crash.
+        tracing::error!(
+            "it is not rolled back, because what it was doing when it was cut off may still take effect"
+        );
     } else if superseded || job.execution.lease.is_lost() {
         // Another runner may be applying the same change by now, or have done so: undoing would work against it.
         tracing::error!(
@@ -124,7 +134,8 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
         Err(error) => return job.rolled_back(Duration::ZERO, &error.into()).await,
     };
     let mut context = job.context(Some(transaction));
-    let (result, took) = apply(job, &mut context).await;
+    // Cut off or not: what it was doing ends with the transaction, before that is known to be rolled back.
+    let Applying { result, took, .. } = apply(job, &mut context).await;
     let step = if result.is_ok() {
         Step::Applied
     } else {
@@ -270,17 +281,33 @@ async fn while_reportable<T>(job: &Job<'_>, work: impl Future<Output = T>) -> Op
     }
 }
 
+/// How applying a change ended.
+struct Applying {
+    result: Result<(), ChangeError>,
+    took: Duration,
+    /// It has not ended: nobody listens to it any more.
+    is_cut_off: bool,
+}
+
 /// Applies the change; cuts it off when the grace after a request to stop is over.
-async fn apply(job: &Job<'_>, context: &mut Context) -> (Result<(), ChangeError>, Duration) {
+async fn apply(job: &Job<'_>, context: &mut Context) -> Applying {
     let app = job.execution.app;
     let (began, grace) = (Instant::now(), app.settings.stop_grace);
     tokio::select! {
         biased;
-        ended = run(|| watched(job, Step::Applying, job.change.code.apply(context))) => ended,
+        (result, took) = run(|| watched(job, Step::Applying, job.change.code.apply(context))) => Applying {
+            result,
+            took,
+            is_cut_off: false,
+        },
         () = app.stop.grace_over(grace) => {
             let text = format!("cut off: it had not ended {grace:?} after the application was asked to stop");
             tracing::warn!("{text}");
-            (Err(ChangeError::named("interrupted", text.into())), began.elapsed())
+            Applying {
+                result: Err(ChangeError::named("interrupted", text.into())),
+                took: began.elapsed(),
+                is_cut_off: true,
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A change file's fields, whichever of the two formats it has.
 
+use flamingock_nearest::nearest;
 use yaml_serde::{Mapping, Value};
 
-use super::{Fault, Place, Segment, locate, nearest::nearest, sql_file};
+use super::{Fault, Place, Segment, locate, sql_file};
 use crate::change::Recovery;
 
 /// Every field that a file may have.

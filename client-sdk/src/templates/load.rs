@@ -1,7 +1,6 @@
 //! From a stage's files to its changes. Everything that is wrong with any of them is said at once.
 
-use std::sync::Arc;
-
+use flamingock_nearest::nearest;
 use yaml_serde::Value;
 
 use super::{
@@ -9,17 +8,11 @@ use super::{
     change::TemplateChange,
     checksum,
     document::{Document, Header},
-    nearest::nearest,
     placeholders::{self, Secrets},
     program::{AnyTemplate, Part, Parts, Program},
     source::{File, order_of},
 };
-use crate::{
-    change::{Change as _, ChangeInfo},
-    stage::LoadedChange,
-    target::Target,
-    validate::Problem,
-};
+use crate::{change::ChangeInfo, stage::LoadedChange, target::Target, validate::Problem};
 
 /// What files are read with.
 pub(crate) struct Loader {
@@ -121,11 +114,7 @@ fn change(file: &File, loader: &Loader, targets: &[Target]) -> Result<LoadedChan
     };
     let info = info(header, order, file, &*program);
     let change = TemplateChange::new(info.clone(), program, checksum::of(&file.text), secrets);
-    Ok(LoadedChange {
-        info: Arc::new(info),
-        checksum: change.checksum(),
-        code: Arc::new(change),
-    })
+    Ok(LoadedChange::of(info, change))
 }
 
 fn info(header: Header, order: &str, file: &File, program: &dyn Program) -> ChangeInfo {

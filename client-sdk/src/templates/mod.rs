@@ -26,7 +26,6 @@ mod document;
 mod http;
 mod load;
 mod locate;
-mod nearest;
 mod placeholders;
 mod program;
 mod source;

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use flamingock_nearest::nearest;
 use serde::de::DeserializeOwned;
 use yaml_serde::Value;
 
-use super::{Fault, Payload, Place, Segment, Steps, Template, nearest::nearest, placeholders::Secrets};
+use super::{Fault, Payload, Place, Segment, Steps, Template, placeholders::Secrets};
 use crate::{
     change::{ChangeError, ChangeFuture, ProbeFuture},
     context::{Context, Requirement},

@@ -2,14 +2,20 @@
 
 use std::collections::HashMap;
 
-use flamingock_api_types::{ErrorCode, audit as wire_audit, execution as wire, lock::LockView};
+use flamingock_api_types::{
+    ErrorCode, audit as wire_audit, execution as wire, lock::LockView, policy::PolicyMode,
+};
 use flamingock_domain::{
     audit::{AuditState, RecoveryStrategy, TxStrategy},
     ids::{ChangeId, Checksum, ExecutionId, IdError, RunnerId, StageName},
     lock::Lock,
     pipeline::{Block, BlockType, Change, Mark, Pipeline, ReportedChange, ReportedStage, Stage},
-    plan::{Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict},
+    plan::{
+        Action, ChangeStatus, OfferedStage, Plan, PlanAction, StageFinding, Verdict,
+        policy::{Finding, Mode},
+    },
 };
+use flamingock_wording::{reasons, rulings};
 
 use super::ledger::Refusal;
 
@@ -38,7 +44,7 @@ pub(super) fn pipeline(submission: &wire::Submission) -> Result<Pipeline, Refusa
         }],
         _ => {
             let text = "`clientSubmission` must have exactly one of `blocks`, `stages` and `digest`.";
-            return Err((ErrorCode::RequestMalformed, text.to_owned()));
+            return Err(Refusal::new(ErrorCode::RequestMalformed, text));
         }
     };
     Ok(Pipeline { blocks })
@@ -80,12 +86,13 @@ fn change(change: &wire::ChangeSubmission) -> Result<Change, Refusal> {
         transactional: change.transactional.unwrap_or(true),
         author: change.author.clone(),
         has_probe: change.has_probe.unwrap_or(false),
+        takes_cursor: change.takes_cursor.unwrap_or(false),
         checksum: checksum.map_err(malformed)?,
     })
 }
 
 pub(super) fn malformed(error: IdError) -> Refusal {
-    (ErrorCode::RequestMalformed, format!("An id {error}."))
+    Refusal::new(ErrorCode::RequestMalformed, format!("An id {error}."))
 }
 
 pub(super) fn audit_state(state: wire_audit::AuditState) -> AuditState {
@@ -133,6 +140,14 @@ pub(super) fn recovery(strategy: wire::RecoveryStrategy) -> RecoveryStrategy {
     }
 }
 
+pub(super) fn mode(mode: PolicyMode) -> Mode {
+    match mode {
+        PolicyMode::Allow => Mode::Allow,
+        PolicyMode::Warn => Mode::Warn,
+        PolicyMode::Refuse => Mode::Refuse,
+    }
+}
+
 pub(super) fn lock_view(lock: &Lock) -> Option<LockView> {
     let lease = lock.lease.as_ref()?;
     Some(LockView {
@@ -163,6 +178,7 @@ pub(super) fn plan(
     execution: Option<ExecutionId>,
     lock: Option<LockView>,
     cursors: &HashMap<ChangeId, String>,
+    warnings: &[Finding],
 ) -> wire::PlanResponse {
     let (action, stages, has_result) = match &plan.action {
         PlanAction::Continue => (wire::PlanAction::Continue, None, true),
@@ -179,7 +195,10 @@ pub(super) fn plan(
         stages,
         pipeline_result: has_result.then(|| result(&plan.findings)),
         synchronized_marks: plan.synchronized_marks,
-        reasons: None,
+        reasons: Some(wire::PlanReasons {
+            policy: warnings.iter().map(rulings::finding).collect(),
+            ..reasons::of(plan)
+        }),
         certificate: None,
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use flamingock_api_types::{audit::AuditState, issue::ResolutionKind};
+use flamingock_api_types::{audit::AuditState, issue::ResolutionKind, policy::PolicyMode};
 use flamingock_domain::{
     audit::{Resolution, ResolveRefusal},
     ids::ChangeId,
 };
 
 use super::{
+    convert,
     ledger::Entry,
     script::{Accident, Point, Script, Step},
     serve::{self, Server},
@@ -18,12 +19,14 @@ use crate::{Builder, Flamingock, report::Report, start_error::StartError, valida
 /// The shortest that a lease can be: a lost lock is noticed within a third of it.
 const LEASE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
+/// Nothing here is slow; only one that cannot be reached does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A coordination server in memory, for one service in one environment, on a port of this machine.
 ///
 /// It decides with the server's own rules and is spoken to over HTTP, so a run in a test is a run as in production, from
-/// the first call to the last. What it does not have: policies (freezes, approvals, checksums), other services, and
-/// anything for people beyond [`resolve`](Self::resolve). It ends when it is dropped.
+/// the first call to the last. What it does not have: other services and environments, and anything for people beyond
+/// [`resolve`](Self::resolve) and [`approve`](Self::approve). It ends when it is dropped.
 ///
 /// ```
 /// # use flamingock::{Stage, Target, TargetClient, change, testing::Coordinator, wire::audit::AuditState};
@@ -136,6 +139,7 @@ impl Coordinator {
         self.connect(Flamingock::builder(self.url()))
             .lease(LEASE)
             .poll_every(POLL)
+            .retry_for(PATIENCE)
             .log_report(false)
     }
 
@@ -206,6 +210,71 @@ impl Coordinator {
     /// Default: no.
     pub fn trust_absent_marks(&self, trust: bool) {
         self.script.ledger().settings.trust_absent_marks = trust;
+    }
+
+    /// Freezes the environment, as an operator does: no start is granted work, and `reason` is told to it.
+    pub fn freeze(&self, reason: &str) {
+        self.script.ledger().freeze(reason);
+    }
+
+    /// Ends every freeze.
+    pub fn end_freezes(&self) {
+        self.script.ledger().rules.end_freezes();
+    }
+
+    /// What is done about applied changes that were edited since: the environment's policy of that name. Default: nothing.
+    pub fn checksum_mismatch(&self, mode: PolicyMode) {
+        let mode = convert::mode(mode);
+        self.script
+            .ledger()
+            .rules
+            .set(|policy| policy.checksum_mismatch = mode);
+    }
+
+    /// What is done about pending changes that stand before applied ones of their stage. Default: nothing.
+    pub fn out_of_order(&self, mode: PolicyMode) {
+        let mode = convert::mode(mode);
+        self.script
+            .ledger()
+            .rules
+            .set(|policy| policy.out_of_order = mode);
+    }
+
+    /// Whether changes wait until somebody else than their author has approved them. Default: no.
+    pub fn approval_required(&self, required: bool) {
+        self.script
+            .ledger()
+            .rules
+            .set(|policy| policy.approval_required = required);
+    }
+
+    /// Somebody approves a change, whatever it contains. The word of its author does not count.
+    ///
+    /// # Panics
+    ///
+    /// If the id cannot be one.
+    #[track_caller]
+    pub fn approve(&self, change_id: &str, by: &str) {
+        self.script.ledger().rules.approve(id(change_id), by);
+    }
+
+    /// Whether it cannot be reached: no call is answered.
+    pub fn unreachable(&self, unreachable: bool) {
+        self.script.set_unreachable(unreachable);
+    }
+
+    /// The key that signs its start certificates, as hexadecimal digits: to be
+    /// [pinned](crate::StartCertificate::pinned_key). Another for each coordinator.
+    #[cfg(feature = "certificate")]
+    pub fn certificate_key(&self) -> String {
+        self.script.certifier().key()
+    }
+
+    /// How long its start certificates allow a start, from now on, in whole seconds. Default: 24 hours. The SDK does not keep
+    /// one that has ended already.
+    #[cfg(feature = "certificate")]
+    pub fn certificate_validity(&self, validity: Duration) {
+        self.script.certifier().validity = validity;
     }
 
     /// Begins with a history: an attempt outside a transaction, of which this is the latest that is known.

@@ -13,10 +13,10 @@ use flamingock_api_types::{
 };
 use flamingock_domain::{
     audit::{ChangeState, Resolution, ResolveRefusal, Source, States, in_progress, is_issue, resolve_marked},
-    ids::{AcquisitionId, ChangeId, ExecutionId, Fence, LockKey, RunnerId, Seq},
+    ids::{AcquisitionId, ChangeId, Checksum, ExecutionId, Fence, LockKey, RunnerId, Seq},
     lock::{self, Claim, Lease, Lock, Proof, Standing},
     pipeline::{Mark, Pipeline},
-    plan::{self, Plan, PlanAction, PlanInput, Settings},
+    plan::{self, Plan, PlanAction, PlanInput, Settings, policy},
     progress::Kept,
     time::Timestamp,
 };
@@ -24,7 +24,10 @@ use flamingock_domain::{
 use super::convert;
 
 mod holding;
+mod rules;
 mod telling;
+
+use rules::Rules;
 
 /// Ids that a session is given.
 pub(super) const ENVIRONMENT_ID: i64 = 12;
@@ -32,8 +35,23 @@ pub(super) const SERVICE_ID: i64 = 340;
 /// A lease of somebody who is never seen to work.
 const OTHERS_LEASE: Duration = Duration::from_mins(1);
 
-/// A refusal: code and words.
-pub(super) type Refusal = (ErrorCode, String);
+/// A refusal.
+pub(super) struct Refusal {
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+    /// The changes that it is about.
+    pub(super) details: Vec<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+}
 
 /// An entry of the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +96,8 @@ struct Execution {
     fence: Fence,
     planned_at: Seq,
     starts_run: bool,
+    /// Of what it was to apply.
+    checksums: HashMap<ChangeId, Checksum>,
 }
 
 /// Where a change has got to.
@@ -85,6 +105,14 @@ struct Saved {
     kept: Kept,
     sequence: i64,
     cursor: Option<String>,
+}
+
+/// What accounting for marks writes.
+struct Snapshot {
+    entries: usize,
+    states: States,
+    marks_seen: HashMap<ChangeId, Seq>,
+    accepted: HashMap<ChangeId, Vec<Checksum>>,
 }
 
 pub(super) struct Ledger {
@@ -98,10 +126,11 @@ pub(super) struct Ledger {
     states: States,
     marks_seen: HashMap<ChangeId, Seq>,
     saved: HashMap<ChangeId, Saved>,
-    /// Pipelines that were found fully applied, each with the head at which they were.
-    digests: HashMap<String, Seq>,
+    /// Pipelines that were found fully applied, each with what that was known by.
+    digests: HashMap<String, rules::Known>,
     pub(super) is_asked_to_stop: bool,
     pub(super) settings: Settings,
+    pub(super) rules: Rules,
     names: u64,
 }
 
@@ -124,6 +153,7 @@ impl Ledger {
             digests: HashMap::new(),
             is_asked_to_stop: false,
             settings: Settings::default(),
+            rules: Rules::default(),
             names: 0,
         }
     }
@@ -132,7 +162,7 @@ impl Ledger {
         Timestamp::from_micros(0).plus(self.began.elapsed() + self.skipped)
     }
 
-    fn head(&self) -> Seq {
+    pub(super) fn head(&self) -> Seq {
         self.entries.last().map_or(0, |entry| entry.seq)
     }
 
@@ -176,10 +206,10 @@ impl Ledger {
     ) -> Result<wire::PlanResponse, Refusal> {
         let submission = &request.client_submission;
         if let Some(digest) = &submission.digest {
-            return if self.digests.get(digest) == Some(&self.head()) {
+            return if self.digests.get(digest) == Some(&self.known()) {
                 Ok(convert::plain_continue())
             } else {
-                Err((ErrorCode::DigestUnknown, "Send the whole pipeline.".to_owned()))
+                Err(Refusal::new(ErrorCode::DigestUnknown, "Send the whole pipeline."))
             };
         }
         let pipeline = convert::pipeline(submission)?;
@@ -189,6 +219,8 @@ impl Ledger {
         } else {
             self.executions_of_run(runner)
         };
+        let own = self.executions.iter().filter(|it| it.runner == *runner);
+        let own_attempts: Vec<ExecutionId> = own.map(|it| it.id).collect();
         let now = self.now();
         let claim = Claim {
             lock: Some(&self.lock),
@@ -203,18 +235,28 @@ impl Ledger {
             states: &self.states,
             claim,
             executions_of_run: &of_run,
+            own_attempts: &own_attempts,
             marks_seen: &self.marks_seen,
             settings: self.settings,
         };
         let plan = plan::plan(&input);
+        let before = takes_marks.then(|| self.snapshot());
         if takes_marks {
             self.account_for_marks(&pipeline, &plan);
         }
         if matches!(plan.action, PlanAction::Abort) && !pipeline.reports_failure() {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::RunFailed,
-                "This run has failed, although every stage was reported as finished.".to_owned(),
+                "This run has failed, although every stage was reported as finished.",
             ));
+        }
+        let ruling = self.judge(&pipeline, &plan, !of_run.is_empty());
+        if policy::stops(&ruling.findings) {
+            // The runner keeps its marks and sends them again.
+            if let Some(before) = before {
+                self.go_back(before);
+            }
+            return Err(rules::stopped(&ruling.findings, starts_run));
         }
         let execution = if let PlanAction::Execute { fence, .. } = &plan.action {
             let submitted = |id: &ChangeId| {
@@ -223,18 +265,25 @@ impl Ledger {
                     .any(|change| change.id == *id && change.mark == Mark::Applied)
             };
             self.marks_seen.retain(|id, _| submitted(id));
-            Some(self.grant(runner, *fence, request.lock_acquired_for_millis, starts_run))
+            if starts_run {
+                self.note_first_seen(&pipeline);
+            }
+            let checksums = rules::checksums_of(&pipeline);
+            let lease = request.lock_acquired_for_millis;
+            Some(self.grant(runner, *fence, lease, starts_run, checksums))
         } else {
             None
         };
         if matches!(plan.action, PlanAction::Continue)
             && !pipeline.has_marks()
             && starts_run
+            && ruling.findings.is_empty()
+            && !ruling.leans_on_absence
             && let Some(blocks) = &submission.blocks
         {
-            self.digests.insert(digest::of_blocks(blocks), self.head());
+            self.digests.insert(digest::of_blocks(blocks), self.known());
         }
-        let cursors = execution.map(|execution| self.hand_on(&plan, submission, execution));
+        let cursors = execution.map(|execution| self.hand_on(&plan, &pipeline, submission, execution));
         let lock = match &plan.action {
             PlanAction::Execute { .. } | PlanAction::Await { .. } => self.held_lock(),
             PlanAction::Continue | PlanAction::Abort => None,
@@ -244,7 +293,24 @@ impl Ledger {
             execution,
             lock,
             &cursors.unwrap_or_default(),
+            &ruling.findings,
         ))
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            entries: self.entries.len(),
+            states: self.states.clone(),
+            marks_seen: self.marks_seen.clone(),
+            accepted: self.rules.accepted.clone(),
+        }
+    }
+
+    fn go_back(&mut self, before: Snapshot) {
+        self.entries.truncate(before.entries);
+        self.states = before.states;
+        self.marks_seen = before.marks_seen;
+        self.rules.accepted = before.accepted;
     }
 
     fn grant(
@@ -253,6 +319,7 @@ impl Ledger {
         fence: Fence,
         lease_millis: Option<i64>,
         starts_run: bool,
+        checksums: HashMap<ChangeId, Checksum>,
     ) -> ExecutionId {
         self.lock.fence = fence;
         let asked = u64::try_from(lease_millis.unwrap_or(60_000)).unwrap_or(0);
@@ -265,6 +332,7 @@ impl Ledger {
             fence,
             planned_at: self.head(),
             starts_run,
+            checksums,
         });
         id
     }
@@ -324,6 +392,7 @@ impl Ledger {
                 .unwrap_or_default(),
         });
         if !late {
+            self.note_checksum(change, state);
             self.states.insert(change.clone(), ChangeState { seq, ..state });
         }
         seq

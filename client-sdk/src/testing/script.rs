@@ -52,11 +52,14 @@ impl fmt::Display for Point {
 pub(crate) struct Script {
     ledger: Arc<Mutex<Ledger>>,
     told: Mutex<Told>,
+    #[cfg(feature = "certificate")]
+    certifier: Mutex<super::certifying::Certifier>,
     died: watch::Sender<Option<Point>>,
 }
 
 #[derive(Default)]
 struct Told {
+    is_unreachable: bool,
     planned: Vec<(Point, Accident)>,
     passed: Vec<Point>,
 }
@@ -66,6 +69,8 @@ impl Script {
         Self {
             ledger: Arc::new(Mutex::new(Ledger::new())),
             told: Mutex::default(),
+            #[cfg(feature = "certificate")]
+            certifier: Mutex::new(super::certifying::Certifier::new()),
             died: watch::channel(None).0,
         }
     }
@@ -74,12 +79,25 @@ impl Script {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(feature = "certificate")]
+    pub(super) fn certifier(&self) -> MutexGuard<'_, super::certifying::Certifier> {
+        self.certifier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn plan(&self, point: Point, accident: Accident) {
         self.told().planned.push((point, accident));
+    }
+
+    pub(super) fn set_unreachable(&self, is_unreachable: bool) {
+        self.told().is_unreachable = is_unreachable;
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.told().is_unreachable
     }
 
     /// What was planned and did not happen.

@@ -80,6 +80,9 @@ async fn answer(
     let (head, body) = request.into_parts();
     // The caller is gone.
     let body = body.collect().await.map_err(|_| AnswerLost)?.to_bytes();
+    if script.is_unreachable() {
+        return Err(AnswerLost);
+    }
     let runner = head
         .headers
         .get(headers::RUNNER_ID)
@@ -93,7 +96,7 @@ async fn answer(
     };
     let (status, body) = match call.answer(head.uri.path()).await? {
         Ok(answer) => answer,
-        Err((code, message)) => (code.status(), json(&problem(code, message))),
+        Err(refusal) => (refusal.code.status(), json(&problem(refusal))),
     };
     let answer = Response::builder()
         .status(status)
@@ -124,6 +127,10 @@ impl Call<'_> {
                 (None, None) if rest.is_empty() && self.method == Method::POST => Ok(self.plan()),
                 (None, None) => Ok(Err(no_such_path())),
             };
+        }
+        let dry_run = format!("/api/v1/admin/environment/{ENVIRONMENT_ID}/service/{SERVICE_ID}/plan");
+        if path == dry_run && self.method == Method::POST {
+            return Ok(self.preview());
         }
         let answer = match path
             .strip_prefix("/api/v1/")
@@ -167,11 +174,19 @@ impl Call<'_> {
                 elapsed: Duration::from_millis(elapsed.unwrap_or(0)),
             })
         });
-        let plan = self
-            .script
-            .ledger()
-            .plan(self.runner()?, proof.as_ref(), &request)?;
+        let mut ledger = self.script.ledger();
+        let plan = ledger.plan(self.runner()?, proof.as_ref(), &request)?;
+        #[cfg(feature = "certificate")]
+        let plan = flamingock_api_types::execution::PlanResponse {
+            certificate: self.script.certifier().certify(&request, &plan, ledger.head()),
+            ..plan
+        };
         Ok((201, json(&plan)))
+    }
+
+    fn preview(&self) -> Result<Answer, Refusal> {
+        let preview = self.script.ledger().preview(&self.read()?)?;
+        Ok((200, json(&preview)))
     }
 
     fn probe(&self, execution: &str, change: &str) -> Result<Answer, Refusal> {
@@ -223,12 +238,13 @@ impl Call<'_> {
     fn runner(&self) -> Result<&RunnerId, Refusal> {
         self.runner.as_ref().ok_or_else(|| {
             let text = format!("The header `{}` is missing.", headers::RUNNER_ID);
-            (ErrorCode::RunnerIdMissing, text)
+            Refusal::new(ErrorCode::RunnerIdMissing, text)
         })
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| (ErrorCode::RequestMalformed, error.to_string()))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Refusal::new(ErrorCode::RequestMalformed, error.to_string()))
     }
 
     fn parameter(&self, name: &str) -> Option<String> {
@@ -257,15 +273,16 @@ fn session() -> TokenResponse {
 
 fn no_such_path() -> Refusal {
     let text = "The testing kit answers the calls of a run, and no others.";
-    (ErrorCode::RouteNotFound, text.to_owned())
+    Refusal::new(ErrorCode::RouteNotFound, text)
 }
 
-fn problem(code: ErrorCode, message: String) -> ProblemDetails {
+fn problem(refusal: Refusal) -> ProblemDetails {
+    let code = refusal.code;
     ProblemDetails {
         code,
-        message,
+        message: refusal.message,
         recoverable: code.recoverable(),
-        details: Vec::new(),
+        details: refusal.details,
         type_: String::new(),
         title: code.title().to_owned(),
         status: code.status(),

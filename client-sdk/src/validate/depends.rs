@@ -10,7 +10,6 @@ use crate::{change::ChangeInfo, stage::Stage};
 
 /// The stages are in the order in which they run, and so are their changes.
 pub(super) fn check(stages: &[Stage], profiles: &[String], problems: &mut Vec<Problem>) {
-    let mut places: HashMap<&str, (usize, &str, &ChangeInfo)> = HashMap::new();
     let all = || {
         let in_stages = stages.iter().flat_map(|stage| {
             let name = &*stage.name;
@@ -18,6 +17,10 @@ pub(super) fn check(stages: &[Stage], profiles: &[String], problems: &mut Vec<Pr
         });
         in_stages.enumerate()
     };
+    if all().all(|(_, (_, info))| info.depends_on.is_empty()) {
+        return;
+    }
+    let mut places: HashMap<&str, (usize, &str, &ChangeInfo)> = HashMap::new();
     for (position, (stage, info)) in all() {
         places.entry(info.id()).or_insert((position, stage, info));
     }

@@ -456,29 +456,62 @@ async fn blocks_are_gates() {
 }
 
 #[tokio::test]
-async fn validating_lists_what_is_pending_and_applies_nothing() {
+async fn what_makes_no_sense_validates_nothing() {
+    let stage = |name: &str, action: &str| {
+        let change = |id: &str| json!({"id": id, "action": action, "code": "X", "message": "x"});
+        let changes: Vec<_> = if name == "seed" { vec!["c"] } else { vec!["a", "b"] };
+        let changes: Vec<_> = changes.into_iter().map(change).collect();
+        json!({"name": name, "verdict": "NEEDS_WORK", "changes": changes})
+    };
+    let preview = |verdict: &str, stages: &[Value]| {
+        let counts = json!({"applied": 0, "pending": 0, "needsPerson": 0, "inProgress": 0, "missing": 0});
+        Reply::Json(
+            200,
+            json!({
+                "verdict": verdict, "verdictWhenFree": verdict, "message": "so it is", "stages": stages, "counts": counts,
+                "headSeq": 3, "judgedAt": "2026-01-01T00:00:00Z"
+            }),
+        )
+    };
     let (server, log) = (FakeServer::start().await, Log::default());
-    server.set_applied(&["a"]);
-    let error = app(&server, &log)
-        .validate_only(true)
-        .build()
-        .unwrap()
-        .run()
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error.kind(), StartErrorKind::PendingChanges { change_ids } if *change_ids == ["b", "c"])
+    for (reply, complaint) in [
+        (preview("PERHAPS", &[]), "verdict is unknown"),
+        (
+            preview("UP_TO_DATE", &[stage("schema", "APPLY")]),
+            "`a` is not applied",
+        ),
+        (preview("UP_TO_DATE", &[stage("other", "SKIP")]), "unknown stage"),
+        (
+            preview("NEEDS_PERSON", &[stage("schema", "APPLY")]),
+            "for no change",
+        ),
+        (preview("HELD", &[stage("schema", "APPLY")]), "by whom"),
+    ] {
+        server.next(Kind::Other, [reply]);
+        let app = app(&server, &log).validate_only(true).build().unwrap();
+        let error = app.run().await.unwrap_err();
+        assert!(
+            matches!(error.kind(), StartErrorKind::Protocol(text) if text.contains(complaint)),
+            "{error}"
+        );
+    }
+    server.next(
+        Kind::Other,
+        [preview(
+            "UP_TO_DATE",
+            &[stage("schema", "SKIP"), stage("seed", "SKIP")],
+        )],
     );
-    assert_eq!((log.lines(), server.audit()), (vec![], vec![]));
-    assert_eq!(server.calls_of(&Kind::Release).len(), 1);
-    server.set_applied(&["b", "c"]);
-    app(&server, &log)
+    let report = app(&server, &log)
         .validate_only(true)
         .build()
         .unwrap()
         .run()
         .await
         .unwrap();
+    assert_eq!(report.status, RunStatus::NoChanges);
+    assert_eq!((log.lines(), server.audit()), (vec![], vec![]));
+    assert!(plans(&server).is_empty());
 }
 
 #[tokio::test]

@@ -422,21 +422,20 @@ async fn a_step_that_returns_an_error_and_took_effect_all_the_same_is_compensate
         flags.0.create("flag").await?;
         Err("the answer was lost".into())
     }
-    for probed in [false, true] {
+    let step = || Step::new("flag", "flags", takes_effect_and_fails, delete_flag);
+    for (step, left, why) in [
+        (step(), &["flag"][..], "it is believed to have left nothing"),
+        (step().probe(flag_is_there), &[], "it was found"),
+        (
+            step().idempotent(),
+            &[],
+            "it may have left a part, and bears to be undone",
+        ),
+    ] {
         let (server, system) = (FakeServer::start().await, System::default());
-        let step = Step::new("flag", "flags", takes_effect_and_fails, delete_flag);
-        let step = if probed { step.probe(flag_is_there) } else { step };
         run(&server, &system, [table(), step]).await.unwrap_err();
-        let left = system.there();
-        if probed {
-            assert_eq!(left, Vec::<String>::new());
-        } else {
-            assert_eq!(
-                left,
-                ["flag"],
-                "without a probe it is believed to have left nothing"
-            );
-        }
+        assert_eq!(system.there(), left, "{why}");
+        assert_eq!(last_entry(&server).0, "ROLLED_BACK", "{why}");
     }
 }
 
@@ -448,6 +447,35 @@ async fn a_step_that_panics_is_in_doubt() {
     assert_eq!(system.there(), ["table"], "neither compensated");
     assert!(message(&error).contains("out of cheese"), "{}", message(&error));
     assert_eq!(last_entry(&server).1, "MANUAL_INTERVENTION");
+}
+
+#[tokio::test]
+async fn a_saga_that_is_cut_off_within_a_step_undoes_nothing_and_the_next_start_settles_the_step() {
+    async fn takes_effect_and_hangs(flags: TargetClient<Flags>) -> Result<(), ChangeError> {
+        flags.0.create("flag").await?;
+        std::future::pending().await
+    }
+    let (server, system) = (FakeServer::start().await, System::default());
+    let hangs = Step::new("flag", "flags", takes_effect_and_hangs, delete_flag);
+    let stuck = with_systems(server.app(), &system)
+        .stop_grace(std::time::Duration::from_millis(50))
+        .stage(Stage::new("s").change(saga([table(), hangs, rows()])))
+        .build()
+        .unwrap();
+    let there = system.clone();
+    let cut_off = eventually("it hangs", || there.there() == ["table", "flag"]);
+    assert!(stuck.run_until(cut_off).await.unwrap_err().is_interrupted());
+    // Its probe would look before the call has come to its end.
+    assert_eq!(server.audit(), ["open-shop STARTED", "open-shop FAILED"]);
+    assert_eq!(system.calls(), ["create table", "create flag"]);
+    assert_eq!(
+        server.cursor("open-shop").unwrap(),
+        r#"{"done":["table"],"underWay":"flag"}"#
+    );
+    run(&server, &system, [table(), flag().probe(flag_is_there), rows()])
+        .await
+        .unwrap();
+    assert_eq!(system.there(), ["table", "flag", "rows"]);
 }
 
 #[tokio::test]

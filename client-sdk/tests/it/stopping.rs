@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use flamingock::{
-    CancelReason, Cancellation, ChangeError, ChangeStatus, Flamingock, Report, Stage, StageState, StartError,
-    Target, TargetClient, change,
+    CancelReason, Cancellation, ChangeError, ChangeStatus, Checkpoint, Flamingock, Report, Stage, StageState,
+    StartError, StartErrorKind, Target, TargetClient, change,
 };
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{FakeDatabase, FakeServer, Kind, Log, Reply, Step, eventually, step};
@@ -92,7 +93,7 @@ async fn what_ends_within_the_grace_is_recorded_as_it_ended() {
 }
 
 #[tokio::test]
-async fn after_the_grace_a_change_is_cut_off_and_undone() {
+async fn a_change_that_is_cut_off_outside_a_transaction_is_not_called_undone() {
     let (server, log) = (FakeServer::start().await, Log::default());
     let app = server
         .app()
@@ -103,11 +104,9 @@ async fn after_the_grace_a_change_is_cut_off_and_undone() {
         .unwrap();
     let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
     assert!(error.is_interrupted());
-    assert_eq!(
-        server.audit(),
-        ["endless STARTED", "endless FAILED", "endless ROLLED_BACK"]
-    );
-    assert_eq!(log.lines(), ["apply endless", "rollback endless"]);
+    // What it asked for last may still take effect, also after a rollback.
+    assert_eq!(server.audit(), ["endless STARTED", "endless FAILED"]);
+    assert_eq!(log.lines(), ["apply endless"]);
     let failure = error.report().change("endless").unwrap().error.clone().unwrap();
     assert_eq!(failure.error_type, "interrupted");
     assert!(
@@ -158,6 +157,67 @@ async fn a_change_whose_start_was_just_permitted_is_not_begun() {
         ["a STARTED", "a FAILED", "a ROLLED_BACK"],
         "a person would have to decide about a start alone"
     );
+    assert_eq!(log.lines(), Vec::<String>::new());
+}
+
+/// Goes on from a cursor. The start was permitted, and then the application is asked to stop.
+#[change(id = "goes-on", order = "0001", target = "shell", recovery = "always_retry")]
+async fn goes_on(checkpoint: Checkpoint, log: TargetClient<Log>) -> Result<(), ChangeError> {
+    log.note(format!("from {:?}", checkpoint.load::<u64>()?));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_attempt_that_never_began_leaves_the_cursor_that_it_was_given() {
+    for (cursor, expected) in [
+        // `STARTED` with its cursor says what is there; "rolled back" would void it, and the work be done once more.
+        (Some("5"), &["goes-on STARTED"][..]),
+        (
+            None,
+            &["goes-on STARTED", "goes-on FAILED", "goes-on ROLLED_BACK"],
+        ),
+    ] {
+        let (server, log) = (FakeServer::start().await, Log::default());
+        if let Some(cursor) = cursor {
+            server.set_cursor("goes-on", cursor);
+        }
+        server.next(started(), [Reply::Slow(Duration::from_millis(300))]);
+        let app = server
+            .app()
+            .target(Target::non_transactional("shell", log.clone()))
+            .stage(Stage::new("one").change(goes_on))
+            .build()
+            .unwrap();
+        let error = stopped_at(&app, &server, &started()).await.unwrap_err();
+        assert!(error.is_interrupted());
+        assert_eq!(server.audit(), expected, "{cursor:?}");
+        assert_eq!(log.lines(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_the_server_that_comes_before_the_change_was_begun_leaves_nothing_to_decide() {
+    let (server, log) = (FakeServer::start().await, Log::default());
+    // Longer than until the next heartbeat, which brings the request.
+    server.next(started(), [Reply::Slow(Duration::from_millis(1_300))]);
+    let extended = json!({"status": "EXTENDED", "cancel": true, "lock":
+        {"key": "340", "owner": "me", "acquisitionId": "x", "acquiredForMillis": 3000}});
+    server.always(Kind::Extend, Reply::Json(200, extended));
+    let app = server
+        .app()
+        .runner_id("me")
+        .target(Target::non_transactional("shell", log.clone()))
+        .stage(Stage::new("one").change(step("a", "0001")))
+        .build()
+        .unwrap();
+    let error = app.run().await.unwrap_err();
+    assert!(
+        matches!(error.kind(), StartErrorKind::Cancelled { .. }),
+        "{error}"
+    );
+    assert_eq!(server.audit(), ["a STARTED", "a FAILED", "a ROLLED_BACK"]);
+    let undone = &server.calls_of(&Kind::Audit("ROLLED_BACK".to_owned()))[0].body;
+    assert_eq!(undone["methodName"], "never_begun");
     assert_eq!(log.lines(), Vec::<String>::new());
 }
 

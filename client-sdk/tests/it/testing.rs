@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use flamingock::{
-    Builder, Cancellation, ChangeError, ChangeStatus, Checkpoint, Dep, Flamingock, Probed, Stage,
-    StartErrorKind, Target, TargetClient, change,
+    Builder, Cancellation, ChangeError, ChangeStatus, Checkpoint, Dep, Flamingock, Probed, RunEvent, Stage,
+    StageKind, StartErrorKind, Target, TargetClient, change,
     testing::{self, AfterCrash, Coordinator, Origin, Step, Trial, each_crash_point, each_crash_point_with},
-    wire::{audit::AuditState, issue::ResolutionKind},
+    wire::{ErrorCode, audit::AuditState, issue::ResolutionKind, policy::PolicyMode},
 };
 
 use crate::support::{FakeDatabase, FakeTx, step};
@@ -465,10 +465,241 @@ fn a_pipeline_is_checked_in_one_line() {
 #[tokio::test]
 async fn an_application_that_is_led_there_keeps_its_own_settings() {
     let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
-    let own = on_queue(&queue, Flamingock::builder("http://nowhere.invalid"))
-        .validate_only(true)
-        .stage(Stage::new("one").change(put));
-    let error = coordinator.run(own).await.unwrap().refused();
+    let own = || {
+        on_queue(&queue, Flamingock::builder("http://nowhere.invalid"))
+            .validate_only(true)
+            .stage(Stage::new("one").change(put))
+    };
+    let error = coordinator.run(own()).await.unwrap().refused();
     assert!(error.is_pending_changes());
     assert!(coordinator.audit().is_empty());
+    let app = coordinator.connect(own()).build().unwrap();
+    let preview = app.preview().await.unwrap().expect("it is switched on");
+    assert_eq!(preview.stages[0].changes[0].code, "NEVER_RUN");
+    coordinator.given("put", Applied);
+    coordinator.run(own()).await.unwrap().completed();
+}
+
+fn one(queue: &Queue, coordinator: &Coordinator) -> Builder {
+    on_queue(queue, coordinator.builder()).stage(Stage::new("one").change(put).change(put_again))
+}
+
+#[tokio::test]
+async fn a_freeze_stops_what_has_work_and_says_why() {
+    let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+    coordinator.freeze("The sale is on.");
+    let error = coordinator
+        .run(one(&queue, &coordinator))
+        .await
+        .unwrap()
+        .refused();
+    assert!(
+        matches!(error.kind(), StartErrorKind::StoppedByPolicy { code: ErrorCode::Frozen, reason, .. }
+            if reason.contains("The sale is on.")),
+        "{error}"
+    );
+    assert!(queue.texts().is_empty() && coordinator.audit().is_empty());
+    coordinator.end_freezes();
+    coordinator
+        .run(one(&queue, &coordinator))
+        .await
+        .unwrap()
+        .completed();
+    coordinator.freeze("Once more.");
+    coordinator
+        .run(one(&queue, &coordinator))
+        .await
+        .unwrap()
+        .completed();
+}
+
+#[tokio::test]
+async fn a_run_under_way_is_not_left_half_done_by_a_freeze() {
+    let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+    let later = Stage::new("two").change(put_again).kind(StageKind::Default);
+    let app = coordinator
+        .builder()
+        .target(Target::non_transactional("queue", queue.clone()))
+        .stage(Stage::new("one").kind(StageKind::System).change(put))
+        .stage(later);
+    let coordinator = Arc::new(coordinator);
+    let freezing = coordinator.clone();
+    let app = app.on_event(move |event| {
+        if let RunEvent::ChangeApplied { .. } = event {
+            freezing.freeze("The sale is on.");
+        }
+    });
+    coordinator.run(app).await.unwrap().completed();
+    coordinator.assert_applied(["put", "put-again"]);
+}
+
+#[tokio::test]
+async fn what_a_mark_proves_is_not_written_where_a_policy_stops_the_start() {
+    let (coordinator, database, queue) = (
+        Coordinator::start().await.unwrap(),
+        FakeDatabase::new(),
+        Queue::default(),
+    );
+    let app = || {
+        with_rows(&database, on_queue(&queue, coordinator.builder())).stage(Stage::new("more").change(put))
+    };
+    coordinator.crash_at("rows", Step::Committed);
+    coordinator.run(app()).await.unwrap().crashed();
+    coordinator.freeze("The sale is on.");
+    coordinator.run(app()).await.unwrap().refused();
+    assert_eq!(coordinator.state_of("rows"), Some(Started));
+    coordinator.end_freezes();
+    coordinator.run(app()).await.unwrap().completed();
+    coordinator.assert_results([("rows", Applied), ("put", Applied)]);
+    assert_eq!(coordinator.audit()[1].origin, Origin::Mark);
+}
+
+#[tokio::test]
+async fn changes_wait_until_somebody_else_than_their_author_has_approved_them() {
+    let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+    coordinator.approval_required(true);
+    let stopped = async || {
+        let error = coordinator
+            .run(one(&queue, &coordinator))
+            .await
+            .unwrap()
+            .refused();
+        match error.kind() {
+            StartErrorKind::StoppedByPolicy {
+                code: ErrorCode::ApprovalMissing,
+                change_ids,
+                ..
+            } => change_ids.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(stopped().await, ["put", "put-again"]);
+    coordinator.approve("put", "lin");
+    assert_eq!(stopped().await, ["put-again"]);
+    coordinator.approve("put-again", "lin");
+    coordinator
+        .run(one(&queue, &coordinator))
+        .await
+        .unwrap()
+        .completed();
+}
+
+/// The change `put`, edited after it was applied.
+#[change(id = "put", order = "0001", target = "queue", recovery = "always_retry")]
+async fn edited(queue: TargetClient<Queue>) -> Result<(), std::fmt::Error> {
+    queue.put("something else").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edited_change_is_found_by_its_checksum() {
+    let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+    let app = |stage: Stage| on_queue(&queue, coordinator.builder()).stage(stage);
+    let first = app(Stage::new("one").change(put));
+    coordinator.run(first).await.unwrap().completed();
+    for (mode, stops) in [
+        (PolicyMode::Allow, false),
+        (PolicyMode::Warn, false),
+        (PolicyMode::Refuse, true),
+    ] {
+        coordinator.checksum_mismatch(mode);
+        let ended = coordinator
+            .run(app(Stage::new("one").change(edited)))
+            .await
+            .unwrap();
+        if stops {
+            let error = ended.refused();
+            assert!(
+                matches!(error.kind(), StartErrorKind::StoppedByPolicy { code: ErrorCode::ChecksumMismatch, change_ids, .. }
+                    if *change_ids == ["put"]),
+                "{error}"
+            );
+        } else {
+            ended.completed();
+        }
+    }
+    assert_eq!(queue.texts(), ["put"]);
+}
+
+#[cfg(feature = "certificate")]
+mod certificates {
+    use std::time::Duration;
+
+    use flamingock::{CertificateFuture, CertificateStore, RunStatus, StartCertificate};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct InMemory(Arc<Mutex<Option<String>>>);
+
+    impl CertificateStore for InMemory {
+        fn load(&self) -> CertificateFuture<'_, Option<String>> {
+            Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
+        }
+
+        fn save<'a>(&'a self, text: &'a str) -> CertificateFuture<'a, ()> {
+            Box::pin(async move {
+                *self.0.lock().unwrap() = Some(text.to_owned());
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_application_starts_without_the_server_by_its_certificate_and_by_no_other() {
+        let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+        let kept = InMemory::default();
+        let app = |certificate: StartCertificate| {
+            one(&queue, &coordinator)
+                .retry_for(Duration::from_millis(200))
+                .start_certificate(certificate)
+        };
+        let pinned = || StartCertificate::in_store(kept.clone()).pinned_key(coordinator.certificate_key());
+        let reason = async |app: Builder| {
+            let error = coordinator.run(app).await.unwrap().refused();
+            match error.kind() {
+                StartErrorKind::NotCertified { reason, .. } => reason.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        coordinator.unreachable(true);
+        assert!(reason(app(pinned())).await.contains("no certificate was kept"));
+        coordinator.unreachable(false);
+        coordinator.run(app(pinned())).await.unwrap().completed();
+
+        coordinator.unreachable(true);
+        let report = coordinator.run(app(pinned())).await.unwrap().completed();
+        assert_eq!(report.status, RunStatus::Certified);
+        let other = Coordinator::start().await.unwrap().certificate_key();
+        let foreign = StartCertificate::in_store(kept.clone()).pinned_key(other);
+        assert!(reason(app(foreign)).await.contains("not pinned"));
+        let more = app(pinned()).stage(Stage::new("two").change(put_carefully));
+        assert!(reason(more).await.contains("another pipeline"));
+
+        coordinator.unreachable(false);
+        coordinator.certificate_validity(Duration::from_secs(2));
+        // Known by its digest by now.
+        coordinator.run(app(pinned())).await.unwrap().completed();
+        coordinator.unreachable(true);
+        let ends = async {
+            while let testing::Ended::Completed(report) = coordinator.run(app(pinned())).await.unwrap() {
+                assert_eq!(report.status, RunStatus::Certified);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ends)
+            .await
+            .expect("it ends");
+        assert!(reason(app(pinned())).await.contains("ended at"));
+    }
+
+    #[tokio::test]
+    async fn none_is_handed_out_while_something_is_left_to_do() {
+        let (coordinator, queue) = (Coordinator::start().await.unwrap(), Queue::default());
+        let kept = InMemory::default();
+        let app = on_queue(&queue, coordinator.builder())
+            .stage(Stage::new("one").change(put_and_fail))
+            .start_certificate(StartCertificate::in_store(kept.clone()));
+        coordinator.run(app).await.unwrap().refused();
+        assert!(kept.0.lock().unwrap().as_deref().is_none_or(str::is_empty));
+    }
 }

@@ -91,7 +91,7 @@ async fn declared_outside_the_transaction_it_is_non_tx() {
 async fn a_failure_rolls_back_natively_and_never_calls_the_rollback() {
     let (server, database) = (FakeServer::start().await, FakeDatabase::new());
     for (failing, name) in [
-        (add_column().fails("no such type"), "str"),
+        (add_column().fails("no such type"), "flamingock::ChangeError"),
         (add_column().panics(), "panic"),
     ] {
         let error = run(&server, &database, failing.rollback(Err("must not be called")))

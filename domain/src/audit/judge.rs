@@ -8,7 +8,7 @@ use super::{
 };
 use crate::ids::{ExecutionId, Fence, RunnerId, Seq};
 use crate::lock::Lock;
-use crate::plan::{Action, base_action};
+use crate::plan::{Action, ChangeReason, base_action};
 use crate::time::Timestamp;
 
 /// Judges a report (design §5.2–5.4).
@@ -65,6 +65,11 @@ fn start(
         Some(latest) if !may_follow(latest, planned_at, report.trust_absent_marks) => {
             Err(StartRefusal::StateForbids(latest.state))
         }
+        // The attempt that saved the cursor was alive after all, or its word was on its way: it has failed, and may be undoing
+        // what the cursor counts.
+        Some(latest) if report.handed_on_at.is_some_and(|at| at != latest.seq) => {
+            Err(StartRefusal::CursorOutdated)
+        }
         _ => Ok(Judgement::Append),
     }
 }
@@ -102,9 +107,10 @@ pub(super) fn under_its_lock(
 /// Whether a start may follow the latest entry: table P1 says so, or the plan said so because of an absent mark (M3).
 /// The plan was decided under the lock; of what it saw, nothing newer than `planned_at` may be held against it.
 fn may_follow(latest: &ChangeState, planned_at: Seq, trust_absent_marks: bool) -> bool {
-    let by_table = base_action(Some(latest)).0 == Action::Apply;
+    let (action, reason) = base_action(Some(latest));
+    let by_table = action == Action::Apply;
     let by_absent_mark = trust_absent_marks
-        && latest.state == AuditState::Started
+        && reason == ChangeReason::OutcomeUnknown
         && latest.tx_strategy == TxStrategy::WithMarker
         && latest.seq <= planned_at;
     by_table || by_absent_mark
@@ -143,8 +149,8 @@ fn counts(report: &Report<'_>) -> bool {
 /// not acknowledged (W §3.5). The reverse never does; it means that the network held back an `APPLIED` while the runner
 /// gave up and undid the change, and to believe it would record as applied what is not there.
 fn follows(reported: AuditState, latest: &ChangeState) -> bool {
-    if latest.source == Source::Mark {
-        // The mark was written in the change's own transaction. Whatever the runner believes, that was committed:
+    if matches!(latest.source, Source::Mark | Source::Unknown) {
+        // Of an unknown source may be true what is true of a mark, and to believe that harms least. The mark was written in the change's own transaction. Whatever the runner believes, that was committed:
         // no `FAILED` may make it something to run again. Of a mark that says rolled back the runner knows better.
         return latest.state != AuditState::Applied || reported == AuditState::Applied;
     }

@@ -77,6 +77,9 @@ pub enum Source {
     Probe,
     /// History from before this server.
     Import,
+    /// A text that this version does not know: a newer version wrote it. What that says is applied is not run again, and nothing
+    /// else is taken from it without a person.
+    Unknown,
 }
 
 /// The latest entry of a change that counts: what the planner reads.
@@ -134,6 +137,8 @@ pub struct Report<'a> {
     /// The environment takes an absent mark as proof that nothing was committed (M3): what the plan offered on these
     /// grounds may be started on them.
     pub trust_absent_marks: bool,
+    /// The change's latest entry when the execution was handed a cursor of it, if it was.
+    pub handed_on_at: Option<Seq>,
 }
 
 /// What becomes of a report.
@@ -164,4 +169,6 @@ pub enum StartRefusal {
     LeaseExpired,
     /// The change's latest state allows no start.
     StateForbids(AuditState),
+    /// The execution is to go on from a cursor, and since it was handed on more was recorded of the attempt that saved it.
+    CursorOutdated,
 }

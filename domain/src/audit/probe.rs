@@ -54,6 +54,8 @@ pub struct Probed<'a> {
     pub fence: Option<Fence>,
     /// The change's latest state that counts.
     pub latest: Option<&'a ChangeState>,
+    /// To whom the execution was granted that the latest state is of.
+    pub attempted_by: Option<&'a RunnerId>,
     /// A mark that was reported says otherwise than the latest entry.
     pub contradicted_by_mark: bool,
     pub lock: Option<&'a Lock>,
@@ -86,6 +88,8 @@ pub enum ProbeRefusal {
     Outdated { actual: Seq },
     /// What became of the change is known, or for a person to say.
     NotInDoubt(Option<AuditState>),
+    /// The attempt in doubt is the teller's own: its process lives, and so may what it began.
+    OwnAttempt,
 }
 
 /// Whether the latest entry leaves the outcome open in a way that the change itself can settle: where table P1 asks a person
@@ -115,9 +119,13 @@ pub fn judge_probe(probed: &Probed<'_>) -> Result<ProbeJudgement, ProbeRefusal> 
     if latest.seq != probed.about {
         return Err(ProbeRefusal::Outdated { actual: latest.seq });
     }
-    // What this very execution began is in its runner's hands, and its result is a fact that it reports.
-    if !is_in_doubt(latest) || probed.contradicted_by_mark || latest.execution == Some(execution.id) {
+    if !is_in_doubt(latest) || probed.contradicted_by_mark {
         return Err(ProbeRefusal::NotInDoubt(Some(latest.state)));
+    }
+    // What this process began, in this execution or in one before, it may still be doing: it reports how that ended, and
+    // does not look what of it is there by now.
+    if latest.execution == Some(execution.id) || probed.attempted_by == Some(probed.runner) {
+        return Err(ProbeRefusal::OwnAttempt);
     }
     Ok(match probed.verdict.settles() {
         Some(state) => ProbeJudgement::Settle(state),

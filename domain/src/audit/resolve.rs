@@ -71,10 +71,12 @@ pub fn in_progress(
             .is_some_and(|lease| now < lease.expires_at && its_runner.is_some_and(|it| *it == lease.owner))
 }
 
-/// Whether a run under a live lease was planned on a decision, of a person or of the change's probe, and may be acting on it this moment: it applies anew
-/// what was found rolled back, or goes on from what was found applied.
+/// Whether a run under a live lease may be acting this moment on a decision, of a person or of the change's probe: it applies
+/// anew what was found rolled back, or goes on from what was found applied. A person's decision is acted on by what was
+/// planned after it. A probe's is by the execution that asked, too, which knows it before anybody else does; and since only
+/// the lock's holder may tell one, that is whoever holds it now, or has the decision in its plan.
 ///
-/// `planned_at`: the audit's head when the lock's holder was granted its work.
+/// `planned_at`: the audit's head when the lock's holder was granted its work; `None` if it was granted none.
 pub fn is_acted_on(
     latest: &ChangeState,
     lock: Option<&Lock>,
@@ -82,9 +84,13 @@ pub fn is_acted_on(
     now: Timestamp,
 ) -> bool {
     let lease = lock.and_then(|lock| lock.lease.as_ref());
-    matches!(latest.source, Source::Person | Source::Probe)
-        && lease.is_some_and(|lease| now < lease.expires_at)
-        && planned_at.is_some_and(|planned_at| planned_at >= latest.seq)
+    lease.is_some_and(|lease| now < lease.expires_at)
+        && match latest.source {
+            Source::Person => planned_at.is_some_and(|planned_at| planned_at >= latest.seq),
+            // One of a newer version may be a decision like a probe's.
+            Source::Probe | Source::Unknown => planned_at.is_some(),
+            Source::Runner | Source::Mark | Source::Import => false,
+        }
 }
 
 /// Decides a resolution where no contradicting mark is known. Gives the state to record.

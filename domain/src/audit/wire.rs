@@ -90,17 +90,18 @@ impl Source {
             Self::Person => "PERSON",
             Self::Probe => "PROBE",
             Self::Import => "IMPORT",
+            Self::Unknown => "UNKNOWN",
         }
     }
 
-    /// An unknown text counts as a runner's: of the five it gets no privilege and loses none.
     pub fn from_wire(text: &str) -> Self {
         match text.to_ascii_uppercase().as_str() {
+            "RUNNER" => Self::Runner,
             "MARK" => Self::Mark,
             "PERSON" => Self::Person,
             "PROBE" => Self::Probe,
             "IMPORT" => Self::Import,
-            _ => Self::Runner,
+            _ => Self::Unknown,
         }
     }
 }

@@ -102,11 +102,14 @@ impl<'a> Facts<'a> {
         self.findings.get(id).map(|finding| finding.action)
     }
 
-    /// The entry named is the latest, leaves the outcome open, and the runner can ask the change wherever it stands.
+    /// The entry named is the latest, leaves the outcome open, is not of the runner's own attempt, and the runner can ask the change wherever it stands.
     fn is_in_doubt(&self, id: &ChangeId, about: Seq) -> bool {
         let latest = self.input.states.get(id);
         latest
             .is_some_and(|it| it.seq == about && matches!(it.state, AuditState::Started | AuditState::Failed))
+            && latest
+                .and_then(|it| it.execution)
+                .is_none_or(|id| !self.input.own_attempts.contains(&id))
             && self
                 .input
                 .pipeline

@@ -84,7 +84,10 @@ fn judge(input: &PlanInput<'_>, seen: &Seen<'_>, takes_marks: bool) -> Judged {
         completion: seen.completion,
         left_by_run,
     };
-    let by_probe = rules::with_probe(by_mark, latest, seen.has_probe);
+    let is_own = latest
+        .and_then(|it| it.execution)
+        .is_some_and(|id| input.own_attempts.contains(&id));
+    let by_probe = rules::with_probe(by_mark, latest, seen.has_probe, is_own);
     rules::with_report(by_probe, told)
 }
 

@@ -156,6 +156,9 @@ pub enum ChangeReason {
     FailedRetry,
     /// P1 `FAILED` without a transaction, and the change can be asked.
     FailedHalfDoneProbe,
+    /// P1 `STARTED`, or `FAILED` without a transaction, and the change can be asked, but the attempt was made by the very
+    /// runner that would ask.
+    OwnAttempt,
     /// P1 `FAILED` in a transaction: the target rolled it back.
     FailedInTransaction,
     /// P1 `ROLLED_BACK`.
@@ -168,6 +171,8 @@ pub enum ChangeReason {
     StateUnknown,
     /// P1 unknown state with `ALWAYS_RETRY`.
     StateUnknownRetry,
+    /// The latest entry is of a source that this version does not know, and does not say applied.
+    SourceUnknown,
     /// M1, M8: the mark proves that it committed.
     CommittedByMark,
     /// M3 with `trust_absent_marks`: no mark, so it did not commit.

@@ -2,7 +2,7 @@
 
 use super::outcome::{Action, ChangeReason, ChangeStatus};
 use super::survey::Completion;
-use crate::audit::{AuditState, ChangeState, RecoveryStrategy, TxStrategy, contradicts_mark};
+use crate::audit::{AuditState, ChangeState, RecoveryStrategy, Source, TxStrategy, contradicts_mark};
 use crate::ids::Seq;
 use crate::pipeline::{Mark, ReportedChange};
 
@@ -16,6 +16,10 @@ pub fn base_action(latest: Option<&ChangeState>) -> (Action, ChangeReason) {
         return (Apply, ChangeReason::NeverRun);
     };
     let retry = latest.recovery == RecoveryStrategy::AlwaysRetry;
+    // Not in the table: a newer version wrote it. Run again is nothing by its word alone.
+    if latest.source == Source::Unknown && !matches!(latest.state, S::Applied | S::MarkedApplied) {
+        return (ManualIntervention, ChangeReason::SourceUnknown);
+    }
     match latest.state {
         S::Applied => (Skip, ChangeReason::Applied),
         S::MarkedApplied => (Skip, ChangeReason::PersonSaysApplied),
@@ -96,11 +100,25 @@ pub(super) fn with_mark(
 
 /// Where the tables ask a person, and only because the outcome is not known, the change itself is asked first. What is known,
 /// be it dirty, and what a mark says is not for a probe to overrule.
-pub(super) fn with_probe(judged: Judged, latest: Option<&ChangeState>, has_probe: bool) -> Judged {
+///
+/// `is_own`: the attempt was the asking runner's. A process that dropped its run in the middle may still be at work on it, and
+/// would ask itself: what a look finds now says nothing about what is there in a moment.
+pub(super) fn with_probe(
+    judged: Judged,
+    latest: Option<&ChangeState>,
+    has_probe: bool,
+    is_own: bool,
+) -> Judged {
     let Some(latest) = latest.filter(|_| has_probe && judged.action == Action::ManualIntervention) else {
         return judged;
     };
     let reason = match judged.reason {
+        ChangeReason::OutcomeUnknown | ChangeReason::FailedHalfDone if is_own => {
+            return Judged {
+                reason: ChangeReason::OwnAttempt,
+                ..judged
+            };
+        }
         ChangeReason::OutcomeUnknown => ChangeReason::OutcomeUnknownProbe,
         ChangeReason::FailedHalfDone => ChangeReason::FailedHalfDoneProbe,
         _ => return judged,

@@ -46,6 +46,9 @@ const STARTS: &str = "
 | me     | me, fence 4     | -    | 0   | FAILED @8 by 2               | -    | StateForbids FAILED  |
 | me     | me, fence 4     | -    | 0   | MANUAL_MARKED_AS_APPLIED @12 by PERSON | - | StateForbids MANUAL_MARKED_AS_APPLIED |
 | me     | me, fence 4     | -    | 0   | UNKNOWN @8 by 2              | -    | StateForbids UNKNOWN |
+| me     | me, fence 4     | -    | 0   | ROLLED_BACK @8 by ORACLE     | -    | StateForbids ROLLED_BACK |
+| me     | me, fence 4     | -    | 0   | MANUAL_MARKED_AS_ROLLED_BACK @12 by ORACLE | - | StateForbids MANUAL_MARKED_AS_ROLLED_BACK |
+| me     | me, fence 4     | -    | 0   | APPLIED @8 by ORACLE         | -    | StateForbids APPLIED |
 ";
 
 // Nobody holds the lock: it does not matter to a result. `5` is the execution of above, `?9` a number that was never issued.
@@ -104,6 +107,9 @@ const RESULTS: &str = "
 | ROLLED_BACK     | 5         | APPLIED @12 by PROBE of 5             | -    | Append     |
 | FAILED          | 5         | APPLIED @12 by PROBE of 5             | -    | Append     |
 | APPLIED         | 5         | ROLLED_BACK @12 by PROBE of 4         | -    | AppendLate |
+| APPLIED         | 5         | ROLLED_BACK @12 by ORACLE of 5        | -    | Append     |
+| FAILED          | 5         | APPLIED @12 by ORACLE of 5            | -    | AppendLate |
+| APPLIED         | 5         | ROLLED_BACK @12 by ORACLE of 4        | -    | AppendLate |
 ";
 
 /// `STATE @SEQ by EXECUTION`, or `by SOURCE`, or `by MARK of EXECUTION`.
@@ -116,7 +122,9 @@ fn latest(text: &str) -> Option<ChangeState> {
     let state = AuditState::from_wire(state);
     Some(ChangeState {
         execution,
-        source: Source::from_wire(source),
+        source: execution
+            .filter(|_| source == by)
+            .map_or(Source::from_wire(source), |_| Source::Runner),
         ..state_of(seq, state)
     })
 }
@@ -166,6 +174,7 @@ fn every_row_of_the_start_table_holds() {
             lock: lock.as_ref(),
             now: at(now.parse().expect("seconds")),
             trust_absent_marks: false,
+            handed_on_at: None,
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
     }
@@ -205,6 +214,7 @@ fn every_row_of_the_result_table_holds() {
             lock: None,
             now: at(0),
             trust_absent_marks: false,
+            handed_on_at: None,
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
         // Told by anybody but the execution's runner, the same is evidence at most.
@@ -267,6 +277,7 @@ fn of_two_pieces_of_history_the_one_that_happened_later_counts_whichever_is_told
             lock: None,
             now: at(0),
             trust_absent_marks: false,
+            handed_on_at: None,
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
         // It gains no say over what happened here, however late it happened.
@@ -310,6 +321,7 @@ fn a_start_with_always_retry_may_follow_an_unknown_or_dirty_state_of_another_exe
             lock: Some(&lock),
             now: at(0),
             trust_absent_marks: false,
+            handed_on_at: None,
         };
         assert_eq!(judge(&report), Judgement::Append, "{state:?}");
     }
@@ -504,8 +516,17 @@ fn wire_texts_are_read_as_they_are_written_in_any_case_and_by_their_old_names() 
         (R::ManualIntervention, R::ManualIntervention)
     );
 
-    for source in [Source::Runner, Source::Mark, Source::Person, Source::Import] {
+    for source in [
+        Source::Runner,
+        Source::Mark,
+        Source::Person,
+        Source::Probe,
+        Source::Import,
+    ] {
         assert_eq!(Source::from_wire(source.as_wire()), source);
+    }
+    for text in ["", "ORACLE", "RUNNERS"] {
+        assert_eq!(Source::from_wire(text), Source::Unknown, "{text}");
     }
 }
 
@@ -564,6 +585,7 @@ proptest! {
                 lock: Some(&lock),
                 now: at(0),
                 trust_absent_marks: false,
+            handed_on_at: None,
             });
             let seq = i64::try_from(log.len()).expect("few") + 1;
             let state = ChangeState { execution: recorded, source, ..state_of(seq, said.state) };
@@ -614,6 +636,7 @@ fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
             lock: Some(&lock),
             now: at(0),
             trust_absent_marks,
+            handed_on_at: None,
         })
     };
     let refused = Judgement::Refuse(StartRefusal::StateForbids(AuditState::Started));
@@ -622,4 +645,87 @@ fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
     assert_eq!(answer(true, TxStrategy::NonTx, 10), refused);
     // Written after the plan was decided: the plan knows nothing of it.
     assert_eq!(answer(true, TxStrategy::WithMarker, 9), refused);
+}
+
+/// A forced release, and the attempt that was thought to be gone says that it has failed: it may be undoing what the cursor
+/// counts, from which the next one was to go on.
+#[test]
+fn a_start_that_goes_on_from_a_cursor_is_refused_once_the_attempt_that_saved_it_was_heard_of() {
+    let me = runner_id("me");
+    let lock = lock("me, fence 4").expect("held");
+    let answer = |latest: Option<ChangeState>, handed_on_at| {
+        judge(&Report {
+            state: AuditState::Started,
+            execution: ReportedExecution::Known {
+                id: ExecutionId(5),
+                runner: &me,
+                fence: 4,
+                planned_at: 10,
+            },
+            runner: &me,
+            fence: None,
+            latest: latest.as_ref(),
+            same: None,
+            lock: Some(&lock),
+            now: at(0),
+            trust_absent_marks: false,
+            handed_on_at,
+        })
+    };
+    let latest = |state, seq| {
+        Some(ChangeState {
+            recovery: RecoveryStrategy::AlwaysRetry,
+            ..state_of(seq, state)
+        })
+    };
+    let refused = Judgement::Refuse(StartRefusal::CursorOutdated);
+    for state in [AuditState::Started, AuditState::Failed] {
+        assert_eq!(answer(latest(state, 8), Some(8)), Judgement::Append, "{state:?}");
+    }
+    for state in [
+        AuditState::Failed,
+        AuditState::RolledBack,
+        AuditState::RollbackFailed,
+    ] {
+        assert_eq!(answer(latest(state, 11), Some(8)), refused, "{state:?}");
+        // One that begins at its beginning may begin.
+        assert_eq!(answer(latest(state, 11), None), Judgement::Append, "{state:?}");
+    }
+    assert_eq!(
+        answer(latest(AuditState::Applied, 11), Some(8)),
+        Judgement::Refuse(StartRefusal::StateForbids(AuditState::Applied))
+    );
+    assert_eq!(answer(None, None), Judgement::Append);
+}
+
+/// A newer version of the server writes what this one has not heard of, while both run: nothing is run again by that alone, and
+/// what is applied stays so.
+#[test]
+fn of_a_source_that_is_not_known_only_applied_is_taken_without_a_person() {
+    for state in AuditState::ALL.into_iter().chain([AuditState::Unknown]) {
+        for tx_strategy in [TxStrategy::NonTx, TxStrategy::WithMarker, TxStrategy::NoMarker] {
+            for recovery in [
+                RecoveryStrategy::ManualIntervention,
+                RecoveryStrategy::AlwaysRetry,
+            ] {
+                let latest = ChangeState {
+                    tx_strategy,
+                    recovery,
+                    source: Source::Unknown,
+                    ..state_of(8, state)
+                };
+                let is_applied = matches!(state, AuditState::Applied | AuditState::MarkedApplied);
+                let expected = if is_applied {
+                    Action::Skip
+                } else {
+                    Action::ManualIntervention
+                };
+                assert_eq!(base_action(Some(&latest)).0, expected, "{latest:?}");
+                assert_eq!(is_issue(&latest), !is_applied, "{latest:?}");
+                // It may be a decision that a run acts on.
+                let lock = lock("me, fence 4").expect("held");
+                assert!(is_acted_on(&latest, Some(&lock), Some(7), at(0)));
+            }
+        }
+    }
 }

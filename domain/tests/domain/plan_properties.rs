@@ -24,6 +24,7 @@ struct Case {
     lock: Option<Lock>,
     proof: Option<Proof>,
     executions_of_run: Vec<ExecutionId>,
+    own_attempts: Vec<ExecutionId>,
     marks_seen: HashMap<ChangeId, Seq>,
     settings: Settings,
     me: RunnerId,
@@ -42,6 +43,7 @@ impl Case {
                 grace: GRACE,
             },
             executions_of_run: &self.executions_of_run,
+            own_attempts: &self.own_attempts,
             marks_seen: &self.marks_seen,
             settings: self.settings,
         }
@@ -120,6 +122,7 @@ fn arb_pipeline(repeats: Repeats) -> impl Strategy<Value = Pipeline> {
                     transactional: true,
                     author: None,
                     has_probe,
+                    takes_cursor: false,
                     checksum: None,
                 })
                 .collect(),
@@ -164,6 +167,7 @@ fn arb_state() -> impl Strategy<Value = ChangeState> {
         Source::Person,
         Source::Probe,
         Source::Import,
+        Source::Unknown,
     ]);
     (1..20_i64, state, tx_strategy, recovery, execution, source).prop_map(
         |(seq, state, tx_strategy, recovery, execution, source)| ChangeState {
@@ -202,16 +206,16 @@ fn arb_proof() -> impl Strategy<Value = Option<Proof>> {
 fn case_of(repeats: Repeats) -> impl Strategy<Value = Case> {
     let states = prop::collection::hash_map(0..40_usize, arb_state(), 0..40);
     let marks_seen = prop::collection::hash_map(0..8_usize, 0..20_i64, 0..6);
-    let executions = prop::sample::subsequence(vec![ExecutionId(1), ExecutionId(2)], 0..=2);
+    let executions = || prop::sample::subsequence(vec![ExecutionId(1), ExecutionId(2)], 0..=2);
     let id = |index: usize| change_id(&format!("change{index}"));
     (
         (arb_pipeline(repeats), states),
         (arb_lock(), arb_proof()),
-        (executions, marks_seen),
+        (executions(), executions(), marks_seen),
         prop::bool::ANY,
     )
         .prop_map(
-            move |((pipeline, states), (lock, proof), (executions_of_run, seen), trust)| Case {
+            move |((pipeline, states), (lock, proof), (executions_of_run, own_attempts, seen), trust)| Case {
                 pipeline,
                 states: states
                     .into_iter()
@@ -220,6 +224,7 @@ fn case_of(repeats: Repeats) -> impl Strategy<Value = Case> {
                 lock,
                 proof,
                 executions_of_run,
+                own_attempts,
                 marks_seen: seen.into_iter().map(|(index, seq)| (id(index), seq)).collect(),
                 settings: Settings {
                     trust_absent_marks: trust,

@@ -181,6 +181,7 @@ fn plan_one(latest: Option<ChangeState>, scene: &Scene<'_>) -> Plan {
         transactional: true,
         author: None,
         has_probe: false,
+        takes_cursor: false,
         checksum: None,
     };
     let stage = Stage {
@@ -215,6 +216,7 @@ fn plan_one(latest: Option<ChangeState>, scene: &Scene<'_>) -> Plan {
             grace: GRACE,
         },
         executions_of_run: scene.executions_of_run,
+        own_attempts: &[],
         marks_seen: &marks_seen,
         settings: Settings {
             trust_absent_marks: scene.trust_absent_marks,
@@ -587,6 +589,7 @@ fn unlocked<'a>(submitted: &'a Pipeline, states: &'a States) -> PlanInput<'a> {
             grace: GRACE,
         },
         executions_of_run: &[],
+        own_attempts: &[],
         marks_seen: &NO_MARKS,
         settings: Settings::default(),
     }

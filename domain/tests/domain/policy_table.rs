@@ -114,6 +114,7 @@ impl Case {
                 grace: GRACE,
             },
             executions_of_run: &[] as &[ExecutionId],
+            own_attempts: &[],
             marks_seen: &HashMap::new(),
             settings: Settings::default(),
         })

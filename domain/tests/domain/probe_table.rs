@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use crate::support::{World, at, held_by, rows, runner_id, state_of};
 
-// As in the tables of reports: execution 5 of runner `me`, fence 4, and a lease until second 60. The verdict is about entry 8.
+// As in the tables of reports: execution 5 of runner `me`, fence 4, and a lease until second 60. The verdict is about entry 8. Execution 3
+// was granted to `me` as well, every other one to `other`.
 const VERDICTS: &str = "
 | runner | lock           | echo | now | latest                   | verdict     | answer             |
 | ------ | -------------- | ---- | --- | ------------------------ | ----------- | ------------------ |
@@ -30,7 +31,12 @@ const VERDICTS: &str = "
 | me     | me, fence 4    | -    | 0   | MANUAL_MARKED_AS_ROLLED_BACK @8 of 2 | APPLIED | NotInDoubt MANUAL_MARKED_AS_ROLLED_BACK |
 | me     | me, fence 4    | -    | 0   | UNHEARD_OF @8 of 2       | APPLIED     | NotInDoubt UNKNOWN |
 | me     | me, fence 4    | -    | 0   | none                     | APPLIED     | NotInDoubt nothing |
-| me     | me, fence 4    | -    | 0   | STARTED @8 of 5          | NOT_APPLIED | NotInDoubt STARTED |
+| me     | me, fence 4    | -    | 0   | STARTED @8 of 5          | NOT_APPLIED | OwnAttempt |
+| me     | me, fence 4    | -    | 0   | STARTED @8 of 3          | NOT_APPLIED | OwnAttempt         |
+| me     | me, fence 4    | -    | 0   | FAILED @8 of 3           | APPLIED     | OwnAttempt         |
+| me     | me, fence 4    | -    | 0   | STARTED @8 of 3          | UNKNOWN     | OwnAttempt         |
+| me     | me, fence 4    | -    | 0   | APPLIED @8 of 3          | NOT_APPLIED | NotInDoubt APPLIED |
+| me     | me, fence 4    | -    | 0   | STARTED @9 of 3          | APPLIED     | Outdated 9         |
 | me     | me, fence 5    | -    | 0   | STARTED @8 of 2          | APPLIED     | StaleFence         |
 | me     | me, fence 4    | 3    | 0   | STARTED @8 of 2          | APPLIED     | StaleFence         |
 | me     | me, fence 4    | -    | 60  | STARTED @8 of 2          | APPLIED     | LeaseExpired       |
@@ -71,6 +77,7 @@ fn show(judged: Result<ProbeJudgement, ProbeRefusal>) -> String {
         Ok(ProbeJudgement::KeepDoubt) => "KeepDoubt".to_owned(),
         Err(ProbeRefusal::Unfenced(refusal)) => format!("{refusal:?}"),
         Err(ProbeRefusal::Outdated { actual }) => format!("Outdated {actual}"),
+        Err(ProbeRefusal::OwnAttempt) => "OwnAttempt".to_owned(),
         Err(ProbeRefusal::NotInDoubt(state)) => {
             format!("NotInDoubt {}", state.map_or("nothing", |state| state.as_wire()))
         }
@@ -79,7 +86,8 @@ fn show(judged: Result<ProbeJudgement, ProbeRefusal>) -> String {
 
 #[test]
 fn every_row_of_the_verdict_table_holds() {
-    let me = runner_id("me");
+    let (me, other) = (runner_id("me"), runner_id("other"));
+    let is_mine = |it: &ChangeState| [Some(ExecutionId(3)), Some(ExecutionId(5))].contains(&it.execution);
     for row in &rows(VERDICTS)[1..] {
         let [runner, held, echo, now, known, said, answer] = row.cells[..] else {
             panic!("seven cells: {}", row.line)
@@ -96,6 +104,7 @@ fn every_row_of_the_verdict_table_holds() {
             runner: &runner_id(runner),
             fence: echo.parse().ok(),
             latest: latest.as_ref(),
+            attempted_by: latest.map(|it| if is_mine(&it) { &me } else { &other }),
             contradicted_by_mark: false,
             lock: lock.as_ref(),
             now: at(now.parse().expect("seconds")),
@@ -120,6 +129,7 @@ fn probed<'a>(
         runner: me,
         fence: None,
         latest: Some(latest),
+        attempted_by: None,
         contradicted_by_mark: false,
         lock: Some(lock),
         now: at(0),
@@ -183,6 +193,38 @@ fn a_change_is_asked_only_where_a_person_would_be_for_want_of_knowledge() {
 }
 
 #[test]
+fn a_process_is_not_asked_about_what_it_began_itself_and_the_next_one_is() {
+    for recorded in [
+        &[AuditState::Started][..],
+        &[AuditState::Started, AuditState::Failed],
+    ] {
+        let mut world = World::default();
+        world.ask("same", "stage: it?");
+        world.run("it", recorded);
+        world.release("same");
+        let offer = |action| format!("EXECUTE\ndo stage: it {action}");
+        assert_eq!(
+            world.ask_briefly("same", "stage: it?"),
+            offer("MI"),
+            "{recorded:?}"
+        );
+        world.release("same");
+        assert_eq!(
+            world.ask_briefly("next", "stage: it?"),
+            offer("PROBE"),
+            "{recorded:?}"
+        );
+        world.release("next");
+        // To have asked is not to have begun.
+        assert_eq!(
+            world.ask_briefly("next", "stage: it?"),
+            offer("PROBE"),
+            "{recorded:?}"
+        );
+    }
+}
+
+#[test]
 fn a_mark_is_asked_before_the_probe() {
     let mut world = World::default();
     world.ask("old", "stage: it");
@@ -208,9 +250,20 @@ fn what_a_probe_decided_a_person_may_decide_again_but_not_under_a_run_that_acts_
         Err(ResolveRefusal::NoIssue)
     );
     let lock = held_by("me", 5, at(60));
-    assert!(is_acted_on(&decided, Some(&lock), Some(8), at(0)));
-    assert!(!is_acted_on(&decided, Some(&lock), Some(7), at(0)));
-    assert!(!is_acted_on(&decided, Some(&lock), Some(8), at(60)));
+    // Planned on the verdict; or its plan is older, for it is the one that asked.
+    for planned_at in [8, 7] {
+        assert!(is_acted_on(&decided, Some(&lock), Some(planned_at), at(0)));
+        assert!(!is_acted_on(&decided, Some(&lock), Some(planned_at), at(60)));
+    }
+    // The lock is held for something else.
+    assert!(!is_acted_on(&decided, Some(&lock), None, at(0)));
+    // What a person decided since the plan, nobody acts on.
+    let by_person = ChangeState {
+        source: Source::Person,
+        ..state_of(8, AuditState::MarkedApplied)
+    };
+    assert!(is_acted_on(&by_person, Some(&lock), Some(8), at(0)));
+    assert!(!is_acted_on(&by_person, Some(&lock), Some(7), at(0)));
 }
 
 #[test]
@@ -285,12 +338,14 @@ proptest! {
         said in prop::sample::select(vec!["APPLIED", "NOT_APPLIED", "UNKNOWN"]),
         by_mark in prop::bool::ANY,
         (fence, now) in (3..6_i64, 50..70_i64),
+        is_own in prop::bool::ANY,
     ) {
         let (me, lock) = (runner_id("me"), held_by("me", fence, at(60)));
         let asked = Probed {
             verdict: verdict(said),
             about: about as Seq,
             contradicted_by_mark: by_mark,
+            attempted_by: is_own.then_some(&me),
             now: at(now),
             ..probed(&latest, &lock, &me)
         };
@@ -300,6 +355,8 @@ proptest! {
             prop_assert!(is_in_doubt(&latest) && is_issue(&latest));
             prop_assert_eq!(latest.seq, about);
             prop_assert!(!by_mark && fence == 4 && now < 60);
+            // And never by the process that may still be at it.
+            prop_assert!(!is_own && latest.execution != Some(ExecutionId(5)));
         }
         // Whoever is not asked would be applied, skipped or known dirty without a probe, too.
         if is_in_doubt(&latest) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use flamingock_domain::audit::States;
 use flamingock_domain::ids::{ChangeId, ExecutionId};
+use flamingock_domain::pipeline::Pipeline;
 use flamingock_domain::plan::{Action, Plan, PlanAction};
 use flamingock_domain::progress::{Kept, goes_on};
 use sqlx::PgConnection;
@@ -19,6 +20,7 @@ pub(super) async fn of_plan(
     conn: &mut PgConnection,
     stream_id: i64,
     plan: &Plan,
+    pipeline: &Pipeline,
     states: &States,
 ) -> Result<Cursors, StoreError> {
     let PlanAction::Execute { stages, .. } = &plan.action else {
@@ -38,6 +40,8 @@ pub(super) async fn of_plan(
         .iter()
         .flat_map(|stage| &stage.changes)
         .filter(|(change, action)| *action == Action::Apply && might_go_on(change))
+        // Of an attempt that begins at its beginning, the row stays the one before's: its `STARTED` voids it.
+        .filter(|(change, _)| pipeline.takes_cursor(change))
         .map(|(change, _)| (change.as_str(), change))
         .collect();
     if asked.is_empty() {

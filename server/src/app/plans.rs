@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flamingock_domain::audit::{AuditState, Source};
+use flamingock_domain::audit::{AuditState, ChangeState, Source, States, is_in_doubt};
 use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey, RunnerId};
 use flamingock_domain::lock::{self, Claim, GrantKind, Lease, Lock, Proof, Standing};
 use flamingock_domain::pipeline::{Change, Mark, Pipeline};
@@ -192,7 +192,8 @@ impl Plans {
         loop {
             let fold = self.heads.fold(ask.scope, &head).await?;
             let of_run = self.executions_of_run(ask, &head, &fold).await?;
-            let plan = self.look(ask, &head, &fold, &of_run);
+            let own_attempts = self.own_attempts(ask, &head, &fold).await?;
+            let plan = self.look(ask, &head, &fold, &of_run, &own_attempts);
             let writes = match &plan.action {
                 PlanAction::Execute { .. } => true,
                 PlanAction::Await { .. } => false,
@@ -302,12 +303,31 @@ impl Plans {
         Ok(executions::list_of_run(&mut conn, stream_id, ask.runner).await?)
     }
 
-    fn look(&self, ask: &Ask<'_>, head: &Head, fold: &Fold, executions_of_run: &[ExecutionId]) -> Plan {
+    /// As [`own_attempts`], read only where a change could be asked.
+    async fn own_attempts(&self, ask: &Ask<'_>, head: &Head, fold: &Fold) -> Result<Vec<ExecutionId>, Fault> {
+        match head.stream_id {
+            Some(stream_id) if has_askable(ask.pipeline, &fold.states) => {
+                let mut conn = self.pool.acquire().await?;
+                own_attempts(&mut conn, stream_id, ask, &fold.states).await
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn look(
+        &self,
+        ask: &Ask<'_>,
+        head: &Head,
+        fold: &Fold,
+        executions_of_run: &[ExecutionId],
+        own_attempts: &[ExecutionId],
+    ) -> Plan {
         plan::plan(&PlanInput {
             pipeline: ask.pipeline,
             states: &fold.states,
             claim: self.claim(ask, head.lock.as_ref(), head.now),
             executions_of_run,
+            own_attempts,
             marks_seen: &HashMap::new(),
             settings: head.settings,
         })
@@ -348,6 +368,7 @@ impl Plans {
         } else {
             executions::list_of_run(&mut tx, stream.id, ask.runner).await?
         };
+        let own_attempts = own_attempts(&mut tx, stream.id, ask, &fold.states).await?;
         let has_marks = ask.pipeline.has_marks();
         let marks_seen = if has_marks {
             load_marks_seen(&mut tx, stream.id).await?
@@ -359,6 +380,7 @@ impl Plans {
             states: &fold.states,
             claim: self.claim(ask, Some(&row.lock), now),
             executions_of_run: &executions_of_run,
+            own_attempts: &own_attempts,
             marks_seen: &marks_seen,
             settings: stream.settings,
         };
@@ -417,7 +439,7 @@ impl Plans {
                     rulings::note_first_seen(&mut tx, stream.id, ask.pipeline, &fold.states).await?;
                 }
                 let checksums = rulings::checksums_of(&plan, ask.pipeline);
-                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, &fold.states).await?;
+                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, ask.pipeline, &fold.states).await?;
                 let rendered = (ask.render)(&plan, &cursors);
                 let execution = executions::insert(
                     &mut tx,
@@ -614,6 +636,42 @@ impl Plans {
             tracing::warn!(change.id = %change.id, "reported as applied in this run, but the audit lacks the entry");
         }
     }
+}
+
+/// Latest states that nobody knows the outcome of, of changes that can be asked.
+fn askable<'a>(pipeline: &'a Pipeline, states: &'a States) -> impl Iterator<Item = &'a ChangeState> {
+    pipeline
+        .changes()
+        .filter(|change| change.has_probe)
+        .filter_map(|change| states.get(&change.id))
+        .filter(|latest| is_in_doubt(latest))
+}
+
+fn has_askable(pipeline: &Pipeline, states: &States) -> bool {
+    askable(pipeline, states).next().is_some()
+}
+
+/// Which of the attempts that a change could be asked about were the asking runner's own. Reads nothing where there is none
+/// in doubt, which is the usual plan.
+async fn own_attempts(
+    conn: &mut PgConnection,
+    stream_id: i64,
+    ask: &Ask<'_>,
+    states: &States,
+) -> Result<Vec<ExecutionId>, Fault> {
+    let attempts: Vec<i64> = askable(ask.pipeline, states)
+        .filter_map(|latest| latest.execution)
+        .map(|id| id.0)
+        .collect();
+    if attempts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = executions::load_facts(conn, &attempts).await?;
+    Ok(known
+        .into_iter()
+        .filter(|attempt| attempt.stream_id == stream_id && attempt.runner == *ask.runner)
+        .map(|attempt| attempt.id)
+        .collect())
 }
 
 fn ids_of(pipeline: &Pipeline, wanted: impl Fn(Mark) -> bool) -> Vec<&str> {

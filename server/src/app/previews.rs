@@ -112,6 +112,7 @@ impl Previews {
             states: &fold.states,
             claim: claim(Some(&free)),
             executions_of_run: &[],
+            own_attempts: &[],
             marks_seen: &marks_seen,
             settings: head.settings,
         });

@@ -104,7 +104,7 @@ impl Probes {
         };
         let latest = states::load_some(&mut tx, &[(stream.id, told.change.as_str())]).await?;
         let latest = latest.into_iter().next().map(|(.., latest)| latest);
-        let execution = execution_of(&mut tx, told, stream.id).await?;
+        let (execution, attempt) = executions_of(&mut tx, told, stream.id, latest.as_ref()).await?;
         let marks: HashMap<String, Seq> = states::load_mark_reports(&mut tx, stream.id)
             .await?
             .into_iter()
@@ -125,6 +125,7 @@ impl Probes {
             runner: &told.runner,
             fence: told.fence,
             latest: latest.as_ref(),
+            attempted_by: attempt.as_ref().map(|attempt| &attempt.runner),
             contradicted_by_mark: seen.is_some()
                 && latest.is_some_and(|latest| rules::contradicts_mark(&latest, seen)),
             lock: lock.as_ref(),
@@ -197,17 +198,24 @@ impl Probes {
     }
 }
 
-/// The execution that the path names. One of another service is one that does not exist (invariant 9).
-async fn execution_of(
+/// The execution that the path names, and the one whose outcome is in doubt. One of another service is one that does not
+/// exist (invariant 9).
+async fn executions_of(
     conn: &mut PgConnection,
     told: &Told,
     stream_id: i64,
-) -> Result<Option<ExecutionFacts>, Fault> {
-    let asked: Vec<i64> = told.execution.into_iter().map(|id| id.0).collect();
+    latest: Option<&ChangeState>,
+) -> Result<(Option<ExecutionFacts>, Option<ExecutionFacts>), Fault> {
+    let attempt = latest.and_then(|latest| latest.execution);
+    let asked: Vec<i64> = told.execution.into_iter().chain(attempt).map(|id| id.0).collect();
     let known = executions::load_facts(conn, &asked).await?;
-    Ok(known
-        .into_iter()
-        .find(|execution| execution.stream_id == stream_id))
+    let of_stream = |id: Option<ExecutionId>| {
+        known
+            .iter()
+            .find(|execution| Some(execution.id) == id && execution.stream_id == stream_id)
+            .cloned()
+    };
+    Ok((of_stream(told.execution), of_stream(attempt)))
 }
 
 /// Sequence of the entry that holds this very report already: the change's latest where it settled the doubt, else the newest

@@ -21,6 +21,7 @@ use crate::store::audit::{self, Entry, Fact, ReportKey};
 use crate::store::checksums::{self, Applied};
 use crate::store::executions::{self, ExecutionFacts};
 use crate::store::locks::{self, Hold};
+use crate::store::progress;
 use crate::store::refusals::{self, NewRefusal};
 use crate::store::states::{self, NewState};
 use crate::store::streams::{self, Stream};
@@ -183,6 +184,7 @@ pub const REFUSALS: &[&str] = &[
     "stale_fence",
     "lease_expired",
     "state_forbids",
+    "cursor_outdated",
 ];
 
 /// The closed set of labels for refusals.
@@ -194,6 +196,7 @@ pub fn refusal_label(refusal: StartRefusal) -> &'static str {
         StartRefusal::StaleFence => "stale_fence",
         StartRefusal::LeaseExpired => "lease_expired",
         StartRefusal::StateForbids(_) => "state_forbids",
+        StartRefusal::CursorOutdated => "cursor_outdated",
     }
 }
 
@@ -252,6 +255,9 @@ pub(super) struct Ledger {
     imported_at: HashMap<ChangeKey, Option<i64>>,
     /// (change key, execution, state) of what was recorded before.
     recorded: HashMap<(ChangeKey, String, String), (Seq, bool)>,
+    /// By (change key, execution): the latest entry of the change when the execution was handed a cursor of it. Only of those
+    /// starts before which something else may have been recorded.
+    handed_on: HashMap<(ChangeKey, String), Seq>,
     locks: HashMap<(i64, LockKey), Lock>,
     now: Timestamp,
     entries: Vec<Entry>,
@@ -307,15 +313,19 @@ impl Ledger {
             HashMap::new()
         };
         let (locks, now) = load_locks(tx, told).await?;
+        let executions: HashMap<i64, ExecutionFacts> = executions
+            .into_iter()
+            .map(|execution| (execution.id.0, execution))
+            .collect();
+        let latest: HashMap<ChangeKey, ChangeState> = latest
+            .into_iter()
+            .map(|(stream, id, state)| ((stream, id.to_string()), state))
+            .collect();
+        let overtaken = overtaken_starts(told, stream_of, &executions, &latest);
         Ok(Self {
-            executions: executions
-                .into_iter()
-                .map(|execution| (execution.id.0, execution))
-                .collect(),
-            latest: latest
-                .into_iter()
-                .map(|(stream, id, state)| ((stream, id.to_string()), state))
-                .collect(),
+            handed_on: load_handed_on(tx, &overtaken).await?,
+            executions,
+            latest,
             imported_at,
             recorded: recorded
                 .into_iter()
@@ -382,6 +392,10 @@ impl Ledger {
             lock,
             now: self.now,
             trust_absent_marks: stream.settings.trust_absent_marks,
+            handed_on_at: self
+                .handed_on
+                .get(&(key.clone(), told.fact.execution_ref.clone()))
+                .copied(),
         });
         let lock = lock.filter(|lock| lock.lease.is_some()).cloned();
         let late = match judgement {
@@ -502,6 +516,49 @@ impl Ledger {
         checksums::append_of_executions(tx, &applied).await?;
         Ok(())
     }
+}
+
+/// Starts, as (stream, change, execution), before which something was recorded of the change that their plan did not know,
+/// or may be in this very batch. There is hardly ever one.
+fn overtaken_starts<'a>(
+    told: &'a [Told],
+    stream_of: impl Fn(&Told) -> i64,
+    executions: &HashMap<i64, ExecutionFacts>,
+    latest: &HashMap<ChangeKey, ChangeState>,
+) -> Vec<(i64, &'a str, ExecutionId)> {
+    let is_overtaken = |start: &Told, id: ExecutionId| {
+        let planned_at = executions.get(&id.0).map(|execution| execution.planned_at);
+        let latest = latest.get(&(stream_of(start), start.change.to_string()));
+        let is_known = latest.is_some_and(|latest| planned_at.is_some_and(|at| latest.seq > at));
+        let is_beside = |other: &Told| {
+            other.scope == start.scope && other.change == start.change && other.execution != start.execution
+        };
+        is_known || (told.len() > 1 && told.iter().any(is_beside))
+    };
+    told.iter()
+        .filter(|told| told.state == AuditState::Started)
+        .filter_map(|told| match told.execution {
+            NamedExecution::Number(id) if is_overtaken(told, id) => {
+                Some((stream_of(told), told.change.as_str(), id))
+            }
+            NamedExecution::Number(_) | NamedExecution::Text(_) => None,
+        })
+        .collect()
+}
+
+/// Which of them were handed a cursor, and at which entry.
+async fn load_handed_on(
+    tx: &mut PgConnection,
+    starts: &[(i64, &str, ExecutionId)],
+) -> Result<HashMap<(ChangeKey, String), Seq>, Fault> {
+    if starts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = progress::load_handed_on(tx, starts).await?;
+    Ok(found
+        .into_iter()
+        .map(|(stream, change, execution, seq)| (((stream, change), execution.to_string()), seq))
+        .collect())
 }
 
 /// When those latest entries happened that were imported.

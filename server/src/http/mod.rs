@@ -22,6 +22,7 @@ mod serve;
 mod times;
 mod trace;
 mod wire;
+mod written;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -174,7 +175,7 @@ fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::operations::routes())
         .merge(event::routes())
         .split_for_parts();
-    let router = router.route(audit::WRITE_ROUTE, post(audit::write));
+    let router = router.route(written::WRITE_ROUTE, post(audit::write));
     let (_, platform) = platform();
     document.merge(session().1);
     document.merge(platform);

@@ -112,6 +112,7 @@ pub fn end(end: End) -> ExecutionEnd {
         End::Released => ExecutionEnd::Released,
         End::Replaced => ExecutionEnd::Replaced,
         End::Forced => ExecutionEnd::Forced,
+        End::Unknown => ExecutionEnd::Unknown,
     }
 }
 
@@ -180,7 +181,7 @@ pub fn timeline_entry(entry: &Entry) -> TimelineEntry {
         seq: entry.seq,
         change_id: fact.change_id.clone(),
         state: fact.state.clone(),
-        source: entry.source.as_wire().to_owned(),
+        source: entry.source_text.to_string(),
         late: entry.late,
         received_at: entry.received_at,
         execution_ref: Some(fact.execution_ref.clone()).filter(|text| !text.is_empty()),

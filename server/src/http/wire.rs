@@ -100,6 +100,7 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             transactional: change.transactional.unwrap_or(true),
                             author: change.author.clone(),
                             has_probe: change.has_probe == Some(true),
+                            takes_cursor: change.takes_cursor == Some(true),
                             checksum: change
                                 .checksum
                                 .as_deref()
@@ -344,7 +345,7 @@ pub fn audit_entry(entry: Entry) -> audit::AuditEntryView {
         service_id: entry.scope.service_id,
         change_id: fact.change_id,
         state: fact.state,
-        source: entry.source.as_wire().to_owned(),
+        source: entry.source_text.to_string(),
         late: entry.late,
         execution_id: fact.execution_ref,
         stage_id: fact.stage_id,
@@ -386,7 +387,7 @@ pub fn proof_line(entry: Entry) -> EntryLine {
         service_id: entry.scope.service_id,
         change_id: fact.change_id,
         state: fact.state,
-        source: entry.source.as_wire().to_owned(),
+        source: entry.source_text.to_string(),
         late: entry.late,
         execution_id: fact.execution_ref,
         stage_id: fact.stage_id,

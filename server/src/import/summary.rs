@@ -171,6 +171,7 @@ fn outlook(change: &Change, latest: &ChangeState) -> String {
         Source::Mark => "its mark in the target system proves it",
         Source::Person => "a person decided so here",
         Source::Probe => "its probe found it so here",
+        Source::Unknown => "a newer version of the server recorded it here",
     };
     format!(
         "stays {state}: {next}; {whose}, {} imported as evidence only",

@@ -1,5 +1,7 @@
 //! The append-only audit: linking, appending, reading.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use flamingock_audit_chain as chain;
 use flamingock_domain::audit::Source;
@@ -64,6 +66,8 @@ pub struct Entry {
     pub scope: Scope,
     pub seq: Seq,
     pub source: Source,
+    /// As it is recorded, hashed and shown, whether or not this version knows it.
+    pub source_text: Cow<'static, str>,
     pub late: bool,
     pub received_at: DateTime<Utc>,
     pub prev_hash: [u8; 32],
@@ -79,7 +83,7 @@ impl Entry {
             environment_id: self.scope.environment_id,
             service_id: self.scope.service_id,
             seq: self.seq,
-            source: self.source.as_wire(),
+            source: &self.source_text,
             execution_ref: &fact.execution_ref,
             change_id: &fact.change_id,
             stage_id: fact.stage_id.as_deref(),
@@ -118,6 +122,7 @@ impl Stream {
             scope: self.scope,
             seq: self.head_seq + 1,
             source,
+            source_text: Cow::Borrowed(source.as_wire()),
             late,
             received_at: instant(now),
             prev_hash: self.head_hash,
@@ -156,7 +161,7 @@ pub async fn append(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), St
     .bind(column!(e => e.seq))
     .bind(column!(e => e.scope.environment_id))
     .bind(column!(e => e.scope.service_id))
-    .bind(column!(e => e.source.as_wire()))
+    .bind(column!(e => &*e.source_text))
     .bind(column!(e => e.fact.execution_ref.as_str()))
     .bind(column!(e => e.fact.change_id.as_str()))
     .bind(column!(e => e.fact.stage_id.as_deref()))
@@ -342,6 +347,17 @@ impl Weighing {
     }
 }
 
+/// What a source means, and the text that stays of it.
+pub(super) fn source_of(text: &str) -> (Source, Cow<'static, str>) {
+    let source = Source::from_wire(text);
+    let text = if source.as_wire() == text {
+        Cow::Borrowed(source.as_wire())
+    } else {
+        Cow::Owned(text.to_owned())
+    };
+    (source, text)
+}
+
 /// The entries of some rows as far as they fit into an answer; true where some did not.
 pub(super) async fn fitting(
     mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
@@ -358,6 +374,7 @@ pub(super) async fn fitting(
 }
 
 pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
+    let (source, source_text) = source_of(row.try_get("source")?);
     Ok(Entry {
         stream_id: row.try_get("stream_id")?,
         scope: Scope {
@@ -365,7 +382,8 @@ pub(super) fn entry_of_row(row: &PgRow) -> Result<Entry, StoreError> {
             service_id: row.try_get("service_id")?,
         },
         seq: row.try_get("seq")?,
-        source: super::states::source_of(row.try_get("source")?, "audit_entries")?,
+        source,
+        source_text,
         late: row.try_get("late")?,
         received_at: row.try_get("received_at")?,
         prev_hash: hash_of(row.try_get("prev_hash")?, "audit_entries")?,

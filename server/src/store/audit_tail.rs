@@ -6,13 +6,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::StoreError;
-use super::states::source_of;
 
 #[derive(Clone, Debug)]
 pub struct TailEntry {
     pub seq: i64,
     pub received_at: DateTime<Utc>,
     pub source: Source,
+    /// As recorded, known to us or not.
+    pub source_text: String,
     pub late: bool,
     pub change_id: String,
     /// As reported, known to us or not.
@@ -99,7 +100,7 @@ fn entry_of_row(row: &PgRow) -> Result<TailEntry, StoreError> {
             tx_strategy: TxStrategy::from_wire(&text("tx_strategy")?),
             recovery: RecoveryStrategy::from_wire(&text("recovery_strategy")?),
             execution: None,
-            source: source_of(&text("source")?, "audit_entries")?,
+            source: Source::from_wire(&text("source")?),
         })
     };
     let seq = row.try_get("seq")?;
@@ -112,6 +113,7 @@ fn entry_of_row(row: &PgRow) -> Result<TailEntry, StoreError> {
         seq,
         received_at: row.try_get("received_at")?,
         source: now.source,
+        source_text: row.try_get("source")?,
         late: row.try_get("late")?,
         change_id: row.try_get("change_id")?,
         state: row.try_get("state")?,

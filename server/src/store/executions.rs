@@ -133,6 +133,8 @@ pub enum End {
     Replaced,
     /// A person released the lock.
     Forced,
+    /// In a way that a newer version of the server knows.
+    Unknown,
 }
 
 impl End {
@@ -143,17 +145,15 @@ impl End {
             Self::Released => "RELEASED",
             Self::Replaced => "REPLACED",
             Self::Forced => "FORCED",
+            Self::Unknown => "UNKNOWN",
         }
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+    pub(super) fn of_text(text: &str) -> Self {
         Self::ALL
             .into_iter()
             .find(|end| end.as_text() == text)
-            .ok_or_else(|| StoreError::Corrupt {
-                table: "executions",
-                detail: format!("ended_by {text:?}"),
-            })
+            .unwrap_or(Self::Unknown)
     }
 }
 

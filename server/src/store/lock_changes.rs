@@ -14,6 +14,8 @@ pub enum ChangeKind {
     Released,
     /// Released by a person.
     Forced,
+    /// In a way that a newer version of the server knows.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +83,7 @@ pub async fn list(
                 environment_id: row.try_get("environment_id")?,
                 key: row.try_get("key")?,
                 number: row.try_get("number")?,
-                kind: kind_of(row.try_get("kind")?)?,
+                kind: kind_of(row.try_get("kind")?),
                 changed_at: row.try_get("changed_at")?,
                 fence: row.try_get("fence")?,
                 owner: row.try_get("owner")?,
@@ -95,16 +97,13 @@ pub async fn list(
         .collect()
 }
 
-fn kind_of(text: &str) -> Result<ChangeKind, StoreError> {
+fn kind_of(text: &str) -> ChangeKind {
     match text {
-        "GRANTED" => Ok(ChangeKind::Granted),
-        "RENEWED" => Ok(ChangeKind::Renewed),
-        "TAKEN_OVER" => Ok(ChangeKind::TakenOver),
-        "RELEASED" => Ok(ChangeKind::Released),
-        "FORCED" => Ok(ChangeKind::Forced),
-        other => Err(StoreError::Corrupt {
-            table: "lock_changes",
-            detail: format!("kind {other:?}"),
-        }),
+        "GRANTED" => ChangeKind::Granted,
+        "RENEWED" => ChangeKind::Renewed,
+        "TAKEN_OVER" => ChangeKind::TakenOver,
+        "RELEASED" => ChangeKind::Released,
+        "FORCED" => ChangeKind::Forced,
+        _ => ChangeKind::Unknown,
     }
 }

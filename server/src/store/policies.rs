@@ -28,23 +28,20 @@ pub fn mode_as_text(mode: Mode) -> &'static str {
     }
 }
 
-fn mode_of(text: &str) -> Result<Mode, StoreError> {
+/// One that a newer version of the server knows is taken for the strictest.
+fn mode_of(text: &str) -> Mode {
     match text {
-        "ALLOW" => Ok(Mode::Allow),
-        "WARN" => Ok(Mode::Warn),
-        "REFUSE" => Ok(Mode::Refuse),
-        other => Err(StoreError::Corrupt {
-            table: "environments",
-            detail: format!("policy mode {other:?}"),
-        }),
+        "ALLOW" => Mode::Allow,
+        "WARN" => Mode::Warn,
+        _ => Mode::Refuse,
     }
 }
 
 /// Of a row with the columns of `environments`.
 pub(super) fn policy_of_row(row: &PgRow) -> Result<Policy, StoreError> {
     Ok(Policy {
-        checksum_mismatch: mode_of(row.try_get("checksum_mismatch")?)?,
-        out_of_order: mode_of(row.try_get("out_of_order")?)?,
+        checksum_mismatch: mode_of(row.try_get("checksum_mismatch")?),
+        out_of_order: mode_of(row.try_get("out_of_order")?),
         approval_required: row.try_get("approval_required")?,
     })
 }

@@ -1,6 +1,7 @@
 //! Starts that a policy refused, the latest of each kind: for people to see, nothing leans on them.
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::{Scope, StoreError};
@@ -88,24 +89,23 @@ pub async fn list(conn: &mut PgConnection, scope: Scope) -> Result<Vec<StopRow>,
     .fetch_all(conn)
     .await?;
     rows.iter()
-        .map(|row| {
-            Ok(StopRow {
-                policy: match row.try_get::<String, _>("policy")?.as_str() {
-                    "CHECKSUM_MISMATCH" => Refusing::ChecksumMismatch,
-                    "OUT_OF_ORDER" => Refusing::OutOfOrder,
-                    other => {
-                        return Err(StoreError::Corrupt {
-                            table: "policy_stops",
-                            detail: format!("policy {other:?}"),
-                        });
-                    }
-                },
-                change_ids: row.try_get("change_ids")?,
-                changes: row.try_get("changes")?,
-                runner_id: row.try_get("runner_id")?,
-                asked_at: row.try_get("asked_at")?,
-                is_recent: row.try_get("is_recent")?,
-            })
-        })
+        .filter_map(|row| stop_of_row(row).transpose())
         .collect()
+}
+
+/// `None`: of a policy that only a newer version of the server knows, which shows it.
+fn stop_of_row(row: &PgRow) -> Result<Option<StopRow>, StoreError> {
+    let policy = match row.try_get("policy")? {
+        "CHECKSUM_MISMATCH" => Refusing::ChecksumMismatch,
+        "OUT_OF_ORDER" => Refusing::OutOfOrder,
+        _ => return Ok(None),
+    };
+    Ok(Some(StopRow {
+        policy,
+        change_ids: row.try_get("change_ids")?,
+        changes: row.try_get("changes")?,
+        runner_id: row.try_get("runner_id")?,
+        asked_at: row.try_get("asked_at")?,
+        is_recent: row.try_get("is_recent")?,
+    }))
 }

@@ -131,6 +131,35 @@ pub async fn update_attempt(
     Ok(())
 }
 
+/// Which executions were handed a cursor of a change, asked for as (stream, change, execution), and the change's latest entry
+/// then.
+pub async fn load_handed_on(
+    conn: &mut PgConnection,
+    asked: &[(i64, &str, ExecutionId)],
+) -> Result<Vec<(i64, String, ExecutionId, Seq)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT p.stream_id, p.change_id, p.execution_id, p.handed_on_seq
+           FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS q (stream_id, change_id, execution_id)
+           JOIN change_progress p USING (stream_id, change_id, execution_id)
+          WHERE p.handed_on_seq IS NOT NULL",
+    )
+    .bind(asked.iter().map(|it| it.0).collect::<Vec<_>>())
+    .bind(asked.iter().map(|it| it.1).collect::<Vec<_>>())
+    .bind(asked.iter().map(|it| it.2.0).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                row.try_get("stream_id")?,
+                row.try_get("change_id")?,
+                ExecutionId(row.try_get("execution_id")?),
+                row.try_get("handed_on_seq")?,
+            ))
+        })
+        .collect()
+}
+
 /// What is known of some changes of a stream.
 pub async fn load_some(
     conn: &mut PgConnection,

@@ -93,10 +93,7 @@ fn run_of_row(row: &PgRow) -> Result<Run, StoreError> {
         starts_run: row.try_get("starts_run")?,
         started_at: row.try_get("started_at")?,
         ended_at: row.try_get("ended_at")?,
-        ended_by: row
-            .try_get::<Option<&str>, _>("ended_by")?
-            .map(End::parse)
-            .transpose()?,
+        ended_by: row.try_get::<Option<&str>, _>("ended_by")?.map(End::of_text),
         runner_facts: row.try_get("runner_facts")?,
         plan: row.try_get("plan")?,
     })

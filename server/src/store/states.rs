@@ -26,8 +26,6 @@ pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), Store
         table: "change_states",
         detail: format!("change_id {error}"),
     })?;
-    let source: String = row.try_get("source")?;
-    let source = source_of(&source, "change_states")?;
     Ok((
         id,
         ChangeState {
@@ -41,25 +39,9 @@ pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), Store
                     .unwrap_or_default(),
             ),
             execution: row.try_get::<Option<i64>, _>("execution_id")?.map(ExecutionId),
-            source,
+            source: Source::from_wire(row.try_get("source")?),
         },
     ))
-}
-
-pub(super) fn source_of(text: &str, table: &'static str) -> Result<Source, StoreError> {
-    [
-        Source::Runner,
-        Source::Mark,
-        Source::Person,
-        Source::Probe,
-        Source::Import,
-    ]
-    .into_iter()
-    .find(|source| source.as_wire() == text)
-    .ok_or_else(|| StoreError::Corrupt {
-        table,
-        detail: format!("source {text:?}"),
-    })
 }
 
 /// Latest states of some changes, each asked for by stream and id. Meant for locked streams.

@@ -234,6 +234,33 @@ async fn the_servers_last_word_counts_and_not_one_before_it() {
 }
 
 #[tokio::test]
+async fn who_is_told_to_wait_leans_on_no_certificate_from_before() {
+    let server = TestServer::start().await;
+    let shop = Shop::new().await;
+    shop.usual(&server.url()).await.expect("it starts");
+    // The next release is being applied by another process, and this one is told to wait: there is work.
+    let runner = server.runner("shop").await;
+    runner.granted(&Pipeline::of("work", &["a", "b", "c"])).await;
+    let next_release = shop
+        .app(&server.url())
+        .stage(work(&["a", "b", "c"]))
+        .start_certificate(shop.certificate())
+        .build()
+        .expect("it can be built");
+    let forgotten = eventually("the certificate is forgotten", async || {
+        let kept = std::fs::read_to_string(&shop.file).unwrap_or_default();
+        kept.is_empty().then_some(())
+    });
+    // It dies while it waits.
+    tokio::select! {
+        ended = next_release.run() => panic!("the lock is another's: {ended:?}"),
+        () = forgotten => {}
+    }
+    server.kill();
+    assert!(reason(shop.usual(&server.url()).await).contains("no certificate was kept"));
+}
+
+#[tokio::test]
 async fn a_certificate_ends() {
     let server = TestServer::with(&[("FLAMINGOCK_CERTIFICATE_VALIDITY", "2s")]).await;
     let shop = Shop::new().await;

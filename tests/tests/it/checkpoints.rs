@@ -65,13 +65,13 @@ fn line(checkpoint: &CheckpointView) -> CheckpointLine {
     serde_json::from_value(serde_json::to_value(checkpoint).expect("JSON")).expect("the same fields")
 }
 
-async fn tamper(server: &TestServer, statements: &str) {
+pub async fn tamper(server: &TestServer, statements: &str) {
     let script = format!("SET session_replication_role = replica; {statements}");
     server.database.execute(&script).await;
 }
 
 /// Recomputes every hash from an entry on, as somebody does who owns the database and knows the format.
-const RECHAIN: &str = "
+pub const RECHAIN: &str = "
     DO $$ DECLARE e audit_entries; h bytea; BEGIN
         FOR e IN SELECT * FROM audit_entries ORDER BY seq LOOP
             e.prev_hash := coalesce(h, e.prev_hash);

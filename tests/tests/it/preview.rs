@@ -18,7 +18,7 @@ fn actions(preview: &PlanPreview) -> Vec<(&str, PreviewAction, &str)> {
 
 /// Everything in the database, each row with the transaction that wrote it; but for the last use of tokens, which a call
 /// notes whatever it is.
-async fn everything(database: &Database) -> Vec<(String, String)> {
+pub(crate) async fn everything(database: &Database) -> Vec<(String, String)> {
     let pool = database.pool().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT relname::text FROM pg_class

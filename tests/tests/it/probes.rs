@@ -1,6 +1,14 @@
 //! Changes that can tell what became of them are asked before a person is: after a crash of the application, under the lock,
 //! and by the policies of the moment.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use flamingock::{
+    Change, ChangeError, ChangeFuture, ChangeInfo, Context, Flamingock, ProbeFuture, Probed, Stage,
+    StartErrorKind, Target,
+};
 use flamingock_api_types::audit::AuditState;
 use flamingock_api_types::execution::{ChangeAction, PlanAction, PlanResponse};
 use flamingock_api_types::history::ExecutionOutcome;
@@ -8,10 +16,11 @@ use flamingock_api_types::issue::ResolutionKind;
 use flamingock_api_types::probe::ProbeAnswer;
 use flamingock_tests::{
     Answer, Call, CommandLine, Database, Effects, HttpProxy, Kind, Outcome, Person, Pipeline, PostgresProxy,
-    Probing, Runner, RunnerProcess, Scenario, Side, TestServer, tokens,
+    Probing, Runner, RunnerProcess, Scenario, Side, TestServer, eventually, tokens,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Where the first start is killed: what is in the target then.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -227,6 +236,128 @@ async fn a_runner_killed_while_it_asks_leaves_the_doubt_to_the_next() {
     assert_eq!(outcome.changes["tested"], "ALREADY_APPLIED", "{}", outcome.report);
 }
 
+/// Hands its work to another task, as one that calls a client with its own threads does, and waits for it.
+#[derive(Clone, Default)]
+struct HandsOn {
+    begun: Arc<AtomicUsize>,
+    go_on: Arc<Notify>,
+    done: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Change for HandsOn {
+    fn info(&self) -> ChangeInfo {
+        ChangeInfo::new("handed", "0001", "plain")
+            .author("mara")
+            .with_rollback()
+            .with_probe()
+    }
+
+    fn rollback<'a>(&'a self, _: &'a mut Context) -> ChangeFuture<'a> {
+        Box::pin(async {
+            self.done.store(0, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+
+    fn apply<'a>(&'a self, _: &'a mut Context) -> ChangeFuture<'a> {
+        let this = self.clone();
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let work = tokio::spawn(async move {
+            this.go_on.notified().await;
+            this.done.fetch_add(1, Ordering::SeqCst);
+        });
+        Box::pin(async move { work.await.map_err(|error| ChangeError::from(error.to_string())) })
+    }
+
+    fn probe<'a>(&'a self, _: &'a mut Context) -> ProbeFuture<'a> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            Ok(match self.done.load(Ordering::SeqCst) {
+                0 => Probed::NotApplied,
+                _ => Probed::Applied,
+            })
+        })
+    }
+}
+
+/// An application whose one change is this.
+fn application(server: &TestServer, change: &HandsOn) -> Flamingock {
+    Flamingock::builder(server.url())
+        .token(&tokens().runner)
+        .environment("production")
+        .service("billing")
+        .stop_grace(Duration::from_millis(50))
+        .target(Target::non_transactional("plain", ()))
+        .stage(Stage::new("work").change(change.clone()))
+        .build()
+        .expect("a sound pipeline")
+}
+
+#[tokio::test]
+async fn a_run_that_was_dropped_in_the_middle_is_not_settled_by_the_same_process_and_its_work_not_done_twice()
+{
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let change = HandsOn::default();
+    let states = async || server.operator().states(&runner, "handed").await;
+    let first = application(&server, &change);
+    let begun = eventually("it has begun", async || {
+        (change.begun.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    tokio::select! {
+        ended = first.run() => panic!("it waits for ever: {ended:?}"),
+        () = begun => {}
+    }
+    // The run is gone, and what it began is not: it takes effect after the second look at it.
+    let error = first.run().await.expect_err("nobody knows what became of it");
+    let StartErrorKind::ManualIntervention { change_ids } = error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!(change_ids, &["handed"]);
+    assert_eq!(states().await, ["STARTED"], "nothing was begun or settled");
+    assert_eq!(change.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(server.operator().issues(&runner).await.len(), 1);
+    change.go_on.notify_one();
+    eventually("the work is done", async || {
+        (change.done.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    // Another process may look.
+    application(&server, &change).run().await.expect("it is applied");
+    assert_eq!(states().await, ["STARTED", "APPLIED"]);
+    assert_eq!(change.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(change.begun.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(change.done.load(Ordering::SeqCst), 1, "and not undone");
+}
+
+#[tokio::test]
+async fn what_a_change_was_doing_when_it_was_cut_off_takes_effect_later_and_its_probe_finds_it() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let change = HandsOn::default();
+    let states = async || server.operator().states(&runner, "handed").await;
+    let begun = eventually("it has begun", async || {
+        (change.begun.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    let error = application(&server, &change)
+        .run_until(begun)
+        .await
+        .expect_err("it was cut off");
+    assert!(error.is_interrupted(), "{error}");
+    // Not rolled back: that would have been before the effect, and "rolled back" no longer true.
+    assert_eq!(states().await, ["STARTED", "FAILED"]);
+    change.go_on.notify_one();
+    eventually("the work is done", async || {
+        (change.done.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    application(&server, &change).run().await.expect("it is applied");
+    assert_eq!(states().await, ["STARTED", "FAILED", "APPLIED"]);
+    assert_eq!(change.begun.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(change.done.load(Ordering::SeqCst), 1, "and not undone");
+}
+
 /// Outcomes, newest first.
 async fn executions(scene: &Scene) -> Vec<ExecutionOutcome> {
     let path = format!("{}/execution", Person::scope(&scene.runner));
@@ -280,6 +411,22 @@ async fn only_a_runner_that_has_the_probe_is_told_to_ask() {
     let without = Pipeline::of("schema", &["it"]);
     let plan = next.another().plan(&without).await;
     assert_eq!(offered(&plan), (ChangeAction::ManualIntervention, None));
+}
+
+#[tokio::test]
+async fn what_a_runner_began_itself_its_probe_does_not_settle() {
+    let server = TestServer::start().await;
+    let (first, next, pipeline) = in_doubt(&server).await;
+    let plan = first.plan(&pipeline).await;
+    assert_eq!(offered(&plan), (ChangeAction::ManualIntervention, None));
+    assert_eq!(plan.reasons.expect("reasons").changes[0].code, "OWN_ATTEMPT");
+    let execution = plan.execution_id.expect("an execution");
+    let verdict = json!({"verdict": "NOT_APPLIED", "expectedSeq": 1});
+    let problem = tell(&first, execution, &verdict).await.expect(409).json();
+    let message = problem["message"].as_str().expect("a text");
+    assert!(message.contains("made by this very process"), "{message}");
+    first.release().await.expect(200);
+    assert_eq!(offered(&next.plan(&pipeline).await).0, ChangeAction::Probe);
 }
 
 #[tokio::test]
@@ -384,11 +531,12 @@ async fn a_person_decides_before_and_after_a_probe_and_the_older_word_does_not_c
     let asks = other.another();
     let execution = granted(&asks, &pipeline).await;
     tell(&asks, execution, &verdict).await.expect(201);
+    // Whoever asked goes on with what it was told.
+    let decision = [("it", ResolutionKind::RolledBack, 2)];
+    let refused = operator.resolve(&other, &decision).await.expect(409).json();
+    assert_eq!(refused["code"], "R_ISSUE_02", "{refused}");
     asks.release().await.expect(200);
-    operator
-        .resolve(&other, &[("it", ResolutionKind::RolledBack, 2)])
-        .await
-        .expect(201);
+    operator.resolve(&other, &decision).await.expect(201);
     assert_eq!(
         operator.states(&other, "it").await,
         ["STARTED", "APPLIED", "MANUAL_MARKED_AS_ROLLED_BACK"]

@@ -1,53 +1,16 @@
 //! A saga of three steps on two target systems, whose process is killed at each of them.
 
 use flamingock_api_types::issue::ResolutionKind;
-use flamingock_tests::{
-    Database, Effects, HttpProxy, Outcome, PostgresProxy, Probing, RunnerProcess, Scenario, Side, TestServer,
-    Trap, Undo,
-};
+use flamingock_tests::{Probing, Scenario, Side, Trap, Undo, World};
 
 const ALL: &[&str] = &["one", "two", "three"];
 
-struct World {
-    server: TestServer,
-    target: Database,
-    effects: Effects,
-    http: HttpProxy,
-    postgres: PostgresProxy,
+async fn states(world: &World) -> Vec<String> {
+    world.states("billing", "tested").await
 }
 
-impl World {
-    async fn new() -> Self {
-        let server = TestServer::start().await;
-        let target = Database::empty().await;
-        Self {
-            effects: Effects::in_database(&target).await,
-            http: HttpProxy::to(&[&server.address]).await,
-            postgres: PostgresProxy::to(&target).await,
-            server,
-            target,
-        }
-    }
-
-    /// Starts it and kills it where the trap closes.
-    async fn killed_at(&self, scenario: &Scenario, mut trap: Trap) {
-        let process = RunnerProcess::start(scenario, &self.http.url(), &self.postgres.url());
-        trap.caught().await;
-        process.kill();
-    }
-
-    async fn run(&self, scenario: &Scenario) -> Outcome {
-        RunnerProcess::run(scenario, &self.server.url(), &self.target.url).await
-    }
-
-    async fn states(&self) -> Vec<String> {
-        let runner = self.server.runner("billing").await;
-        self.server.operator().states(&runner, "tested").await
-    }
-
-    fn at_cursor(&self, side: Side, cursor: &str) -> Trap {
-        self.http.trap(side, &["/lock/extension", cursor])
-    }
+fn at_cursor(world: &World, side: Side, cursor: &str) -> Trap {
+    world.http.trap(side, &["/lock/extension", cursor])
 }
 
 fn scenario() -> Scenario {
@@ -61,7 +24,9 @@ async fn killed_between_two_steps_the_successor_goes_on_behind_the_finished_ones
         (Side::Message, r#"{"done":["one","two","three"]}"#, ALL),
     ] {
         let world = World::new().await;
-        world.killed_at(&scenario(), world.at_cursor(side, cursor)).await;
+        world
+            .killed_at(&scenario(), at_cursor(&world, side, cursor))
+            .await;
         assert_eq!(world.effects.of("tested").await, steps, "{cursor}");
         let outcome = world.run(&scenario()).await;
         if steps.is_empty() {
@@ -82,19 +47,19 @@ async fn killed_between_two_steps_the_successor_goes_on_behind_the_finished_ones
 #[tokio::test]
 async fn killed_after_the_last_step_was_kept_the_successor_only_says_so() {
     let world = World::new().await;
-    let trap = world.at_cursor(Side::Answer, r#"{"done":["one","two","three"]}"#);
+    let trap = at_cursor(&world, Side::Answer, r#"{"done":["one","two","three"]}"#);
     world.killed_at(&scenario(), trap).await;
     let outcome = world.run(&scenario()).await;
     assert!(outcome.may_start, "{}", outcome.report);
     assert_eq!(world.effects.of("tested").await, ALL, "no step is repeated");
-    assert_eq!(world.states().await, ["STARTED", "STARTED", "APPLIED"]);
+    assert_eq!(states(&world).await, ["STARTED", "STARTED", "APPLIED"]);
 }
 
 #[tokio::test]
 async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
     let world = World::new().await;
     // The step has taken effect, and that is not kept.
-    let trap = world.at_cursor(Side::Message, r#""underWay":"three""#);
+    let trap = at_cursor(&world, Side::Message, r#""underWay":"three""#);
     world.killed_at(&scenario(), trap).await;
     let outcome = world.run(&scenario()).await;
     assert!(!outcome.may_start);
@@ -107,7 +72,7 @@ async fn killed_within_a_step_a_person_is_asked_which_and_can_decide() {
         outcome.report
     );
     assert_eq!(
-        world.states().await,
+        states(&world).await,
         ["STARTED", "STARTED", "FAILED", "ROLLBACK_FAILED"]
     );
     assert_eq!(
@@ -152,7 +117,7 @@ async fn killed_anywhere_a_saga_whose_steps_can_be_asked_takes_effect_exactly_on
             .trap(Side::Message, &[&format!("tested does {step}")]);
         world.killed_at(&scenario, before).await;
         world
-            .killed_at(&scenario, world.at_cursor(Side::Message, kept))
+            .killed_at(&scenario, at_cursor(&world, Side::Message, kept))
             .await;
         let outcome = world.run(&scenario).await;
         assert!(outcome.may_start, "{step}: {}", outcome.report);
@@ -166,13 +131,13 @@ async fn a_failed_step_has_the_finished_ones_compensated_also_those_of_a_killed_
     for killed_first in [false, true] {
         let world = World::new().await;
         if killed_first {
-            let trap = world.at_cursor(Side::Answer, r#""underWay":"three""#);
+            let trap = at_cursor(&world, Side::Answer, r#""underWay":"three""#);
             world.killed_at(&failing, trap).await;
             assert_eq!(world.effects.of("tested").await, ["one", "two"]);
         }
         let outcome = world.run(&failing).await;
         assert!(!outcome.may_start);
-        let states = world.states().await;
+        let states = states(&world).await;
         assert!(
             states.ends_with(&["STARTED".into(), "FAILED".into(), "ROLLED_BACK".into()]),
             "{states:?}"
@@ -195,7 +160,7 @@ async fn killed_while_it_compensates_the_successor_goes_forward_from_what_is_lef
                 .http
                 .trap(Side::Answer, &["/change/tested/audit", " FAILED"]),
             "undoing" => world.postgres.trap(Side::Message, &["tested undoes two"]),
-            _ => world.at_cursor(Side::Message, r#"{"done":[]}"#),
+            _ => at_cursor(&world, Side::Message, r#"{"done":[]}"#),
         };
         world.killed_at(&failing, trap).await;
         let outcome = world.run(&failing.clone().corrected()).await;
@@ -211,7 +176,7 @@ async fn a_compensation_that_fails_leaves_the_rest_to_a_person() {
     let world = World::new().await;
     let outcome = world.run(&scenario().failing().undo(Undo::Fails)).await;
     assert!(!outcome.may_start);
-    assert_eq!(world.states().await, ["STARTED", "FAILED", "ROLLBACK_FAILED"]);
+    assert_eq!(states(&world).await, ["STARTED", "FAILED", "ROLLBACK_FAILED"]);
     assert_eq!(world.effects.of("tested").await, ["one"]);
     let outcome = world.run(&scenario()).await;
     assert_eq!(outcome.manual_intervention, ["tested"], "{}", outcome.report);

@@ -5,52 +5,21 @@
 
 use std::time::Duration;
 
-use flamingock_tests::{
-    Database, Effects, HttpProxy, Kind, Outcome, PostgresProxy, RunnerProcess, Scenario, Side, TestServer,
-    Undo, eventually,
-};
+use flamingock_tests::{Kind, Outcome, RunnerProcess, Scenario, Side, Undo, World, eventually};
 use tokio::time::Instant;
 
 const NOTHING: &[&str] = &[];
 const ALL: &[&str] = &["one", "two"];
 
-struct World {
-    server: TestServer,
-    target: Database,
-    effects: Effects,
-    http: HttpProxy,
-    postgres: PostgresProxy,
+/// Past the proxies; how long it took, the process's own start included.
+async fn succeed(world: &World, scenario: &Scenario) -> (Outcome, Duration) {
+    let began = Instant::now();
+    let outcome = world.run(scenario).await;
+    (outcome, began.elapsed())
 }
 
-impl World {
-    async fn new() -> Self {
-        let server = TestServer::start().await;
-        let target = Database::empty().await;
-        Self {
-            effects: Effects::in_database(&target).await,
-            http: HttpProxy::to(&[&server.address]).await,
-            postgres: PostgresProxy::to(&target).await,
-            server,
-            target,
-        }
-    }
-
-    /// Through the proxies.
-    fn start(&self, scenario: &Scenario) -> RunnerProcess {
-        RunnerProcess::start(scenario, &self.http.url(), &self.postgres.url())
-    }
-
-    /// Past the proxies; how long it took, the process's own start included.
-    async fn succeed(&self, scenario: &Scenario) -> (Outcome, Duration) {
-        let began = Instant::now();
-        let outcome = RunnerProcess::run(scenario, &self.server.url(), &self.target.url).await;
-        (outcome, began.elapsed())
-    }
-
-    async fn states(&self, change: &str) -> Vec<String> {
-        let runner = self.server.runner("billing").await;
-        self.server.operator().states(&runner, change).await
-    }
+async fn states(world: &World, change: &str) -> Vec<String> {
+    world.states("billing", change).await
 }
 
 fn scenario() -> Scenario {
@@ -75,9 +44,9 @@ async fn in_the_middle_of_a_change_it_is_finished_and_no_other_is_begun() {
     assert!(outcome.interrupted && !outcome.may_start, "{}", outcome.report);
     assert_eq!(outcome.changes["tested"], "APPLIED");
     assert_eq!(outcome.changes["after"], "NOT_REACHED");
-    assert_eq!(world.states("tested").await, ["STARTED", "APPLIED"]);
+    assert_eq!(states(&world, "tested").await, ["STARTED", "APPLIED"]);
 
-    let (outcome, took) = world.succeed(&scenario()).await;
+    let (outcome, took) = succeed(&world, &scenario()).await;
     assert!(outcome.may_start, "{}", outcome.report);
     assert_at_once(took);
     for change in ["before", "tested", "after"] {
@@ -86,38 +55,49 @@ async fn in_the_middle_of_a_change_it_is_finished_and_no_other_is_begun() {
 }
 
 #[tokio::test]
-async fn a_change_that_outlasts_the_grace_is_cut_off_and_undone() {
-    for kind in [Kind::NonTx, Kind::Marker] {
-        let world = World::new().await;
-        let mut trap = world.postgres.trap(Side::Message, &["tested does two"]);
-        let scenario = Scenario { kind, ..scenario() }.stop_grace_ms(100);
-        let scenario = if kind == Kind::NonTx {
-            scenario.undo(Undo::Works)
-        } else {
-            scenario
-        };
-        let process = world.start(&scenario);
-        trap.caught().await;
-        process.terminate();
-        if kind == Kind::Marker {
-            // The transaction's connection is in the middle of a statement; it is rolled back when that has ended.
-            process.has_logged("had not ended").await;
-            trap.go_on();
-        }
-        let outcome = process.outcome().await;
-        assert!(outcome.interrupted, "{}", outcome.report);
-        assert_eq!(
-            world.states("tested").await,
-            ["STARTED", "FAILED", "ROLLED_BACK"],
-            "{kind:?}"
-        );
-        assert_eq!(world.effects.of("tested").await, NOTHING, "{kind:?}");
+async fn a_change_in_a_transaction_that_outlasts_the_grace_is_cut_off_and_undone() {
+    let world = World::new().await;
+    let mut trap = world.postgres.trap(Side::Message, &["tested does two"]);
+    let scenario = Scenario::new(Kind::Marker, "billing")
+        .lease_ms(60_000)
+        .stop_grace_ms(100);
+    let process = world.start(&scenario);
+    trap.caught().await;
+    process.terminate();
+    // The transaction's connection is in the middle of a statement; it is rolled back when that has ended.
+    process.has_logged("had not ended").await;
+    trap.go_on();
+    let outcome = process.outcome().await;
+    assert!(outcome.interrupted, "{}", outcome.report);
+    assert_eq!(
+        states(&world, "tested").await,
+        ["STARTED", "FAILED", "ROLLED_BACK"]
+    );
+    assert_eq!(world.effects.of("tested").await, NOTHING);
 
-        let (outcome, took) = world.succeed(&scenario).await;
-        assert!(outcome.may_start, "{}", outcome.report);
-        assert_at_once(took);
-        assert_eq!(world.effects.of("tested").await, ALL, "{kind:?}");
-    }
+    let (outcome, took) = succeed(&world, &scenario).await;
+    assert!(outcome.may_start, "{}", outcome.report);
+    assert_at_once(took);
+    assert_eq!(world.effects.of("tested").await, ALL);
+}
+
+#[tokio::test]
+async fn a_change_outside_a_transaction_that_outlasts_the_grace_is_cut_off_and_a_person_looks() {
+    let world = World::new().await;
+    let mut trap = world.postgres.trap(Side::Message, &["tested does two"]);
+    let scenario = scenario().undo(Undo::Works).stop_grace_ms(100);
+    let process = world.start(&scenario);
+    trap.caught().await;
+    process.terminate();
+    let outcome = process.outcome().await;
+    assert!(outcome.interrupted, "{}", outcome.report);
+    // What was on its way might take effect after a rollback.
+    assert_eq!(states(&world, "tested").await, ["STARTED", "FAILED"]);
+    assert_eq!(world.effects.of("tested").await, ["one"]);
+    let (outcome, took) = succeed(&world, &scenario).await;
+    assert_at_once(took);
+    assert_eq!(outcome.manual_intervention, ["tested"], "{}", outcome.report);
+    assert_eq!(world.effects.of("tested").await, ["one"]);
 }
 
 #[tokio::test]
@@ -134,9 +114,9 @@ async fn between_two_changes_the_next_is_not_begun() {
     let outcome = process.outcome().await;
     assert!(outcome.interrupted, "{}", outcome.report);
     assert_eq!(outcome.changes["after"], "NOT_REACHED");
-    assert_eq!(world.states("after").await, NOTHING);
+    assert_eq!(states(&world, "after").await, NOTHING);
 
-    let (outcome, took) = world.succeed(&scenario()).await;
+    let (outcome, took) = succeed(&world, &scenario()).await;
     assert!(outcome.may_start, "{}", outcome.report);
     assert_at_once(took);
     assert_eq!(world.effects.of("tested").await, ALL);
@@ -178,7 +158,7 @@ async fn a_grant_that_arrives_in_that_very_moment_is_given_back() {
         (runner.lock().await.status == 404).then_some(())
     })
     .await;
-    let (outcome, took) = world.succeed(&scenario()).await;
+    let (outcome, took) = succeed(&world, &scenario()).await;
     assert!(outcome.may_start, "{}", outcome.report);
     assert_at_once(took);
     for change in ["before", "tested", "after"] {

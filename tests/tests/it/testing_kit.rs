@@ -4,7 +4,8 @@ use flamingock::testing::Coordinator;
 use flamingock_api_types::audit::AuditState::{self, Applied, Failed, RollbackFailed, RolledBack, Started};
 use flamingock_api_types::digest;
 use flamingock_api_types::execution::{BlockType, ChangeStatusReport, MarkStatus, StageStatus};
-use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer};
+use flamingock_api_types::policy::PolicyMode;
+use flamingock_tests::{Answer, Call, Person, Pipeline, Runner, TestServer, tokens};
 use serde_json::{Value, json};
 
 /// What was asked, and what was answered, without what differs between any two servers.
@@ -30,16 +31,17 @@ impl Transcript {
         match value {
             Value::Array(values) => values.iter_mut().for_each(|value| self.plain(value)),
             Value::Object(fields) => {
-                // Words for people, and what is random.
-                for name in [
-                    "reasons",
-                    "message",
-                    "instance",
-                    "type",
-                    "title",
-                    "details",
-                    "expiresAt",
-                ] {
+                // What is said of plans, of starts and of policies is the server's own. The words of other refusals differ.
+                let is_other = |code: &str| {
+                    code.starts_with("R_")
+                        && !["R_POLICY", "R_AUDIT"].iter().any(|kept| code.starts_with(kept))
+                };
+                if fields.get("code").and_then(Value::as_str).is_some_and(is_other) {
+                    fields.remove("message");
+                    fields.remove("details");
+                }
+                // What is random, or the server's alone.
+                for name in ["instance", "type", "title", "expiresAt", "judgedAt"] {
                     fields.remove(name);
                 }
                 for (name, value) in fields {
@@ -57,7 +59,12 @@ impl Transcript {
                     }
                 }
             }
-            _ => {}
+            Value::String(text) => {
+                for (number, runner) in self.runners.iter().enumerate() {
+                    *text = text.replace(runner, &format!("runner {number}"));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -69,6 +76,12 @@ impl Transcript {
         let answer = runner.ask("elapsedMillis=0", body).await;
         self.note("plan", &answer);
         answer.json()["executionId"].as_i64().unwrap_or_default()
+    }
+
+    async fn preview(&mut self, runner: &Runner, pipeline: &Pipeline) {
+        let call = Call::post(format!("{}/plan", Person::scope(runner))).json(&pipeline.body());
+        let answer = call.bearer(&runner.jwt).send(&runner.address).await;
+        self.note("preview", &answer);
     }
 
     async fn digest(&mut self, runner: &Runner, pipeline: &Pipeline) {
@@ -92,6 +105,11 @@ impl Transcript {
     ) {
         let answer = runner.report_with(execution, change, state, fields).await;
         self.note(&format!("{change} {state:?}"), &answer);
+    }
+
+    async fn extend(&mut self, runner: &Runner, progress: &Value) {
+        let answer = runner.extend_telling(progress).await;
+        self.note("extend", &answer);
     }
 
     async fn release(&mut self, runner: &Runner) {
@@ -298,6 +316,12 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     let execution = told.asks(runner, &body).await;
     told.report(runner, execution, "a", Started).await;
     told.release(runner).await;
+    let own = told.asks(runner, &body).await;
+    let path = runner.report_path(own, "a").replace("/audit", "/probe");
+    let call = Call::post(path).json(&json!({"verdict": "NOT_APPLIED", "expectedSeq": 1}));
+    let answer = runner.with_headers(call).send(&runner.address).await;
+    told.note("its own attempt", &answer);
+    told.release(runner).await;
     let second = told.asks(other, &body).await;
     for (who, under, verdict, about) in [
         (runner, execution, "APPLIED", 1),
@@ -319,6 +343,63 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     told.report(other, third, "a", Applied).await;
     told.release(other).await;
     told.asks(runner, &body).await;
+}
+
+/// A change that goes on from a cursor, and versions of it that do not.
+async fn cursors(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let retried = json!({"recoveryStrategy": "ALWAYS_RETRY"});
+    let takes = two_changes().cursor("a").rollback("a", true, false);
+    let progress = |execution: i64, sequence: i64, cursor: Option<&str>, void: bool| {
+        json!({"executionId": execution, "changeId": "a", "sequence": sequence, "cursor": cursor,
+            "voidWhenFailed": void})
+    };
+    let execution = told.plan(runner, &takes).await;
+    told.report_with(runner, execution, "a", Started, &retried).await;
+    told.extend(runner, &progress(execution, 1, Some("at 5"), true))
+        .await;
+    told.release(runner).await;
+    // Offered without it, and not begun; then with it, and not begun.
+    told.plan(other, &two_changes()).await;
+    told.release(other).await;
+    let execution = told.plan(other, &takes).await;
+    told.release(other).await;
+    // It was alive after all: what it says now is newer than what the next one was to go on from.
+    let next = told.plan(runner, &takes).await;
+    told.report_with(other, execution, "a", Started, &retried).await;
+    told.report_with(runner, next, "a", Started, &retried).await;
+    told.extend(runner, &progress(next, 1, Some("at 7"), true)).await;
+    told.report_with(runner, next, "a", Failed, &retried).await;
+    told.extend(runner, &progress(next, 2, None, false)).await;
+    told.release(runner).await;
+    // Its rollback may have been under way.
+    let execution = told.plan(other, &takes).await;
+    told.report_with(other, execution, "a", Started, &retried).await;
+    told.extend(other, &progress(execution, 1, Some("at 8"), false))
+        .await;
+    told.release(other).await;
+    let without = told.plan(runner, &two_changes()).await;
+    told.report_with(runner, without, "a", Started, &retried).await;
+    told.release(runner).await;
+    told.plan(other, &takes).await;
+    told.release(other).await;
+}
+
+/// The lock is gone to another, which was handed the cursor, when the attempt that saved it is heard of again.
+async fn overtaken(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let retried = json!({"recoveryStrategy": "ALWAYS_RETRY"});
+    let takes = two_changes().cursor("a");
+    let execution = told.plan(runner, &takes).await;
+    told.report_with(runner, execution, "a", Started, &retried).await;
+    let progress = json!({"executionId": execution, "changeId": "a", "sequence": 1, "cursor": "at 5"});
+    told.extend(runner, &progress).await;
+    told.release(runner).await;
+    let next = told.plan(other, &takes).await;
+    told.report_with(runner, execution, "a", Failed, &retried).await;
+    told.report_with(other, next, "a", Started, &retried).await;
+    told.release(other).await;
+    let again = told.plan(other, &takes).await;
+    told.report_with(other, again, "a", Started, &retried).await;
+    told.release(other).await;
 }
 
 macro_rules! compared {
@@ -359,5 +440,134 @@ compared!(
     two_runners,
     marks,
     within_a_run,
-    probes
+    probes,
+    cursors,
+    overtaken
 );
+
+/// Who sets the policies: a person of the server, or the test that has the kit.
+enum Rules<'a> {
+    Server(&'a TestServer, &'a Runner),
+    Kit(&'a Coordinator),
+}
+
+impl Rules<'_> {
+    async fn set(&self, checksum_mismatch: PolicyMode, out_of_order: PolicyMode, approval_required: bool) {
+        match self {
+            Self::Server(server, runner) => {
+                let path = format!("/api/v1/admin/environment/{}/policy", runner.environment_id);
+                let policy = json!({
+                    "checksumMismatch": checksum_mismatch, "outOfOrder": out_of_order, "approvalRequired": approval_required,
+                    "trustAbsentMarks": false, "reason": "a test wants it so"
+                });
+                let admin = server.person(&tokens().admin);
+                admin.put(&path, &policy).await.expect(200);
+            }
+            Self::Kit(coordinator) => {
+                coordinator.checksum_mismatch(checksum_mismatch);
+                coordinator.out_of_order(out_of_order);
+                coordinator.approval_required(approval_required);
+            }
+        }
+    }
+
+    async fn approve(&self, change: &str, checksum: &str) {
+        match self {
+            Self::Server(server, runner) => {
+                let path = format!("{}/approval", Person::scope(runner));
+                let approval =
+                    json!({"changeId": change, "checksum": checksum, "reason": "read it with Mara"});
+                server.operator().post(&path, &approval).await.expect(201);
+            }
+            Self::Kit(coordinator) => coordinator.approve(change, "lin"),
+        }
+    }
+
+    async fn freeze(&self) {
+        match self {
+            Self::Server(server, runner) => {
+                let path = format!("/api/v1/admin/environment/{}/freeze", runner.environment_id);
+                let freeze = json!({"reason": "The sale is on"});
+                server.operator().post(&path, &freeze).await.expect(201);
+            }
+            Self::Kit(coordinator) => coordinator.freeze("The sale is on"),
+        }
+    }
+}
+
+/// Approvals, an edited change, one out of order, and a freeze.
+async fn policies(told: &mut Transcript, runner: &Runner, rules: &Rules<'_>) {
+    use PolicyMode::{Allow, Refuse, Warn};
+    const CONTENT: &str = "sha256-v1:1111";
+    let pipeline = two_changes()
+        .author("a", "mara")
+        .checksum("a", CONTENT)
+        .checksum("b", CONTENT);
+    rules.set(Allow, Allow, true).await;
+    told.plan(runner, &pipeline).await;
+    told.preview(runner, &pipeline).await;
+    rules.approve("a", CONTENT).await;
+    told.plan(runner, &pipeline).await;
+    rules.approve("b", CONTENT).await;
+    told.preview(runner, &pipeline).await;
+    let execution = told.plan(runner, &pipeline).await;
+    told.preview(runner, &pipeline).await;
+    for change in ["a", "b"] {
+        told.report(runner, execution, change, Started).await;
+        told.preview(runner, &pipeline).await;
+        told.report(runner, execution, change, Applied).await;
+    }
+    told.release(runner).await;
+    told.plan(runner, &pipeline).await;
+    told.digest(runner, &pipeline).await;
+
+    let edited = pipeline.clone().checksum("b", "sha256-v1:2222");
+    for mode in [Allow, Warn, Refuse] {
+        rules.set(mode, Allow, false).await;
+        told.preview(runner, &edited).await;
+        told.plan(runner, &edited).await;
+        told.digest(runner, &edited).await;
+    }
+    told.plan(runner, &pipeline).await;
+
+    let before = Pipeline::of("schema", &["a", "late", "b"]);
+    for mode in [Warn, Refuse] {
+        rules.set(Allow, mode, false).await;
+        told.preview(runner, &before).await;
+        told.plan(runner, &before).await;
+        told.release(runner).await;
+    }
+    rules.set(Allow, Allow, false).await;
+    rules.freeze().await;
+    told.preview(runner, &before).await;
+    told.plan(runner, &before).await;
+    told.plan(runner, &pipeline).await;
+}
+
+#[tokio::test]
+async fn its_policies_stop_and_warn_in_the_servers_words() {
+    let server = TestServer::start().await;
+    let coordinator = Coordinator::start().await.expect("a free port");
+    let real = server.runner("billing").await;
+    let address = coordinator.url().replace("http://", "");
+    let kits = Runner::open(&address, "any", "any", "billing").await;
+    let mut transcripts = Vec::new();
+    for (runner, rules) in [
+        (&real, Rules::Server(&server, &real)),
+        (&kits, Rules::Kit(&coordinator)),
+    ] {
+        let mut told = Transcript {
+            lines: Vec::new(),
+            first: None,
+            runners: vec![runner.id.clone()],
+        };
+        policies(&mut told, runner, &rules).await;
+        transcripts.push(told.lines.join("\n"));
+    }
+    assert!(
+        transcripts[0].contains("waits for approval"),
+        "{}",
+        transcripts[0]
+    );
+    assert_eq!(transcripts[0], transcripts[1], "the server, then the kit");
+}

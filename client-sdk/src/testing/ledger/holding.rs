@@ -10,6 +10,7 @@ use flamingock_api_types::{
 use flamingock_domain::{
     ids::{ChangeId, ExecutionId, Fence, RunnerId},
     lock::{self, Extend, GivingBack, Release},
+    pipeline::Pipeline,
     plan::{Action, Plan, PlanAction},
     progress::{self, Kept},
 };
@@ -22,6 +23,7 @@ impl Ledger {
     pub(super) fn hand_on(
         &mut self,
         plan: &Plan,
+        pipeline: &Pipeline,
         submission: &wire::Submission,
         execution: ExecutionId,
     ) -> HashMap<ChangeId, String> {
@@ -30,7 +32,8 @@ impl Ledger {
             return handed_on;
         };
         let offered = stages.iter().flat_map(|stage| &stage.changes);
-        for (id, _) in offered.filter(|(_, action)| *action == Action::Apply) {
+        let goes_on = |id: &ChangeId, action| action == Action::Apply && pipeline.takes_cursor(id);
+        for (id, _) in offered.filter(|(id, action)| goes_on(id, *action)) {
             let Some(saved) = self.saved.get_mut(id) else {
                 continue;
             };
@@ -130,7 +133,7 @@ impl Ledger {
         key: &str,
         fence: Option<Fence>,
     ) -> Result<LockView, Refusal> {
-        let not_held = || (ErrorCode::LockNotHeld, "There is nothing to release.".to_owned());
+        let not_held = || Refusal::new(ErrorCode::LockNotHeld, "There is nothing to release.");
         let released = lock::release(&GivingBack {
             lock: Some(&self.lock),
             runner,
@@ -148,11 +151,11 @@ impl Ledger {
 
     pub(in crate::testing) fn view(&self, key: &str) -> Result<LockView, Refusal> {
         let own = self.held_lock().filter(|_| key == self.lock.key.as_str());
-        own.ok_or_else(|| (ErrorCode::LockNotFound, "Nobody holds it.".to_owned()))
+        own.ok_or_else(|| Refusal::new(ErrorCode::LockNotFound, "Nobody holds it."))
     }
 }
 
 fn not_the_callers() -> Refusal {
     let text = "The lock is not held by this runner. Stop working under it; ask for a new plan.";
-    (ErrorCode::LockHeldByOther, text.to_owned())
+    Refusal::new(ErrorCode::LockHeldByOther, text)
 }

@@ -13,6 +13,8 @@ use flamingock_domain::{
     ids::{ChangeId, ExecutionId, RunnerId},
 };
 
+use flamingock_wording::reasons;
+
 use super::{Ledger, Origin, Refusal};
 use crate::testing::convert;
 
@@ -32,7 +34,7 @@ impl Ledger {
         let same = same.map(|entry| (entry.seq, entry.late));
         let number = execution.parse().map(ExecutionId).map_err(|_| {
             let text = format!("`{execution}` is no execution: the testing kit imports no history.");
-            (ErrorCode::RequestMalformed, text)
+            Refusal::new(ErrorCode::RequestMalformed, text)
         })?;
         let known = self.executions.iter().find(|it| it.id == number);
         let judgement = judge(&Report {
@@ -52,6 +54,11 @@ impl Ledger {
             lock: Some(&self.lock),
             now: self.now(),
             trust_absent_marks: self.settings.trust_absent_marks,
+            handed_on_at: self
+                .saved
+                .get(change)
+                .filter(|saved| saved.kept.execution == number)
+                .and_then(|saved| saved.kept.handed_on_at),
         });
         let lock = self.held_lock();
         let answer = |seq, late| AuditWriteResponse {
@@ -67,8 +74,8 @@ impl Ledger {
                 return Ok((false, answer(seq, late)));
             }
             Judgement::Refuse(refusal) => {
-                let text = format!("`{change}` must not be started: {refusal:?}");
-                return Err((ErrorCode::StartRefused, text));
+                let text = reasons::of_refusal(refusal, change.as_str());
+                return Err(Refusal::new(ErrorCode::StartRefused, text));
             }
         };
         let state = ChangeState {
@@ -119,6 +126,8 @@ impl Ledger {
         }
         let number = execution.parse().ok().map(ExecutionId);
         let known = number.and_then(|number| self.executions.iter().find(|it| it.id == number));
+        let attempt = latest.and_then(|latest| latest.execution);
+        let attempt = attempt.and_then(|id| self.executions.iter().find(|it| it.id == id));
         let seen = self.marks_seen.get(change).copied();
         let judged = judge_probe(&Probed {
             verdict,
@@ -131,14 +140,15 @@ impl Ledger {
             runner,
             fence: told.fence,
             latest: latest.as_ref(),
+            attempted_by: attempt.map(|attempt| &attempt.runner),
             contradicted_by_mark: seen.is_some()
                 && latest.is_some_and(|latest| contradicts_mark(&latest, seen)),
             lock: Some(&self.lock),
             now: self.now(),
         });
         let judgement = judged.map_err(|refusal| {
-            let text = format!("What the probe of `{change}` says does not count: {refusal:?}");
-            (ErrorCode::ProbeRefused, text)
+            let text = reasons::of_probe_refusal(refusal, told.expected_seq, change.as_str());
+            Refusal::new(ErrorCode::ProbeRefused, text)
         })?;
         let settled = matches!(judgement, ProbeJudgement::Settle(_));
         let state = ChangeState {

@@ -66,6 +66,7 @@ fn change(text: &str) -> Change {
         transactional: true,
         author: None,
         has_probe,
+        takes_cursor: false,
         checksum: None,
     }
 }

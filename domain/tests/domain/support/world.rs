@@ -103,6 +103,8 @@ impl World {
             self.of_run.remove(&runner);
         }
         let states = self.states();
+        let own = self.executions.iter().filter(|(_, it)| it.runner == runner);
+        let own_attempts: Vec<ExecutionId> = own.map(|(id, _)| *id).collect();
         let input = PlanInput {
             pipeline: submitted,
             states: &states,
@@ -114,6 +116,7 @@ impl World {
                 grace: GRACE,
             },
             executions_of_run: self.of_run.get(&runner).map_or(&[], Vec::as_slice),
+            own_attempts: &own_attempts,
             marks_seen: &self.marks_seen,
             settings: self.settings,
         };
@@ -214,6 +217,7 @@ impl World {
             lock: self.lock.as_ref(),
             now: self.now,
             trust_absent_marks: self.settings.trust_absent_marks,
+            handed_on_at: None,
         });
         if let Judgement::Append | Judgement::AppendLate = judgement {
             let state = self.entry_state(state, Some(execution), Source::Runner);

@@ -178,6 +178,8 @@ impl Material {
                     ChangeKind::TakenOver => change.previous_owner.as_deref(),
                     // The same runner goes on.
                     ChangeKind::Granted | ChangeKind::Renewed => None,
+                    // Whoever had it may have been cut off. To name an issue once too often is better than never.
+                    ChangeKind::Unknown => Some(change.previous_owner.as_deref().unwrap_or(&change.owner)),
                 };
                 if let (Some(runner_id), Some(stream_id)) = (runner_id, rows[*place].stream_id) {
                     runs.push(EndOfRun {

@@ -1,42 +1,28 @@
 //! `POST …/change/{changeId}/audit`. Reading the audit is in `audit_read`.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use flamingock_api_types::audit::{AuditWrite, AuditWriteResponse};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 use flamingock_domain::audit::AuditState;
-use flamingock_domain::ids::{ChangeId, ExecutionId};
 use serde_json::{Map, Value};
 
 use super::probe::probe_report;
 use crate::app::Fact;
-use crate::app::facts::{
-    self, EXECUTION_REF_MAX_BYTES, STATE_MAX_BYTES, TEXT_MAX_BYTES, TRACE_MAX_BYTES, cut,
-};
-use crate::app::reports::{NamedExecution, Outcome, Told};
+use crate::app::facts::{self, STATE_MAX_BYTES, TEXT_MAX_BYTES, TRACE_MAX_BYTES, cut};
+use crate::app::reports::{Outcome, Told};
 use crate::http::extract::Runner;
 use crate::http::problem::Problem;
+use crate::http::written::{WriteKind, WritePath, Written};
 use crate::http::{Api, body, reasons, wire};
 
-/// Route of what is written about a change. Everything between `/change/` and the final `/audit` or `/probe` is the change id,
-/// `/` included (W §4.7).
-pub const WRITE_ROUTE: &str = "/api/v1/environment/{environmentId}/service/{serviceId}/execution/{executionId}/change/{*changeIdAndAudit}";
-
 /// Either of the two.
-pub async fn write(
-    api: State<Api>,
-    runner: Runner,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    if uri.path().ends_with("/probe") {
-        probe_report(api, runner, uri, headers, body).await
-    } else {
-        audit_append(api, runner, uri, headers, body).await
+pub async fn write(api: State<Api>, written: Written) -> Result<Response, Problem> {
+    match written.path.kind {
+        WriteKind::Probe => probe_report(api, written).await,
+        WriteKind::Report => audit_append(api, written).await,
     }
 }
 
@@ -77,18 +63,14 @@ pub async fn write(
         (status = 503, description = "`R_GEN_08`: repeat it", body = ProblemDetails),
     ),
 )]
-pub async fn audit_append(
-    State(api): State<Api>,
-    runner: Runner,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let path = WritePath::parse(uri.path(), "/audit")?;
-    let scope = runner.scope(path.environment_id, path.service_id)?;
-    runner.refuse_expired_unless_holder(&api).await?;
-    let bytes = body::read(body, api.settings.max_body_bytes).await?;
-    let told: Map<String, Value> = body::parse(&body::decode(&bytes, &headers)?.text)?;
+pub async fn audit_append(State(api): State<Api>, written: Written) -> Result<Response, Problem> {
+    let Written {
+        path,
+        scope,
+        runner,
+        text,
+    } = written;
+    let told: Map<String, Value> = body::parse(&text)?;
     let (state, state_text) = state(&told)?;
     if matches!(state, AuditState::MarkedApplied | AuditState::MarkedRolledBack) {
         return Err(Problem::new(
@@ -137,80 +119,6 @@ pub async fn audit_append(
         }),
     )
         .into_response())
-}
-
-pub(super) struct WritePath {
-    pub environment_id: i64,
-    pub service_id: i64,
-    pub execution: NamedExecution,
-    execution_ref: String,
-    pub change: ChangeId,
-}
-
-impl WritePath {
-    /// Takes the raw path apart: a `/` inside a change id is a real separator when the Java client sends it, and `%2F` when
-    /// ours does.
-    pub fn parse(path: &str, suffix: &str) -> Result<Self, Problem> {
-        let not_found = || {
-            Problem::new(
-                ErrorCode::RouteNotFound,
-                "Reports are written to …/execution/{executionId}/change/{changeId}/audit.",
-            )
-        };
-        let rest = path.strip_prefix("/api/v1/environment/").ok_or_else(not_found)?;
-        let (environment, rest) = rest.split_once("/service/").ok_or_else(not_found)?;
-        let (service, rest) = rest.split_once("/execution/").ok_or_else(not_found)?;
-        let (execution, rest) = rest.split_once("/change/").ok_or_else(not_found)?;
-        let change = rest
-            .strip_suffix(suffix)
-            .filter(|change| !change.is_empty())
-            .ok_or_else(not_found)?;
-        let number = |name: &str, text: &str| {
-            text.parse::<i64>().map_err(|_| {
-                Problem::malformed(format!("The path's {name} must be a number, it is {text:?}."))
-            })
-        };
-        let change = ChangeId::parse(percent_decoded(change))
-            .map_err(|error| Problem::malformed(format!("The change id in the path {error}.")))?;
-        let execution_ref = cut(&percent_decoded(execution), EXECUTION_REF_MAX_BYTES);
-        // One number has one spelling: "007" is an importer's text, not our execution 7.
-        let execution = match execution_ref.parse::<i64>() {
-            Ok(id) if id.to_string() == execution_ref => NamedExecution::Number(ExecutionId(id)),
-            _ => NamedExecution::Text(execution_ref.clone()),
-        };
-        Ok(Self {
-            environment_id: number("environment id", environment)?,
-            service_id: number("service id", service)?,
-            execution,
-            execution_ref,
-            change,
-        })
-    }
-}
-
-/// Percent-decodes as UTF-8; bytes that are not are read as Latin-1, like a body's.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = |b: u8| {
-            char::from(b)
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        };
-        match (*first, tail) {
-            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                bytes.push(hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0));
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes)
-        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
 }
 
 fn state(told: &Map<String, Value>) -> Result<(AuditState, String), Problem> {
@@ -300,51 +208,6 @@ fn metadata(told: &Map<String, Value>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn change_of(path: &str) -> String {
-        WritePath::parse(path, "/audit").map_or_else(
-            |problem| problem.message.into_owned(),
-            |path| path.change.to_string(),
-        )
-    }
-
-    #[test]
-    fn everything_between_change_and_the_final_audit_is_the_change_id() {
-        let path = |id: &str| format!("/api/v1/environment/12/service/340/execution/9001/change/{id}/audit");
-        for (sent, meant) in [
-            ("create-invoices", "create-invoices"),
-            ("a/b", "a/b"),
-            ("a%2Fb", "a/b"),
-            ("a/audit", "a/audit"),
-            ("audit", "audit"),
-            ("100%25+1", "100%+1"),
-            ("caf%C3%A9", "café"),
-            ("caf%E9", "café"),
-            ("two%20words", "two words"),
-            ("50%", "50%"),
-            ("x/change/y", "x/change/y"),
-        ] {
-            assert_eq!(change_of(&path(sent)), meant, "{sent}");
-        }
-    }
-
-    #[test]
-    fn a_number_has_one_spelling() {
-        let execution = |id: &str| {
-            WritePath::parse(
-                &format!("/api/v1/environment/1/service/2/execution/{id}/change/c/audit"),
-                "/audit",
-            )
-            .map(|path| path.execution)
-            .ok()
-        };
-        assert_eq!(execution("7"), Some(NamedExecution::Number(ExecutionId(7))));
-        assert_eq!(execution("007"), Some(NamedExecution::Text("007".to_owned())));
-        assert_eq!(
-            execution("2019-old"),
-            Some(NamedExecution::Text("2019-old".to_owned()))
-        );
-    }
 
     #[test]
     fn odd_fields_refuse_nothing() {

@@ -451,6 +451,7 @@ fn event(told: &Told) -> Event {
                 ChangeKind::TakenOver => EventType::LockTakenOver,
                 ChangeKind::Released => EventType::LockReleased,
                 ChangeKind::Forced => EventType::LockForced,
+                ChangeKind::Unknown => EventType::Unknown,
             };
             event.lock = Some(LockEvent {
                 key: change.key.clone(),
@@ -502,7 +503,7 @@ fn change(entry: &TailEntry) -> ChangeEvent {
         seq: entry.seq,
         change_id: entry.change_id.clone(),
         state: entry.state.clone(),
-        source: entry.source.as_wire().to_owned(),
+        source: entry.source_text.clone(),
         late: entry.late,
         actor: entry.actor.clone(),
         stage_id: entry.stage_id.clone(),
@@ -521,6 +522,10 @@ fn ended(id: i64, change: &LockChange) -> ExecutionEvent {
         ChangeKind::Granted | ChangeKind::Renewed | ChangeKind::TakenOver => (
             change.previous_owner.as_ref().unwrap_or(&change.owner),
             ExecutionEnd::Replaced,
+        ),
+        ChangeKind::Unknown => (
+            change.previous_owner.as_ref().unwrap_or(&change.owner),
+            ExecutionEnd::Unknown,
         ),
     };
     execution(id, runner, Some(by))

@@ -4,13 +4,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use chrono::DateTime;
-use flamingock_api_types::execution::{PlanRequest, Verdict as VerdictView};
-use flamingock_api_types::preview::{
-    MissingChange, PlanPreview, PreviewAction, PreviewChange, PreviewCounts, PreviewStage, PreviewVerdict,
-};
+use flamingock_api_types::execution::PlanRequest;
+use flamingock_api_types::preview::PlanPreview;
 use flamingock_api_types::{ErrorCode, ProblemDetails};
-use flamingock_domain::plan::{Action, ChangeFinding, PlanReason, Preview, Verdict};
+use flamingock_wording::preview as wording;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,10 +15,7 @@ use crate::app::previews::Previewed;
 use crate::http::extract::{ApiPath, Reader};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Submitted};
-use crate::http::{Api, body, reasons, rulings};
-
-/// Missing changes that are listed; all are counted.
-const MISSING_MAX: usize = 1_000;
+use crate::http::{Api, body};
 
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(plan_preview))
@@ -105,140 +99,16 @@ pub async fn plan_preview(
 }
 
 fn view(previewed: &Previewed) -> PlanPreview {
-    let counts = counts(previewed);
-    let missing = previewed.missing();
-    PlanPreview {
-        verdict: verdict(previewed.verdict),
-        verdict_when_free: verdict(previewed.verdict_when_free),
-        message: message(previewed, counts),
+    wording::preview(&wording::Previewed {
+        verdict: previewed.verdict,
+        verdict_when_free: previewed.verdict_when_free,
+        plan: &previewed.plan,
+        findings: &previewed.findings,
         held_by: previewed.held_by.as_ref().and_then(wire::lock_view),
-        block: match previewed.plan.reason {
-            PlanReason::WorkPending { block }
-            | PlanReason::PersonNeeded { block }
-            | PlanReason::BlockFailed { block } => i64::try_from(block).ok(),
-            PlanReason::NothingToDo | PlanReason::HeldByOther => None,
-        },
-        stages: previewed
-            .plan
-            .findings
-            .iter()
-            .map(|stage| PreviewStage {
-                name: stage.name.to_string(),
-                verdict: match stage.verdict {
-                    Verdict::NeedsWork => VerdictView::NeedsWork,
-                    Verdict::UpToDate => VerdictView::UpToDate,
-                },
-                changes: stage
-                    .changes
-                    .iter()
-                    .map(|change| change_view(previewed, change))
-                    .collect(),
-            })
-            .collect(),
-        policy: previewed.findings.iter().map(rulings::finding).collect(),
-        counts: PreviewCounts {
-            missing: i64::try_from(missing.len()).unwrap_or(i64::MAX),
-            ..counts
-        },
-        missing_changes: missing
-            .into_iter()
-            .take(MISSING_MAX)
-            .map(|(id, latest)| MissingChange {
-                id: id.to_string(),
-                state: latest.state.as_wire().to_owned(),
-                seq: latest.seq,
-            })
-            .collect(),
-        repeated_stages: previewed
-            .plan
-            .repeated_stages
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        in_progress: &previewed.in_progress,
+        latest: &|change| previewed.latest(change).map(|latest| latest.seq),
+        missing: previewed.missing(),
         head_seq: previewed.head_seq(),
-        judged_at: DateTime::from_timestamp_micros(previewed.now.as_micros()).unwrap_or_default(),
-    }
-}
-
-fn verdict(verdict: Preview) -> PreviewVerdict {
-    match verdict {
-        Preview::UpToDate => PreviewVerdict::UpToDate,
-        Preview::Pending => PreviewVerdict::Pending,
-        Preview::NeedsPerson => PreviewVerdict::NeedsPerson,
-        Preview::StoppedByPolicy => PreviewVerdict::StoppedByPolicy,
-        Preview::Held => PreviewVerdict::Held,
-    }
-}
-
-fn action(previewed: &Previewed, change: &ChangeFinding) -> PreviewAction {
-    if previewed.in_progress.contains(&change.id) {
-        return PreviewAction::InProgress;
-    }
-    match change.action {
-        Action::Skip => PreviewAction::Skip,
-        Action::Apply => PreviewAction::Apply,
-        Action::Probe { .. } => PreviewAction::Probe,
-        // Nothing is withheld from a run that has not begun; if it ever were, a person should look.
-        Action::ManualIntervention | Action::Withhold => PreviewAction::ManualIntervention,
-    }
-}
-
-fn change_view(previewed: &Previewed, change: &ChangeFinding) -> PreviewChange {
-    let action = action(previewed, change);
-    let (code, message) = match action {
-        PreviewAction::InProgress => ("IN_PROGRESS", "The runner that holds the lock is working on it."),
-        _ => reasons::of_change(change.reason),
-    };
-    PreviewChange {
-        id: change.id.to_string(),
-        action,
-        code: code.to_owned(),
-        message: message.to_owned(),
-        seq: previewed.latest(&change.id).map(|latest| latest.seq),
-    }
-}
-
-/// Each change once, wherever it stands; those that are missing are not among them.
-fn counts(previewed: &Previewed) -> PreviewCounts {
-    let mut counts = PreviewCounts::default();
-    let mut seen = std::collections::HashSet::new();
-    for change in previewed.plan.findings.iter().flat_map(|stage| &stage.changes) {
-        if !seen.insert(&change.id) {
-            continue;
-        }
-        match action(previewed, change) {
-            PreviewAction::Skip => counts.applied += 1,
-            PreviewAction::Apply | PreviewAction::Probe => counts.pending += 1,
-            PreviewAction::InProgress => counts.in_progress += 1,
-            PreviewAction::ManualIntervention | PreviewAction::Unknown => counts.needs_person += 1,
-        }
-    }
-    counts
-}
-
-fn message(previewed: &Previewed, counts: PreviewCounts) -> String {
-    let changes = |count: i64| {
-        if count == 1 {
-            "1 change".to_owned()
-        } else {
-            format!("{count} changes")
-        }
-    };
-    match previewed.verdict {
-        Preview::UpToDate => "Every change is applied: there is nothing to do.".to_owned(),
-        Preview::Pending => format!("{} would be applied.", changes(counts.pending)),
-        Preview::NeedsPerson => format!(
-            "{} must be decided by a person first: the stage that holds it does not run. Look at the service's issues.",
-            changes(counts.needs_person)
-        ),
-        Preview::StoppedByPolicy => rulings::stopped(&previewed.findings, true).message.into_owned(),
-        Preview::Held => {
-            let owner = previewed
-                .held_by
-                .as_ref()
-                .and_then(|lock| lock.lease.as_ref())
-                .map_or("another runner", |lease| lease.owner.as_str());
-            format!("There is work, and the start would wait: {owner} holds the lock and may be working.")
-        }
-    }
+        now: previewed.now,
+    })
 }

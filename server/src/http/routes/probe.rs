@@ -1,19 +1,17 @@
 //! `POST …/change/{changeId}/probe`: what a change said when it was asked what became of it.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use flamingock_api_types::probe::{ProbeAnswer, ProbeReport, ProbeVerdict};
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 use flamingock_domain::audit::ProbeVerdict as Verdict;
 
-use super::audit::WritePath;
 use crate::app::probes::Told;
 use crate::app::reports::NamedExecution;
-use crate::http::extract::Runner;
 use crate::http::problem::Problem;
+use crate::http::written::Written;
 use crate::http::{Api, body, reasons};
 
 /// Report a probe
@@ -49,18 +47,14 @@ use crate::http::{Api, body, reasons};
         (status = 503, description = "`R_GEN_08`: repeat it", body = ProblemDetails),
     ),
 )]
-pub async fn probe_report(
-    State(api): State<Api>,
-    runner: Runner,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let path = WritePath::parse(uri.path(), "/probe")?;
-    let scope = runner.scope(path.environment_id, path.service_id)?;
-    runner.refuse_expired_unless_holder(&api).await?;
-    let bytes = body::read(body, api.settings.max_body_bytes).await?;
-    let report: ProbeReport = body::parse(&body::decode(&bytes, &headers)?.text)?;
+pub async fn probe_report(State(api): State<Api>, written: Written) -> Result<Response, Problem> {
+    let Written {
+        path,
+        scope,
+        runner,
+        text,
+    } = written;
+    let report: ProbeReport = body::parse(&text)?;
     let told = Told {
         scope,
         runner: runner.id.clone(),

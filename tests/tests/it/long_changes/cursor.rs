@@ -4,7 +4,7 @@ use flamingock_api_types::audit::AuditState::{self, Applied, Failed, RollbackFai
 use flamingock_api_types::execution::{ChangeAction, PlanAction};
 use flamingock_api_types::issue::ResolutionKind;
 use flamingock_api_types::lock::LockStatus;
-use flamingock_tests::{Person, Pipeline, TestServer, eventually};
+use flamingock_tests::{Person, Pipeline, Runner, TestServer, eventually};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -85,6 +85,29 @@ async fn a_cursor_of_work_that_was_undone_does_not_come_back_when_the_next_attem
 }
 
 #[tokio::test]
+async fn what_a_rollback_tells_of_itself_does_not_revive_the_cursor_of_the_work_that_it_undoes() {
+    let server = TestServer::start().await;
+    // What it says last: how far the undoing is, or from where to go on with that.
+    for (service, cursor, expected) in [
+        ("told", None, None),
+        ("saved", Some("undone to 3"), Some("undone to 3")),
+    ] {
+        let runner = server.runner(service).await;
+        let execution = begun(&runner).await;
+        let mut progress = saving(execution, 1, "at 5");
+        progress["voidWhenFailed"] = json!(true);
+        told(&runner, &progress).await;
+        report(&runner, execution, Failed).await;
+        let undoing = json!({
+            "executionId": execution, "changeId": "copy", "sequence": 2, "cursor": cursor, "done": 2, "total": 5
+        });
+        told(&runner, &undoing).await;
+        runner.release().await.expect(200);
+        assert_eq!(handed_on(&runner).await.as_deref(), expected, "{service}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_is_handed_on_from_attempt_to_attempt_until_one_saves_its_own() {
     let server = TestServer::start().await;
     let runner = server.runner("billing").await;
@@ -160,12 +183,121 @@ async fn invariant_2_a_runner_that_lost_the_lock_saves_nothing_even_under_its_ow
 }
 
 #[tokio::test]
+async fn an_attempt_that_takes_no_cursor_is_handed_none_and_voids_it_once_it_has_begun() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let first = begun(&runner).await;
+    saved(&runner, first, 1, "at 5").await;
+    runner.release().await.expect(200);
+    // A version of the change that begins by emptying what is there.
+    let without = Pipeline::of("schema", &["copy"]);
+    let plan = runner.granted(&without).await;
+    assert_eq!(offered(&plan).cursor, None);
+    runner.release().await.expect(200);
+    // It has not begun, so the work is there.
+    assert_eq!(handed_on(&runner).await.as_deref(), Some("at 5"));
+    let plan = runner.granted(&without).await;
+    report(
+        &runner,
+        plan.execution_id.expect("a grant has an execution"),
+        Started,
+    )
+    .await;
+    runner.release().await.expect(200);
+    assert_eq!(handed_on(&runner).await, None);
+}
+
+/// An attempt with a saved cursor whose lock a person has released while it works, and its successor, to which the cursor was
+/// handed on.
+async fn succeeded_by_force(server: &TestServer, service: &str) -> (Runner, i64, Runner, i64) {
+    let first = server.runner(service).await;
+    let attempt = begun(&first).await;
+    let mut progress = saving(attempt, 1, "at 5");
+    progress["voidWhenFailed"] = json!(true);
+    told(&first, &progress).await;
+    let fence = first.extended().await.lock.fence.expect("a lock has a fence");
+    force(&server.operator(), &first, fence, true).await.expect(200);
+    let next = first.another();
+    let plan = next.granted(&pipeline()).await;
+    assert_eq!(offered(&plan).cursor.as_deref(), Some("at 5"));
+    (
+        first,
+        attempt,
+        next,
+        plan.execution_id.expect("a grant has an execution"),
+    )
+}
+
+#[tokio::test]
+async fn an_attempt_does_not_begin_from_a_cursor_whose_work_may_be_undone_by_now() {
+    let server = TestServer::start().await;
+    for (service, words) in [("fails", &[Failed][..]), ("undoes", &[Failed, RolledBack])] {
+        let (first, attempt, next, execution) = succeeded_by_force(&server, service).await;
+        // It was alive after all.
+        for word in words {
+            report(&first, attempt, *word).await;
+        }
+        let answer = next.report_with(execution, "copy", Started, &retried()).await;
+        let problem = answer.expect(409).json();
+        let message = problem["message"].as_str().expect("a text");
+        assert!(message.contains("has been heard of since"), "{message}");
+        next.release().await.expect(200);
+        let plan = next.granted(&pipeline()).await;
+        assert_eq!(offered(&plan).cursor, None, "{service}");
+        report(
+            &next,
+            plan.execution_id.expect("a grant has an execution"),
+            Started,
+        )
+        .await;
+    }
+    // Nothing was heard of it.
+    let (.., next, execution) = succeeded_by_force(&server, "silent").await;
+    report(&next, execution, Started).await;
+}
+
+#[tokio::test]
+async fn whichever_of_a_failure_and_the_successors_start_is_first_no_start_leans_on_what_is_being_undone() {
+    let server = TestServer::start().await;
+    let rounds = (0..12).map(async |round| {
+        let service = format!("service-{round}");
+        let (first, attempt, next, execution) = succeeded_by_force(&server, &service).await;
+        let (retried, path) = (retried(), Person::scope(&first));
+        let (failed, started) = tokio::join!(
+            first.report_with(attempt, "copy", Failed, &retried),
+            next.report_with(execution, "copy", Started, &retried),
+        );
+        assert_eq!(failed.status, 201, "a result is never refused");
+        let history: Value = server
+            .operator()
+            .get(&format!("{path}/audit?changeId=copy"))
+            .await
+            .expect(200)
+            .json();
+        let entries = history["entries"].as_array().expect("entries");
+        let seq_of = |execution: i64, state: &str| {
+            let of = json!(execution.to_string());
+            let found = entries
+                .iter()
+                .find(|it| it["executionId"] == of && it["state"] == state)?;
+            found["seq"].as_i64()
+        };
+        match (seq_of(attempt, "FAILED"), seq_of(execution, "STARTED")) {
+            (Some(failed), Some(started)) => assert!(started < failed, "{history}"),
+            (Some(_), None) => assert_eq!(started.status, 409),
+            (None, _) => panic!("the failure is recorded: {history}"),
+        }
+    });
+    join_all(rounds).await;
+}
+
+#[tokio::test]
 async fn two_runners_that_fight_over_the_lock_leave_the_cursor_of_the_one_that_held_it_last() {
     let server = TestServer::start().await;
     let (one, operator) = (server.runner("billing").await, server.operator());
     let first = begun(&one).await;
     let two = one.another();
-    let save_in_a_row = async |runner: &flamingock_tests::Runner, execution: i64, name: &str| {
+    let save_in_a_row = async |runner: &Runner, execution: i64, name: &str| {
         let mut last = None;
         for number in 1..200 {
             let answer = runner

@@ -18,7 +18,7 @@ pub fn retried() -> Value {
 }
 
 pub fn pipeline() -> Pipeline {
-    Pipeline::of("schema", &["copy"])
+    Pipeline::of("schema", &["copy"]).cursor("copy")
 }
 
 /// Asks for the pipeline and begins its change.

@@ -1,7 +1,7 @@
-//! "Did you mean …?"
+//! "Did you mean …?", for names of fields, arguments, settings and places.
 
 /// Of the words that are known, the one that was probably meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.replace(['_', '-'], "").to_lowercase();
     let wanted = plain(word);
     known
@@ -12,8 +12,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters have to be changed, added, removed or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
+/// How many letters have to be changed, added, removed or swapped with their neighbour, to make one word of the other.
+pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<_>, Vec<_>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
@@ -35,7 +35,16 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{distance, nearest};
+
+    #[test]
+    fn slips_of_the_keyboard_are_seen() {
+        assert_eq!(distance("orders", "orders"), 0);
+        assert_eq!(distance("oders", "orders"), 1);
+        assert_eq!(distance("ordres", "orders"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("größe", "grösse"), 2);
+    }
 
     #[test]
     fn near_words_are_found_and_far_ones_are_not() {
