@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use flamingock::{
-    Builder, PostgresTarget, TargetError,
-    templates::{HttpTarget, Placeholders},
-};
+use flamingock::{Builder, HttpTarget, MySqlTarget, PostgresTarget, SqliteTarget, templates::Placeholders};
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -15,6 +12,13 @@ use crate::failure::Failure;
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 enum Described {
     Postgres {
+        url: String,
+    },
+    #[serde(alias = "mariadb")]
+    Mysql {
+        url: String,
+    },
+    Sqlite {
         url: String,
     },
     Http {
@@ -62,6 +66,14 @@ fn add_one(builder: Builder, id: &str, described: Described) -> Result<Builder, 
             let target = PostgresTarget::connect_lazy(id.to_owned(), &value(&url)?).map_err(said)?;
             Ok(builder.target(target))
         }
+        Described::Mysql { url } => {
+            let target = MySqlTarget::connect_lazy(id.to_owned(), &value(&url)?).map_err(said)?;
+            Ok(builder.target(target))
+        }
+        Described::Sqlite { url } => {
+            let target = SqliteTarget::connect_lazy(id.to_owned(), &value(&url)?).map_err(said)?;
+            Ok(builder.target(target))
+        }
         Described::Http {
             url,
             bearer,
@@ -100,9 +112,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The error and its cause.
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn said(error: TargetError) -> String {
-    match std::error::Error::source(&error) {
+fn said(error: impl std::error::Error) -> String {
+    match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }

@@ -1,6 +1,7 @@
 //! A revision of a schema, and data, at a GraphQL endpoint (`targets-tests/servers/schema-registry.mjs` is one).
 //!
-//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `REGISTRY_URL`:
+//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `REGISTRY_URL`, which is
+//! `$GRAPHQL_URL/admin` where `./run-targets --install --keep --only graphql` has started that one:
 //!
 //! ```text
 //! cargo run -p flamingock --features graphql --example graphql

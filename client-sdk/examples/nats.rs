@@ -9,7 +9,7 @@
 use std::{env, time::Duration};
 
 use async_nats::jetstream::{self, Context, consumer::pull, context::GetStreamErrorKind, stream::Config};
-use flamingock::{ChangeError, Flamingock, NatsTarget, Stage, TargetClient, change};
+use flamingock::{ChangeError, ChangeKey, Flamingock, NatsTarget, Stage, TargetClient, change};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -22,9 +22,11 @@ const DAY: Duration = Duration::from_hours(24);
     recovery = "always_retry",
     rollback = no_orders_stream
 )]
-async fn orders_stream(events: TargetClient<Context>) -> Result<(), ChangeError> {
+async fn orders_stream(events: TargetClient<Context>, key: ChangeKey) -> Result<(), ChangeError> {
     let config = Config {
         name: "ORDERS".into(),
+        // By this the rollback knows it.
+        description: Some(key.step("stream")),
         subjects: vec!["orders.>".into()],
         max_age: DAY,
         ..Config::default()
@@ -39,14 +41,18 @@ async fn orders_stream(events: TargetClient<Context>) -> Result<(), ChangeError>
     Ok(())
 }
 
-/// Not where it holds messages: those are somebody's orders.
-async fn no_orders_stream(events: TargetClient<Context>) -> Result<(), ChangeError> {
+/// Not another's of that name, and not where it holds messages: those are somebody's orders.
+async fn no_orders_stream(events: TargetClient<Context>, key: ChangeKey) -> Result<(), ChangeError> {
     let mut stream = match events.get_stream("ORDERS").await {
         Ok(stream) => stream,
         Err(error) if is_absent(&error.kind()) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    if stream.info().await?.state.messages > 0 {
+    let info = stream.info().await?;
+    if info.config.description != Some(key.step("stream")) {
+        return Ok(());
+    }
+    if info.state.messages > 0 {
         return Err("the stream ORDERS holds messages, so it is not deleted".into());
     }
     events.delete_stream("ORDERS").await?;

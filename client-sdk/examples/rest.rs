@@ -8,7 +8,7 @@
 
 use std::env;
 
-use flamingock::{ChangeError, Flamingock, HttpError, Rest, RestTarget, Stage, change};
+use flamingock::{ChangeError, Flamingock, HttpError, HttpTarget, Rest, Stage, change};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -86,8 +86,8 @@ async fn move_limit(api: &Rest, from: u64, to: u64) -> Result<(), ChangeError> {
     Ok(())
 }
 
-pub fn target(address: &str) -> Result<RestTarget, HttpError> {
-    RestTarget::new("billing", address)
+pub fn target(address: &str) -> Result<HttpTarget, HttpError> {
+    HttpTarget::new("billing", address)
 }
 
 pub fn stage() -> Stage {

@@ -1,7 +1,7 @@
-//! A secret and a policy, in Vault or OpenBao.
+//! A secret and a policy, in Vault or OpenBao. The secret `shop/mail` is there before.
 //!
-//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE`, `VAULT_ADDR` and
-//! `VAULT_TOKEN`:
+//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE`, `VAULT_ADDR`,
+//! `VAULT_TOKEN` and `NEW_PASSWORD`, which the secret is to have:
 //!
 //! ```text
 //! cargo run -p flamingock --features vault --example vault

@@ -433,7 +433,8 @@ impl Builder {
     }
 
     /// What the pipeline is, as it would be submitted to the server: for asking what would be done, without target
-    /// systems or a run. Checks everything but what needs target systems and a server.
+    /// systems or a run. Checks everything but what needs target systems and a server: the SQL of change files is taken for
+    /// PostgreSQL's, and not checked.
     pub fn submission(mut self) -> Result<Vec<BlockSubmission>, BuildError> {
         let mut problems = std::mem::take(&mut self.problems);
         self.load(&mut problems);
@@ -457,7 +458,7 @@ impl Builder {
     fn load(&mut self, problems: &mut Vec<Problem>) {
         #[cfg(feature = "templates")]
         for stage in &mut self.stages {
-            stage.load(&self.loader, problems);
+            stage.load(&self.loader, &self.targets, problems);
         }
         // Stable, so that within a block stages keep their order, and changes of equal order theirs.
         self.stages.sort_by_key(|stage| stage.kind);

@@ -90,10 +90,13 @@ pub use crate::target::AwsError;
     feature = "graphql",
     feature = "rabbitmq",
     feature = "rest",
+    feature = "templates",
     feature = "unleash",
     feature = "vault"
 ))]
 pub use crate::target::HttpError;
+#[cfg(any(feature = "rest", feature = "templates"))]
+pub use crate::target::HttpTarget;
 #[cfg(feature = "nats")]
 pub use crate::target::NatsTarget;
 #[cfg(feature = "apigateway")]
@@ -121,7 +124,7 @@ pub use crate::target::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 #[cfg(feature = "redis")]
 pub use crate::target::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
-pub use crate::target::{Rest, RestAnswer, RestCall, RestTarget};
+pub use crate::target::{Rest, RestAnswer, RestCall};
 #[cfg(feature = "s3")]
 pub use crate::target::{S3, S3Target};
 #[cfg(feature = "vault")]

@@ -134,10 +134,11 @@ impl Stage {
     pub(crate) fn load(
         &mut self,
         loader: &crate::templates::Loader,
+        targets: &[crate::Target],
         problems: &mut Vec<crate::validate::Problem>,
     ) {
         for source in std::mem::take(&mut self.sources) {
-            let (changes, found) = crate::templates::load(&source, loader);
+            let (changes, found) = crate::templates::load(&source, loader, targets);
             self.changes.extend(changes);
             self.is_incomplete |= !found.is_empty();
             problems.extend(found);

@@ -2,13 +2,32 @@
 
 use std::{fmt, time::Duration};
 
+#[cfg(any(feature = "rabbitmq", feature = "rest", feature = "templates"))]
+use data_encoding::BASE64;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+mod answer;
+
+#[cfg(any(
+    feature = "graphql",
+    feature = "rabbitmq",
+    feature = "rest",
+    feature = "unleash",
+    feature = "vault"
+))]
+pub(super) use answer::Answer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -21,6 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// How much of an answer that explains nothing is repeated.
 const EXCERPT: usize = 300;
+/// How much of a refusal is read to find its explanation.
+const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Why a call to the API of a target system failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +94,25 @@ impl HttpError {
         }
     }
 
+    fn not_answered(call: &str, source: reqwest::Error) -> Self {
+        Self::NotAnswered {
+            call: call.to_owned(),
+            // Its address has the query, which may have secrets.
+            source: source.without_url(),
+        }
+    }
+
+    async fn refused(call: String, response: Response) -> Self {
+        let status = response.status();
+        // Where it breaks off, the status says enough.
+        let body = beginning(response, LONGEST_REFUSAL).await;
+        Self::Refused {
+            call,
+            status,
+            explanation: explanation(&body.map(|(body, _)| body).unwrap_or_default()),
+        }
+    }
+
     /// It is not there (404 and 410).
     pub fn is_absent(&self) -> bool {
         matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
@@ -91,35 +131,28 @@ impl HttpError {
 
 /// An API by its address, with what goes with every call.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     /// As it was given.
     address: Url,
     /// With a slash at the end.
     base: Url,
     http: reqwest::Client,
     headers: HeaderMap,
+    timeout: Duration,
 }
 
 /// One call, before it is sent.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     request: RequestBuilder,
     name: String,
 }
 
-/// An answer with a good status.
-#[derive(Debug)]
-pub(super) struct Answer {
-    name: String,
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    body: Vec<u8>,
-}
-
 impl Api {
     pub(super) fn new(base: &str) -> Result<Self, HttpError> {
+        // It is not shown: it may have a password in it.
         let invalid =
-            |why: &dyn fmt::Display| HttpError::Invalid(format!("`{base}` is no address of an API: {why}"));
+            |why: &dyn fmt::Display| HttpError::Invalid(format!("that is no address of an API: {why}"));
         let address = Url::parse(base).map_err(|error| invalid(&error))?;
         let mut url = address.clone();
         if !matches!(url.scheme(), "http" | "https") {
@@ -131,7 +164,6 @@ impl Api {
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
             // Whoever answers could have the secrets in the headers sent elsewhere; and a POST would become a GET.
             .redirect(redirect::Policy::none())
             .build()
@@ -141,7 +173,24 @@ impl Api {
             base: url,
             http,
             headers: HeaderMap::new(),
+            timeout: TIMEOUT,
         })
+    }
+
+    /// An address that is nothing but one.
+    #[cfg(any(feature = "rest", feature = "templates"))]
+    pub(super) fn bare(base: &str) -> Result<Self, HttpError> {
+        let api = Self::new(base)?;
+        let address = &api.address;
+        // What is wrong may be a secret, so it is not shown.
+        let refused = |why: &str| Err(HttpError::Invalid(format!("the address of an HTTP target {why}")));
+        if address.query().is_some() || address.fragment().is_some() {
+            return refused("has no query and no fragment");
+        }
+        if !address.username().is_empty() || address.password().is_some() {
+            return refused("has no credentials in it: use `basic`, `bearer` or `header`");
+        }
+        Ok(api)
     }
 
     /// A header of every call. Its value is a secret: it is not printed.
@@ -157,9 +206,27 @@ impl Api {
         Ok(self)
     }
 
-    #[cfg(feature = "rest")]
+    #[cfg(any(feature = "rest", feature = "templates"))]
     pub(super) fn bearer(self, token: &str) -> Result<Self, HttpError> {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    #[cfg(any(feature = "rabbitmq", feature = "rest", feature = "templates"))]
+    pub(super) fn basic(self, user: &str, password: &str) -> Result<Self, HttpError> {
+        let credentials = BASE64.encode(format!("{user}:{password}").as_bytes());
+        self.header("authorization", &format!("Basic {credentials}"))
+    }
+
+    #[cfg(any(feature = "rest", feature = "templates"))]
+    pub(super) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What goes with every call.
+    #[cfg(feature = "templates")]
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// A call to the address itself.
@@ -169,15 +236,30 @@ impl Api {
     }
 
     /// A call by its path, which may have a query.
-    #[cfg(feature = "rest")]
-    pub(super) fn call(&self, method: Method, path: &str) -> Result<Call, HttpError> {
-        let url = self
-            .base
-            .join(path.trim_start_matches('/'))
-            .map_err(|error| HttpError::Invalid(format!("`{path}` is no path: {error}")))?;
-        if url.origin() != self.base.origin() {
+    #[cfg(any(feature = "rest", feature = "templates"))]
+    pub(crate) fn call(&self, method: Method, path: &str) -> Result<Call, HttpError> {
+        if Url::parse(path).is_ok() {
             return Err(HttpError::Invalid(format!("`{path}` leads to another server")));
         }
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
+        // A path with `..` would leave what the target stands for.
+        let steps_up = |segment: &str| {
+            let segment = segment.replace("%2e", ".").replace("%2E", ".");
+            segment == "." || segment == ".."
+        };
+        if path.split(['/', '\\']).any(steps_up) {
+            let text = format!("`{path}` has the segments `.` or `..`, and a path cannot have them");
+            return Err(HttpError::Invalid(text));
+        }
+        let mut url = self.base.clone();
+        url.set_path(&format!(
+            "{}{}",
+            self.base.path(),
+            path.strip_prefix('/').unwrap_or(path)
+        ));
+        url.set_query(query);
         Ok(self.call_to(method, url))
     }
 
@@ -195,7 +277,11 @@ impl Api {
         // Without the query, which may hold what is nobody's business.
         let name = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
         Call {
-            request: self.http.request(method, url).headers(self.headers.clone()),
+            request: self
+                .http
+                .request(method, url)
+                .timeout(self.timeout)
+                .headers(self.headers.clone()),
             name,
         }
     }
@@ -210,14 +296,35 @@ impl fmt::Debug for Api {
 }
 
 impl Call {
-    pub(super) fn json(mut self, body: &(impl Serialize + ?Sized)) -> Self {
-        self.request = self.request.json(body);
+    #[cfg(any(feature = "rabbitmq", feature = "templates", feature = "vault"))]
+    pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.query(&[(name, value)]);
         self
     }
 
-    #[cfg(any(feature = "rabbitmq", feature = "vault"))]
-    pub(super) fn query(mut self, name: &str, value: &str) -> Self {
-        self.request = self.request.query(&[(name, value)]);
+    /// What it is called in errors.
+    #[cfg(feature = "templates")]
+    pub(crate) fn named(mut self, name: String) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// These headers, over those of the target.
+    #[cfg(feature = "templates")]
+    pub(crate) fn headers(mut self, headers: HeaderMap) -> Self {
+        self.request = self.request.headers(headers);
+        self
+    }
+
+    #[cfg(feature = "templates")]
+    pub(crate) fn body(mut self, text: String) -> Self {
+        self.request = self.request.body(text);
+        self
+    }
+
+    #[cfg(feature = "templates")]
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.request = self.request.timeout(timeout);
         self
     }
 
@@ -227,76 +334,51 @@ impl Call {
         self
     }
 
-    pub(super) async fn send(self) -> Result<Answer, HttpError> {
+    /// Sends it, again and again while the API is busy. A status that is not expected is an error; the body of an answer
+    /// with one that is has not been read.
+    pub(crate) async fn send_expecting(
+        self,
+        is_expected: impl Fn(StatusCode) -> bool + Send,
+    ) -> Result<Response, HttpError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             // Bodies are in memory, so that this always works.
             let Some(request) = self.request.try_clone() else {
                 break;
             };
-            let answer = self.once(request).await?;
-            let asked_to_wait = retry_after(&answer.headers).unwrap_or(pause);
+            let response = request.send().await;
+            let response = response.map_err(|source| HttpError::not_answered(&self.name, source))?;
+            let status = response.status();
+            if is_expected(status) {
+                return Ok(response);
+            }
+            let asked_to_wait = retry_after(response.headers()).unwrap_or(pause);
             let not_now = matches!(
-                answer.status,
+                status,
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
             );
             if !not_now || attempt == ATTEMPTS || asked_to_wait > LONGEST_PAUSE {
-                return answer.accepted();
+                return Err(HttpError::refused(self.name, response).await);
             }
-            tracing::debug!(call = self.name, status = %answer.status, wait = ?asked_to_wait, "the API is busy");
+            tracing::debug!(call = self.name, %status, wait = ?asked_to_wait, "the API is busy");
             tokio::time::sleep(asked_to_wait).await;
             pause *= 2;
         }
         Err(HttpError::Invalid(format!("{} cannot be sent", self.name)))
     }
-
-    /// `None` if it is not there.
-    pub(super) async fn send_if_there(self) -> Result<Option<Answer>, HttpError> {
-        match self.send().await {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn once(&self, request: RequestBuilder) -> Result<Answer, HttpError> {
-        let failed = |source: reqwest::Error| HttpError::NotAnswered {
-            call: self.name.clone(),
-            source: source.without_url(),
-        };
-        let response: Response = request.send().await.map_err(failed)?;
-        Ok(Answer {
-            name: self.name.clone(),
-            status: response.status(),
-            headers: response.headers().clone(),
-            body: response.bytes().await.map_err(failed)?.into(),
-        })
-    }
 }
 
-impl Answer {
-    fn accepted(self) -> Result<Self, HttpError> {
-        if self.status.is_success() {
-            return Ok(self);
+/// As much of a body as wanted, and whether that is all of it.
+async fn beginning(mut response: Response, longest: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > longest {
+            body.truncate(longest);
+            return Ok((body, false));
         }
-        Err(HttpError::Refused {
-            explanation: explanation(&self.body),
-            call: self.name,
-            status: self.status,
-        })
     }
-
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
-        serde_json::from_slice(&self.body).map_err(|error| HttpError::Unreadable {
-            call: self.name.clone(),
-            source: error.into(),
-        })
-    }
-
-    #[cfg(feature = "rest")]
-    pub(super) fn is_empty(&self) -> bool {
-        self.body.is_empty()
-    }
+    Ok((body, true))
 }
 
 /// In seconds; the other form, a date, is not spoken by what answers programs.
@@ -386,18 +468,52 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "rest")]
+    #[cfg(any(feature = "rest", feature = "templates"))]
     #[test]
-    fn paths_are_added_to_the_address_and_lead_nowhere_else() {
-        let api = Api::new("http://example.org/base").unwrap();
-        let name = |path| api.call(Method::GET, path).map(|call| call.name).ok();
-        assert_eq!(
-            name("/a/b?token=x").as_deref(),
-            Some("GET http://example.org/base/a/b")
-        );
-        for elsewhere in ["http://other.org/a", "https://example.org/"] {
-            assert_eq!(name(elsewhere), None, "{elsewhere}");
+    fn paths_stay_below_the_address() {
+        for base in ["http://h/api", "http://h/api/"] {
+            let api = Api::bare(base).expect("an address");
+            let url = |path| {
+                let call = api.call(Method::GET, path).ok()?;
+                Some(call.request.build().expect("a request").url().to_string())
+            };
+            for (path, expected) in [
+                ("/flags", "http://h/api/flags"),
+                ("flags", "http://h/api/flags"),
+                ("/a b?c=d", "http://h/api/a%20b?c=d"),
+                ("//evil/x", "http://h/api//evil/x"),
+                ("/é#x", "http://h/api/%C3%A9%23x"),
+            ] {
+                assert_eq!(url(path).as_deref(), Some(expected));
+            }
+            for path in [
+                "/../x",
+                "/a/%2e%2E/x",
+                "/./x",
+                "/\\..\\x",
+                "http://other.org/a",
+                "https://h/",
+            ] {
+                assert_eq!(url(path), None, "{path}");
+            }
         }
-        assert!(Api::new("ftp://example.org").is_err());
+        for base in ["ftp://h", "h", "http://h?x", "http://h#x", "http://u:p@h"] {
+            assert!(Api::bare(base).is_err(), "{base}");
+        }
+    }
+
+    #[cfg(any(feature = "rest", feature = "templates"))]
+    #[test]
+    fn credentials_are_encoded_and_not_shown() {
+        let api = Api::bare("http://h").and_then(|api| api.basic("Aladdin", "open"));
+        let api = api.expect("an address");
+        let header = &api.headers[header::AUTHORIZATION];
+        assert_eq!(header, "Basic QWxhZGRpbjpvcGVu");
+        assert!(!format!("{api:?} {header:?}").contains("QWx"));
+        let error = Api::bare("http://h").and_then(|api| api.header("x", "secret\n"));
+        let error = error.expect_err("refused");
+        assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
+        let error = Api::bare("http://user:secret@h").expect_err("refused");
+        assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
     }
 }

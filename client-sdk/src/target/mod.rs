@@ -26,10 +26,13 @@ mod graphql;
     feature = "graphql",
     feature = "rabbitmq",
     feature = "rest",
+    feature = "templates",
     feature = "unleash",
     feature = "vault"
 ))]
-mod http;
+pub(crate) mod http;
+#[cfg(any(feature = "rest", feature = "templates"))]
+mod http_target;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "lambda")]
@@ -78,10 +81,13 @@ pub use graphql::{GraphQl, GraphQlError, GraphQlProblem, GraphQlTarget};
     feature = "graphql",
     feature = "rabbitmq",
     feature = "rest",
+    feature = "templates",
     feature = "unleash",
     feature = "vault"
 ))]
 pub use http::HttpError;
+#[cfg(any(feature = "rest", feature = "templates"))]
+pub use http_target::HttpTarget;
 #[cfg(feature = "kafka")]
 pub use kafka::{Kafka, KafkaOverrides, KafkaTarget, KafkaTargetError, KafkaTopic};
 #[cfg(feature = "lambda")]
@@ -99,7 +105,7 @@ pub use rabbitmq::{RabbitMq, RabbitMqPolicy, RabbitMqTarget};
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisTarget, Renamed};
 #[cfg(feature = "rest")]
-pub use rest::{Rest, RestAnswer, RestCall, RestTarget};
+pub use rest::{Rest, RestAnswer, RestCall};
 #[cfg(feature = "s3")]
 pub use s3::{S3, S3Target};
 #[cfg(feature = "sqlite")]
@@ -151,6 +157,16 @@ impl Target {
             client: ClientValue::new(target.client()),
             transactions: Some(Arc::new(target)),
         }
+    }
+
+    /// The id by which changes name it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether its client is of this type: what kind of system it is.
+    pub fn has_client<T: 'static>(&self) -> bool {
+        self.client.type_id == TypeId::of::<T>()
     }
 
     pub(crate) fn marker(&self) -> Option<&Arc<dyn AnyTarget>> {

@@ -60,9 +60,6 @@ const GO_BACK: &str = "ROLLBACK TO SAVEPOINT flamingock_begin";
 /// How [`GO_BACK`] fails outside a transaction, and in another one.
 const NO_SUCH_SAVEPOINT: [&str; 2] = ["25P01", "3B001"];
 
-/// How long a connection is waited for, where the target makes its own.
-const CONNECT: Duration = Duration::from_secs(15);
-
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Key of the advisory lock under which the table is created: "flamingo" in ASCII.
@@ -129,7 +126,7 @@ impl PostgresTarget {
             .map_err(|error: sqlx::Error| TargetError::new("reading the address of a database", error))?;
         let pool = PgPoolOptions::new()
             .max_connections(2)
-            .acquire_timeout(CONNECT)
+            .acquire_timeout(sql::CONNECT)
             .connect_lazy_with(options.disable_statement_logging());
         Ok(Self::new(id, pool))
     }

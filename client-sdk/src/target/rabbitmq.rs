@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use data_encoding::BASE64;
 use reqwest::Method;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -75,8 +74,7 @@ impl RabbitMqTarget {
         user: &str,
         password: &str,
     ) -> Result<Self, HttpError> {
-        let basic = BASE64.encode(format!("{user}:{password}").as_bytes());
-        let api = Api::new(address)?.header("authorization", &format!("Basic {basic}"))?;
+        let api = Api::new(address)?.basic(user, password)?;
         Ok(Self {
             id: id.into(),
             client: RabbitMq {

@@ -1,26 +1,17 @@
-//! Any HTTP API: no transactions, so what keeps a repeated call from doing harm are idempotency keys and `If-Match`.
+//! Changes in code on any HTTP API: no transactions, so what keeps a repeated call from doing harm are idempotency keys and `If-Match`.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Target,
+    HttpTarget,
     http::{Answer, Api, Call, HttpError},
 };
 use crate::context::{ChangeKey, Context, FromContext, InjectionError, Requirement};
 
-/// An HTTP API. Changes take [`Rest`].
-///
-/// Calls that are answered with 429 or 503 are repeated a few times, as the API says when.
-#[derive(Debug)]
-pub struct RestTarget {
-    id: Cow<'static, str>,
-    api: Api,
-}
-
-/// The API, for one change.
+/// The API of an [`HttpTarget`], for one change.
 ///
 /// Every `POST` and `PATCH` carries an `Idempotency-Key` that is made from the change, so that an attempt that follows a
 /// crash has the same one: an API that knows the header answers as it did the first time.
@@ -71,34 +62,6 @@ pub struct RestCall {
 #[derive(Debug)]
 pub struct RestAnswer(Answer);
 
-impl RestTarget {
-    /// An API by its address, to which the paths of the calls are added.
-    pub fn new(id: impl Into<Cow<'static, str>>, address: &str) -> Result<Self, HttpError> {
-        Ok(Self {
-            id: id.into(),
-            api: Api::new(address)?,
-        })
-    }
-
-    /// Calls are made with this token, as `Authorization: Bearer …`.
-    pub fn bearer(mut self, token: &str) -> Result<Self, HttpError> {
-        self.api = self.api.bearer(token)?;
-        Ok(self)
-    }
-
-    /// A header of every call. It is taken for a secret and never printed.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, HttpError> {
-        self.api = self.api.header(name, value)?;
-        Ok(self)
-    }
-}
-
-impl From<RestTarget> for Target {
-    fn from(target: RestTarget) -> Self {
-        Self::non_transactional(target.id, target.api)
-    }
-}
-
 impl FromContext for Rest {
     fn requirement() -> Requirement {
         Requirement::client::<Api>()
@@ -114,7 +77,7 @@ impl FromContext for Rest {
 
 impl Rest {
     /// For calling a change function in a test.
-    pub fn new(target: &RestTarget, key: ChangeKey) -> Self {
+    pub fn new(target: &HttpTarget, key: ChangeKey) -> Self {
         Self {
             api: target.api.clone(),
             key,

@@ -1,6 +1,11 @@
 //! What the targets on sqlx share.
 
+use std::time::Duration;
+
 use super::{Mark, MarkOperation, TargetError};
+
+/// How long a connection is waited for, where the target makes its own.
+pub(super) const CONNECT: Duration = Duration::from_secs(15);
 
 /// A row of `flamingock_marks`.
 pub(super) fn mark(change_id: String, operation: &str) -> Result<Mark, TargetError> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{placeholders::Secrets, program::Program};
 use crate::{
-    change::{Change, ChangeError, ChangeFuture, ChangeInfo},
+    change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture},
     context::{Context, Requirement},
 };
 
@@ -98,14 +98,19 @@ impl TemplateChange {
 
     /// The error without values of placeholders, and with the step where there are several.
     fn failed(&self, step: usize, doing: &str, error: ChangeError) -> ChangeError {
-        let several = self.program.length() > 1;
-        if !several && self.secrets.is_empty() {
+        if self.program.length() == 1 {
+            return self.without_secrets("", error);
+        }
+        self.without_secrets(&format!("{doing}{}: ", self.name(step)), error)
+    }
+
+    /// The error without values of placeholders, and with some words before it.
+    fn without_secrets(&self, before: &str, error: ChangeError) -> ChangeError {
+        if before.is_empty() && self.secrets.is_empty() {
             return error;
         }
         let mut plain = Plain::of(error.error(), &self.secrets);
-        if several {
-            plain.text = format!("{doing}{}: {}", self.name(step), plain.text);
-        }
+        plain.text = format!("{before}{}", plain.text);
         ChangeError::named(error.type_name(), Box::new(plain))
     }
 }
@@ -127,8 +132,21 @@ impl Change for TemplateChange {
         Box::pin(self.apply_steps(context))
     }
 
+    fn rollback_requirements(&self) -> Vec<Requirement> {
+        self.program.rollback_requirements(self.info.is_transactional())
+    }
+
     fn rollback<'a>(&'a self, context: &'a mut Context) -> ChangeFuture<'a> {
         Box::pin(self.undo_steps(context))
+    }
+
+    fn probe_requirements(&self) -> Vec<Requirement> {
+        self.program.probe_requirements()
+    }
+
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
+        let probe = self.program.probe(context);
+        Box::pin(async move { probe.await.map_err(|error| self.without_secrets("", error)) })
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Fault, Place, Segment, locate, sql_file};
 use crate::change::Recovery;
 
 /// Every field that a file may have.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "id",
     "author",
     "order",
@@ -21,6 +21,7 @@ const FIELDS: [&str; 13] = [
     "apply",
     "rollback",
     "steps",
+    "probe",
 ];
 
 /// A file's text, taken apart.
@@ -30,8 +31,8 @@ pub(super) struct Document {
     yaml: String,
     /// Lines of the file before it.
     before: usize,
-    /// Lines where the SQL of `apply` and `rollback` begins, in a SQL file.
-    sql: Option<(usize, usize)>,
+    /// Lines where the SQL of a field begins, in a SQL file.
+    sql: Vec<(&'static str, usize)>,
 }
 
 /// A text that is no document at all.
@@ -65,7 +66,7 @@ impl Document {
             fields: parse(text, 0)?,
             yaml: text.to_owned(),
             before: 0,
-            sql: None,
+            sql: Vec::new(),
         })
     }
 
@@ -73,7 +74,7 @@ impl Document {
         let file = sql_file::split(text)?;
         let before = file.before;
         let mut fields = parse(&file.front_matter, before)?;
-        for name in ["apply", "rollback", "steps"] {
+        for name in ["apply", "rollback", "steps", "probe"] {
             if fields.contains_key(name) {
                 let line = locate::line(&file.front_matter, &Place::key(name)).map(|line| line + before);
                 let text = format!("`{name}` is not for the front matter of a SQL file: the SQL follows it");
@@ -83,26 +84,27 @@ impl Document {
         if !fields.contains_key("template") {
             fields.insert("template".into(), "sql-template".into());
         }
-        fields.insert("apply".into(), file.apply.into());
-        let rollback_line = file.rollback.as_ref().map_or(1, |(line, _)| *line);
-        if let Some((_, rollback)) = file.rollback {
-            fields.insert("rollback".into(), rollback.into());
+        let mut sql = Vec::new();
+        for section in file.sections {
+            fields.insert(section.name.into(), section.sql.into());
+            sql.push((section.name, section.line));
         }
         Ok(Self {
             fields,
             yaml: file.front_matter,
             before,
-            sql: Some((file.apply_line, rollback_line)),
+            sql,
         })
     }
 
     /// The line of a place in the file.
     pub(super) fn line(&self, place: &Place) -> Option<usize> {
-        match (self.sql, place.0.first()) {
-            (Some((apply, _)), Some(Segment::Key(name))) if name == "apply" => Some(apply),
-            (Some((_, rollback)), Some(Segment::Key(name))) if name == "rollback" => Some(rollback),
-            _ => locate::line(&self.yaml, place).map(|line| line + self.before),
+        if let Some(Segment::Key(key)) = place.0.first()
+            && let Some((_, line)) = self.sql.iter().find(|(name, _)| *name == key)
+        {
+            return Some(*line);
         }
+        locate::line(&self.yaml, place).map(|line| line + self.before)
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
@@ -336,9 +338,9 @@ fn text(value: &Value) -> Result<String, &'static str> {
     match value {
         Value::String(text) if text.trim().is_empty() => Err("is empty"),
         Value::String(text) if text.contains('\0') => Err("has a NUL character"),
-        Value::String(text) if text.contains("${") => {
-            Err("cannot have placeholders: they are for `configuration`, `apply`, `rollback` and `steps`")
-        }
+        Value::String(text) if text.contains("${") => Err(
+            "cannot have placeholders: they are for `configuration`, `apply`, `rollback`, `steps` and `probe`",
+        ),
         Value::String(text) => Ok(text.trim().to_owned()),
         Value::Null => Err("is empty"),
         Value::Number(_) | Value::Bool(_) => Err("is a text: put it in quotes"),

@@ -4,22 +4,22 @@ use std::{collections::BTreeMap, time::Duration};
 
 use flamingock_api_types::digest::PREFIX;
 use reqwest::{
-    Method, Response,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
-use super::{HttpClient, Payload, Steps, Template, checksum};
+use super::{Payload, Steps, Template, checksum};
 use crate::{
-    change::{ChangeError, ChangeFuture},
+    change::{ChangeError, ChangeFuture, ProbeFuture, Probed},
     context::{Context, Requirement},
+    target::http::{Api, Call},
 };
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-/// How much of an unexpected answer goes into the error.
-const SHOWN: usize = 2_000;
-
-/// Sends requests to an [`HttpTarget`](super::HttpTarget). In change files it is `http-template`.
+/// Those that a probe may use.
+const LOOKING: [&str; 2] = ["GET", "HEAD"];
+/// Sends requests to an [`HttpTarget`](crate::HttpTarget). In change files it is `http-template`.
 ///
 /// ```yaml
 /// id: flag-checkout
@@ -34,6 +34,10 @@ const SHOWN: usize = 2_000;
 ///   method: DELETE
 ///   path: /flags/checkout-v2
 ///   expect: [204, 404]
+/// probe:
+///   path: /flags/checkout-v2
+///   applied: 200
+///   notApplied: 404
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpTemplate;
@@ -83,7 +87,33 @@ pub struct HttpRequest {
     pub body: Option<HttpBody>,
     /// Status codes that mean success. Default: all from 200 to 299.
     #[serde(default)]
-    pub expect: Expected,
+    pub expect: Codes,
+}
+
+/// A request that tells whether the change took effect, by the status of its answer. One that is neither expected here nor
+/// there leaves that to a person.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpProbe {
+    /// `GET`, the default, or `HEAD`: it only looks.
+    #[serde(default = "get")]
+    pub method: String,
+    /// As that of a [request](HttpRequest).
+    pub path: String,
+    /// As that of a request.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// As those of a request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Status codes that mean that all of it is in effect.
+    pub applied: Codes,
+    /// Status codes that mean that nothing of it is.
+    pub not_applied: Codes,
+}
+
+fn get() -> String {
+    "GET".to_owned()
 }
 
 /// What is sent: any YAML value.
@@ -95,7 +125,7 @@ pub type HttpBody = serde_json::Value;
     untagged,
     expecting = "expected a status code, such as 204, or a list of them"
 )]
-pub enum Expected {
+pub enum Codes {
     /// Whatever HTTP calls successful.
     #[default]
     Success,
@@ -105,23 +135,70 @@ pub enum Expected {
     Several(Vec<u16>),
 }
 
-impl Expected {
-    fn has(&self, status: u16) -> bool {
-        match self {
-            Self::Success => (200..300).contains(&status),
-            Self::One(expected) => *expected == status,
-            Self::Several(expected) => expected.contains(&status),
+impl Codes {
+    fn has(&self, status: StatusCode) -> bool {
+        match self.named() {
+            None => status.is_success(),
+            Some(codes) => codes.contains(&status.as_u16()),
         }
     }
 
-    fn faults(&self) -> Option<&'static str> {
-        let codes = match self {
-            Self::Success => return None,
-            Self::One(code) => std::slice::from_ref(code),
-            Self::Several(codes) => codes,
-        };
+    /// `None` if that is all of 200 to 299.
+    fn named(&self) -> Option<&[u16]> {
+        match self {
+            Self::Success => None,
+            Self::One(code) => Some(std::slice::from_ref(code)),
+            Self::Several(codes) => Some(codes),
+        }
+    }
+
+    fn faults(&self, field: &str) -> Option<String> {
+        let codes = self.named()?;
         let sound = !codes.is_empty() && codes.iter().all(|code| (200..600).contains(code));
-        (!sound).then_some("`expect` has status codes from 200 to 599")
+        (!sound).then(|| format!("`{field}` has status codes from 200 to 599"))
+    }
+}
+
+impl HttpProbe {
+    fn request(&self) -> HttpRequest {
+        HttpRequest {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: None,
+            expect: Codes::Success,
+        }
+    }
+}
+
+impl Payload for HttpProbe {
+    fn validate(&self) -> Result<(), Vec<String>> {
+        let mut faults = self.request().validate().err().unwrap_or_default();
+        if METHODS.contains(&self.method.as_str()) && !LOOKING.contains(&self.method.as_str()) {
+            let text = format!(
+                "`{}` does more than look: a probe uses {}",
+                self.method,
+                LOOKING.join(" or ")
+            );
+            faults.push(text);
+        }
+        for (field, codes) in [("applied", &self.applied), ("notApplied", &self.not_applied)] {
+            if *codes == Codes::Success {
+                faults.push(format!(
+                    "`{field}` names its status codes, such as 200 or [404, 410]"
+                ));
+            }
+            faults.extend(codes.faults(field));
+        }
+        let both = self.applied.named().unwrap_or_default();
+        if let Some(code) = both
+            .iter()
+            .find(|code| self.not_applied.named().is_some_and(|codes| codes.contains(code)))
+        {
+            faults.push(format!("{code} cannot mean both, `applied` and `notApplied`"));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
 
@@ -138,7 +215,7 @@ impl Payload for HttpRequest {
             faults.push("`path` has a query already: write all of it as `query`".to_owned());
         }
         faults.extend(header_faults(&self.headers));
-        faults.extend(self.expect.faults().map(str::to_owned));
+        faults.extend(self.expect.faults("expect"));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -154,6 +231,7 @@ impl Template for HttpTemplate {
     type Configuration = HttpConfiguration;
     type Apply = HttpRequest;
     type Rollback = HttpRequest;
+    type Probe = HttpProbe;
 
     fn validate_configuration(configuration: &HttpConfiguration) -> Result<(), Vec<String>> {
         let mut faults: Vec<_> = header_faults(&configuration.headers);
@@ -164,7 +242,7 @@ impl Template for HttpTemplate {
     }
 
     fn requirements(&self, _transactional: bool) -> Vec<Requirement> {
-        vec![Requirement::client::<HttpClient>()]
+        vec![Requirement::client::<Api>()]
     }
 
     fn apply<'a>(
@@ -184,6 +262,25 @@ impl Template for HttpTemplate {
     ) -> ChangeFuture<'a> {
         Box::pin(send(request, configuration, context, "rollback"))
     }
+
+    fn probe<'a>(
+        &'a self,
+        probe: &'a HttpProbe,
+        configuration: &'a HttpConfiguration,
+        context: &'a mut Context,
+    ) -> ProbeFuture<'a> {
+        Box::pin(async move {
+            let call = call(&probe.request(), configuration, context, "probe")?;
+            let knows = |status| probe.applied.has(status) || probe.not_applied.has(status);
+            // Any other is an error, which says what the answer was, and leaves the doubt.
+            let status = call.send_expecting(knows).await?.status();
+            Ok(if probe.applied.has(status) {
+                Probed::Applied
+            } else {
+                Probed::NotApplied
+            })
+        })
+    }
 }
 
 async fn send(
@@ -192,77 +289,48 @@ async fn send(
     context: &mut Context,
     direction: &str,
 ) -> Result<(), ChangeError> {
-    let target = context.client::<HttpClient>()?;
-    let key = key(request, configuration.idempotency_key, context, direction);
-    let mut url = target.url(&request.path)?;
-    if !request.query.is_empty() {
-        url.query_pairs_mut().extend_pairs(&request.query);
+    let call = call(request, configuration, context, direction)?;
+    call.send_expecting(|status| request.expect.has(status)).await?;
+    Ok(())
+}
+
+fn call(
+    request: &HttpRequest,
+    configuration: &HttpConfiguration,
+    context: &Context,
+    direction: &str,
+) -> Result<Call, ChangeError> {
+    let api = context.client::<Api>()?;
+    // Named as the file has it: in an address the value of a placeholder would be written in a way that is not recognised.
+    let mut call = api
+        .call(Method::from_bytes(request.method.as_bytes())?, &request.path)?
+        .named(format!("{} {}", request.method, request.path));
+    for (name, value) in &request.query {
+        call = call.query(name, value);
     }
-    let method = Method::from_bytes(request.method.as_bytes())?;
-    let mut headers = target.headers.clone();
-    if let Some(key) = key {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key(request, configuration.idempotency_key, context, direction) {
         headers.insert("idempotency-key", HeaderValue::from_str(&key)?);
     }
     for (name, value) in configuration.headers.iter().chain(&request.headers) {
         let (name, value) = header(name, value)?;
         headers.insert(name, value);
     }
-    let timeout = configuration
-        .timeout_seconds
-        .map_or(target.timeout, |seconds| Duration::from_secs(seconds.into()));
-    let mut sent = target.client.request(method, url).timeout(timeout);
-    match &request.body {
-        None => {}
-        Some(HttpBody::String(text)) => {
-            if !headers.contains_key(CONTENT_TYPE) {
-                headers.insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("text/plain; charset=utf-8"),
-                );
-            }
-            sent = sent.body(text.clone());
-        }
-        Some(value) => {
-            if !headers.contains_key(CONTENT_TYPE) {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            }
-            sent = sent.body(value.to_string());
-        }
-    }
-    let what = format!("{} {}", request.method, request.path);
-    let failed = |error: reqwest::Error| {
-        // Its address has the query, which may have secrets.
-        let error = RequestError {
-            what: what.clone(),
-            source: error.without_url(),
+    if let Some(body) = &request.body {
+        let (text, kind) = match body {
+            HttpBody::String(text) => (text.clone(), "text/plain; charset=utf-8"),
+            value => (value.to_string(), "application/json"),
         };
-        ChangeError::named(std::any::type_name::<reqwest::Error>(), Box::new(error))
-    };
-    let answer = sent.headers(headers).send().await.map_err(failed)?;
-    let status = answer.status();
-    if request.expect.has(status.as_u16()) {
-        return Ok(());
+        if !headers.contains_key(CONTENT_TYPE) && !api.headers().contains_key(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        call = call.body(text);
     }
-    let body = beginning(answer).await;
-    let says = if body.is_empty() {
-        String::new()
-    } else {
-        format!(": {body}")
-    };
-    Err(UnexpectedStatus(format!("{what} was answered with {status}{says}")).into())
+    if let Some(seconds) = configuration.timeout_seconds {
+        call = call.timeout(Duration::from_secs(seconds.into()));
+    }
+    Ok(call.headers(headers))
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("{what} failed")]
-struct RequestError {
-    what: String,
-    source: reqwest::Error,
-}
-
-/// The API has answered, and not as the change file expects.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct UnexpectedStatus(String);
 
 /// A digest, for an id can have characters that no header can. The request is part of it: two steps of a change are two
 /// requests, unless they are the same.
@@ -303,20 +371,6 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> 
             "the value of header `{name}` has characters that no header can have"
         )),
     }
-}
-
-/// What the answer says, as far as it is worth showing.
-async fn beginning(mut answer: Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < SHOWN {
-        match answer.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -363,14 +417,62 @@ mod tests {
     #[test]
     fn what_is_expected_is_one_or_several_or_success() {
         for (expected, status, has) in [
-            (Expected::Success, 204, true),
-            (Expected::Success, 304, false),
-            (Expected::One(404), 404, true),
-            (Expected::One(404), 200, false),
-            (Expected::Several(vec![201, 409]), 409, true),
-            (Expected::Several(vec![201, 409]), 200, false),
+            (Codes::Success, 204, true),
+            (Codes::Success, 304, false),
+            (Codes::One(404), 404, true),
+            (Codes::One(404), 200, false),
+            (Codes::Several(vec![201, 409]), 409, true),
+            (Codes::Several(vec![201, 409]), 200, false),
         ] {
-            assert_eq!(expected.has(status), has, "{expected:?} {status}");
+            let code = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(expected.has(code), has, "{expected:?} {status}");
         }
+    }
+
+    #[test]
+    fn a_probe_looks_and_says_which_answers_are_certain() {
+        let faults = |yaml: &str| {
+            let probe: HttpProbe = yaml_serde::from_str(yaml).expect(yaml);
+            probe.validate().err().unwrap_or_default()
+        };
+        for (yaml, why) in [
+            (
+                "{method: POST, path: /a, applied: 200, notApplied: 404}",
+                "`POST` does more than look: a probe uses GET or HEAD",
+            ),
+            (
+                "{path: a, applied: 200, notApplied: 404}",
+                "`path` begins with `/`",
+            ),
+            (
+                "{path: /a, applied: [200, 404], notApplied: [410, 404]}",
+                "404 cannot mean both",
+            ),
+            (
+                "{path: /a, applied: [], notApplied: 404}",
+                "`applied` has status codes",
+            ),
+            (
+                "{path: /a, applied: 200, notApplied: 42}",
+                "`notApplied` has status codes",
+            ),
+            (
+                "{path: /a, applied: null, notApplied: 404}",
+                "`applied` names its status codes",
+            ),
+        ] {
+            assert!(
+                faults(yaml).iter().any(|fault| fault.contains(why)),
+                "{yaml}: {:?}",
+                faults(yaml)
+            );
+        }
+        assert_eq!(
+            faults("{path: /a, applied: 200, notApplied: [404, 410]}"),
+            Vec::<String>::new()
+        );
+        let incomplete = yaml_serde::from_str::<HttpProbe>("{path: /a, applied: 200}");
+        let error = incomplete.expect_err("incomplete").to_string();
+        assert!(error.contains("notApplied"), "{error}");
     }
 }

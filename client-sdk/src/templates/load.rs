@@ -12,7 +12,7 @@ use super::{
     program::{AnyTemplate, Part, Parts, Program},
     source::{File, order_of},
 };
-use crate::{change::ChangeInfo, stage::LoadedChange, validate::Problem};
+use crate::{change::ChangeInfo, stage::LoadedChange, target::Target, validate::Problem};
 
 /// What files are read with.
 pub(crate) struct Loader {
@@ -30,7 +30,11 @@ impl Default for Loader {
 }
 
 /// The changes of a source, and what is wrong with it.
-pub(crate) fn load(source: &Source, loader: &Loader) -> (Vec<LoadedChange>, Vec<Problem>) {
+pub(crate) fn load(
+    source: &Source,
+    loader: &Loader,
+    targets: &[Target],
+) -> (Vec<LoadedChange>, Vec<Problem>) {
     let (files, unreadable) = source.files();
     let mut problems: Vec<_> = unreadable
         .into_iter()
@@ -42,7 +46,7 @@ pub(crate) fn load(source: &Source, loader: &Loader) -> (Vec<LoadedChange>, Vec<
         .collect();
     let mut changes = Vec::new();
     for file in &files {
-        match change(file, loader) {
+        match change(file, loader, targets) {
             Ok(change) => changes.push(change),
             Err(found) => problems.extend(found),
         }
@@ -50,7 +54,7 @@ pub(crate) fn load(source: &Source, loader: &Loader) -> (Vec<LoadedChange>, Vec<
     (changes, problems)
 }
 
-fn change(file: &File, loader: &Loader) -> Result<LoadedChange, Vec<Problem>> {
+fn change(file: &File, loader: &Loader, targets: &[Target]) -> Result<LoadedChange, Vec<Problem>> {
     let problem = |line, text: String| Problem::ChangeFile {
         file: file.path.clone(),
         line,
@@ -82,7 +86,7 @@ fn change(file: &File, loader: &Loader) -> Result<LoadedChange, Vec<Problem>> {
     let mut secrets = Secrets::default();
     let resolved = resolve(&mut document, &loader.placeholders, &mut secrets);
     let program = match (loader.registry.find(&header.template), resolved) {
-        (Ok(template), Ok(payloads)) => read(&header, template, payloads, &secrets)
+        (Ok(template), Ok(payloads)) => read(&header, template, payloads, &secrets, targets)
             .map_err(|found| faults.extend(found))
             .ok(),
         (template, resolved) => {
@@ -141,6 +145,9 @@ fn info(header: Header, order: &str, file: &File, program: &dyn Program) -> Chan
     if (0..program.length()).any(|step| program.has_rollback(step)) {
         info = info.with_rollback();
     }
+    if program.has_probe() {
+        info = info.with_probe();
+    }
     info
 }
 
@@ -150,6 +157,7 @@ struct Payloads {
     apply: Option<Value>,
     rollback: Option<Value>,
     steps: Option<Value>,
+    probe: Option<Value>,
 }
 
 type Unresolved = Vec<(Place, placeholders::Unresolved)>;
@@ -177,6 +185,7 @@ fn resolve(
         apply: resolved("apply"),
         rollback: resolved("rollback"),
         steps: resolved("steps"),
+        probe: resolved("probe"),
     };
     if faults.is_empty() {
         Ok(payloads)
@@ -216,10 +225,18 @@ fn read(
     template: &dyn AnyTemplate,
     payloads: Payloads,
     secrets: &Secrets,
+    targets: &[Target],
 ) -> Result<Box<dyn Program>, Vec<Fault>> {
     let configuration = payloads.configuration.clone().filter(|value| !value.is_null());
+    let probe = payloads.probe.clone();
     let steps = parts(&header.template, template.steps(), payloads)?;
-    let program = template.read(Parts { configuration, steps }, secrets)?;
+    let target = targets.iter().find(|target| target.id() == header.target);
+    let parts = Parts {
+        configuration,
+        steps,
+        probe,
+    };
+    let program = template.read(parts, secrets, target)?;
     if header.transactional == Some(true) && program.supports_transactions().contains(&Some(false)) {
         let text = format!(
             "`transactional: true`, but some of the work of `apply` cannot be part of a transaction (template `{}`)",

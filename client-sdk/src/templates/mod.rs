@@ -15,8 +15,8 @@
 //! A stage takes the files of one directory, read at start ([`Stage::from_dir`](crate::Stage::from_dir)) or compiled
 //! in ([`embed_dir!`](crate::embed_dir)). Changes in code and changes in files share the stage's order.
 //!
-//! The templates that come with the SDK are known to every builder: [`SqlTemplate`](sql::SqlTemplate) (with the feature
-//! `postgres`) and [`HttpTemplate`]. Others are added by [`Builder::template`](crate::Builder::template).
+//! The templates that come with the SDK are known to every builder: [`SqlTemplate`](sql::SqlTemplate) (with one of
+//! the features `mysql`, `postgres` and `sqlite`) and [`HttpTemplate`]. Others are added by [`Builder::template`](crate::Builder::template).
 
 use std::fmt;
 
@@ -24,23 +24,21 @@ mod change;
 mod checksum;
 mod document;
 mod http;
-mod http_target;
 mod load;
 mod locate;
 mod placeholders;
 mod program;
 mod source;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 mod sql_file;
 mod template;
 
 pub use self::{
-    http::{HttpBody, HttpConfiguration, HttpRequest, HttpTemplate, IdempotencyKey},
-    http_target::{HttpClient, HttpTarget},
+    http::{Codes, HttpBody, HttpConfiguration, HttpProbe, HttpRequest, HttpTemplate, IdempotencyKey},
     placeholders::Placeholders,
     source::{EmbeddedDir, stages},
-    template::{NoConfiguration, NoRollback, Payload, Steps, Template},
+    template::{NoConfiguration, NoProbe, NoRollback, Payload, Steps, Template},
 };
 pub(crate) use self::{
     load::{Loader, load},

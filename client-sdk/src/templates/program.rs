@@ -8,8 +8,9 @@ use yaml_serde::Value;
 
 use super::{Fault, Payload, Place, Segment, Steps, Template, placeholders::Secrets};
 use crate::{
-    change::ChangeFuture,
+    change::{ChangeError, ChangeFuture, ProbeFuture},
     context::{Context, Requirement},
+    target::Target,
 };
 
 /// The templates that change files can name.
@@ -21,7 +22,7 @@ impl Registry {
     pub(crate) fn shipped() -> Self {
         let mut registry = Self::default();
         registry.add(super::HttpTemplate);
-        #[cfg(feature = "postgres")]
+        #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
         registry.add(super::sql::SqlTemplate);
         registry
     }
@@ -53,6 +54,7 @@ impl Registry {
 pub(super) struct Parts {
     pub(super) configuration: Option<Value>,
     pub(super) steps: Vec<Part>,
+    pub(super) probe: Option<Value>,
 }
 
 /// One piece of work.
@@ -65,19 +67,28 @@ pub(super) struct Part {
 
 pub(super) trait AnyTemplate: Send + Sync {
     fn steps(&self) -> Steps;
-    /// Reads the payloads, and says everything that is wrong with them.
-    fn read(&self, parts: Parts, secrets: &Secrets) -> Result<Box<dyn Program>, Vec<Fault>>;
+    /// Reads the payloads, and says everything that is wrong with them, in general and on the file's target system.
+    fn read(
+        &self,
+        parts: Parts,
+        secrets: &Secrets,
+        target: Option<&Target>,
+    ) -> Result<Box<dyn Program>, Vec<Fault>>;
 }
 
 /// What one file wants done.
 pub(super) trait Program: Send + Sync {
     fn length(&self) -> usize;
     fn has_rollback(&self, step: usize) -> bool;
+    fn has_probe(&self) -> bool;
     fn supports_transactions(&self) -> Vec<Option<bool>>;
     fn requirements(&self, transactional: bool) -> Vec<Requirement>;
+    fn rollback_requirements(&self, transactional: bool) -> Vec<Requirement>;
+    fn probe_requirements(&self) -> Vec<Requirement>;
     fn apply<'a>(&'a self, step: usize, context: &'a mut Context) -> ChangeFuture<'a>;
     /// `None` if the step has none.
     fn rollback<'a>(&'a self, step: usize, context: &'a mut Context) -> Option<ChangeFuture<'a>>;
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a>;
 }
 
 struct Erased<T>(Arc<T>);
@@ -86,6 +97,7 @@ struct Typed<T: Template> {
     template: Arc<T>,
     configuration: T::Configuration,
     steps: Vec<(T::Apply, Option<T::Rollback>)>,
+    probe: Option<T::Probe>,
 }
 
 impl<T: Template> AnyTemplate for Erased<T> {
@@ -93,9 +105,15 @@ impl<T: Template> AnyTemplate for Erased<T> {
         T::STEPS
     }
 
-    fn read(&self, parts: Parts, secrets: &Secrets) -> Result<Box<dyn Program>, Vec<Fault>> {
+    fn read(
+        &self,
+        parts: Parts,
+        secrets: &Secrets,
+        target: Option<&Target>,
+    ) -> Result<Box<dyn Program>, Vec<Fault>> {
         let mut reader = Reader {
             secrets,
+            target,
             faults: Vec::new(),
         };
         let empty = || Value::Mapping(yaml_serde::Mapping::new());
@@ -116,11 +134,13 @@ impl<T: Template> AnyTemplate for Erased<T> {
                 reader.payload::<T::Rollback>(part.rollback, &part.place, "rollback", T::ROLLBACK_REQUIRED);
             steps.extend(apply.map(|apply| (apply, rollback)));
         }
+        let probe = reader.payload::<T::Probe>(parts.probe, &Place::default(), "probe", false);
         match configuration {
             Some(configuration) if reader.faults.is_empty() => Ok(Box::new(Typed {
                 template: self.0.clone(),
                 configuration,
                 steps,
+                probe,
             })),
             _ => Err(reader.faults),
         }
@@ -143,8 +163,34 @@ impl<T: Template> Program for Typed<T> {
             .collect()
     }
 
+    fn has_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
     fn requirements(&self, transactional: bool) -> Vec<Requirement> {
-        self.template.requirements(transactional)
+        let own = self.template.requirements(transactional);
+        let of_steps = self
+            .steps
+            .iter()
+            .flat_map(|(apply, _)| apply.requirements(transactional));
+        once_each(own.into_iter().chain(of_steps))
+    }
+
+    fn rollback_requirements(&self, transactional: bool) -> Vec<Requirement> {
+        // A transaction undoes itself, and no rollback is called.
+        if transactional {
+            return Vec::new();
+        }
+        let rollbacks = self.steps.iter().filter_map(|(_, rollback)| rollback.as_ref());
+        once_each(rollbacks.flat_map(|rollback| rollback.requirements(false)))
+    }
+
+    fn probe_requirements(&self) -> Vec<Requirement> {
+        let Some(probe) = &self.probe else {
+            return Vec::new();
+        };
+        let own = self.template.requirements(false);
+        once_each(own.into_iter().chain(probe.requirements(false)))
     }
 
     fn apply<'a>(&'a self, step: usize, context: &'a mut Context) -> ChangeFuture<'a> {
@@ -156,11 +202,30 @@ impl<T: Template> Program for Typed<T> {
         let payload = self.steps[step].1.as_ref()?;
         Some(self.template.rollback(payload, &self.configuration, context))
     }
+
+    fn probe<'a>(&'a self, context: &'a mut Context) -> ProbeFuture<'a> {
+        match &self.probe {
+            Some(payload) => self.template.probe(payload, &self.configuration, context),
+            None => Box::pin(async { Err(ChangeError::from("the file has no probe")) }),
+        }
+    }
+}
+
+/// Many steps want the same.
+fn once_each(requirements: impl Iterator<Item = Requirement>) -> Vec<Requirement> {
+    let mut once: Vec<Requirement> = Vec::new();
+    for requirement in requirements {
+        if !once.contains(&requirement) {
+            once.push(requirement);
+        }
+    }
+    once
 }
 
 /// Reads values as what a template wants, and collects what is wrong.
 struct Reader<'s> {
     secrets: &'s Secrets,
+    target: Option<&'s Target>,
     faults: Vec<Fault>,
 }
 
@@ -183,8 +248,13 @@ impl Reader<'_> {
             self.fault(place, &format!("`{name}` is empty"));
             return None;
         }
-        let payload = self.read::<P>(value, &place)?;
-        for why in payload.validate().err().into_iter().flatten() {
+        let mut payload = self.read::<P>(value, &place)?;
+        let of_target = |payload: &mut P| match self.target {
+            Some(target) => payload.for_target(target),
+            None => Ok(()),
+        };
+        let checked = payload.validate().and_then(|()| of_target(&mut payload));
+        for why in checked.err().into_iter().flatten() {
             self.fault(place.clone(), &format!("`{place}`: {why}"));
         }
         Some(payload)

@@ -1,4 +1,5 @@
-//! SQL files: front matter in comments, then SQL, then perhaps the SQL that undoes it.
+//! SQL files: front matter in comments, then SQL, then perhaps the SQL that undoes it and the query that tells whether it
+//! took effect.
 //!
 //! ```sql
 //! -- flamingock:
@@ -9,6 +10,9 @@
 //!
 //! -- flamingock: rollback
 //! DROP INDEX CONCURRENTLY IF EXISTS orders_by_customer;
+//!
+//! -- flamingock: probe
+//! SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('orders_by_customer');
 //! ```
 //!
 //! The fields are those of YAML files, and end with the first line that is no comment. Every SQL tool takes the file for
@@ -23,12 +27,20 @@ pub(super) struct SqlFile {
     pub(super) front_matter: String,
     /// Lines of the file before the front matter.
     pub(super) before: usize,
-    /// With an empty line for each of the file before it, so that lines of statements are lines of the file.
-    pub(super) apply: String,
-    pub(super) apply_line: usize,
-    /// The same, and the line.
-    pub(super) rollback: Option<(usize, String)>,
+    /// `apply`, and those that the file has beside it.
+    pub(super) sections: Vec<Section>,
 }
+
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    /// The first that says something.
+    pub(super) line: usize,
+    /// With an empty line for each of the file before it, so that lines of statements are lines of the file.
+    pub(super) sql: String,
+}
+
+/// What a mark after the fields may say.
+const SECTIONS: [&str; 2] = ["rollback", "probe"];
 
 pub(super) fn split(text: &str) -> Result<SqlFile, Malformed> {
     let lines: Vec<&str> = text.lines().collect();
@@ -54,40 +66,50 @@ pub(super) fn split(text: &str) -> Result<SqlFile, Malformed> {
             "an empty line or SQL has to stand between the fields and this",
         ));
     }
-    let mut rollback = None;
+    // Where each begins: behind the line of its mark.
+    let mut begins = vec![("apply", apply_start)];
     for (index, line) in lines.iter().enumerate().skip(apply_start) {
-        match marked(line) {
-            None => {}
-            Some("rollback") if rollback.is_none() => rollback = Some(index),
-            Some("rollback") => return Err(malformed(index, "there is a second `-- flamingock: rollback`")),
-            Some(_) => {
-                return Err(malformed(
-                    index,
-                    "after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change",
-                ));
-            }
+        let Some(mark) = marked(line) else { continue };
+        let Some(name) = SECTIONS.into_iter().find(|name| *name == mark) else {
+            return Err(malformed(
+                index,
+                "after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change, and \
+                 `-- flamingock: probe`, above the query that tells whether it took effect",
+            ));
+        };
+        if begins.iter().any(|(known, _)| *known == name) {
+            return Err(malformed(
+                index,
+                &format!("there is a second `-- flamingock: {name}`"),
+            ));
         }
+        begins.push((name, index + 1));
     }
-    let section = |from: usize, to: usize| {
-        let mut sql = "\n".repeat(from);
-        for line in &lines[from..to] {
-            sql.push_str(line);
-            sql.push('\n');
-        }
-        // The line to point at is the first that says something.
-        let first = (from..to)
-            .find(|index| !lines[*index].trim().is_empty())
-            .unwrap_or(from);
-        (first + 1, sql)
-    };
-    let (apply_line, apply) = section(apply_start, rollback.unwrap_or(lines.len()));
+    let sections = begins.iter().enumerate().map(|(position, (name, from))| {
+        let end = begins.get(position + 1).map_or(lines.len(), |(_, next)| next - 1);
+        section(&lines, name, *from, end)
+    });
     Ok(SqlFile {
         front_matter: front.join("\n"),
         before: start + 1,
-        apply,
-        apply_line,
-        rollback: rollback.map(|index| section(index + 1, lines.len())),
+        sections: sections.collect(),
     })
+}
+
+fn section(lines: &[&str], name: &'static str, from: usize, to: usize) -> Section {
+    let mut sql = "\n".repeat(from);
+    for line in &lines[from..to] {
+        sql.push_str(line);
+        sql.push('\n');
+    }
+    let first = (from..to)
+        .find(|index| !lines[*index].trim().is_empty())
+        .unwrap_or(from);
+    Section {
+        name,
+        line: first + 1,
+        sql,
+    }
 }
 
 /// What a line comment says.
@@ -108,17 +130,30 @@ mod tests {
     #[test]
     fn a_file_is_parted_and_lines_stay_what_they_are() {
         let file = split(
-            "\n-- flamingock:\n--   id: a\n--   targetSystem: db\n\n-- a remark\nSELECT 1;\n\n--flamingock:rollback\nSELECT 2;",
+            "\n-- flamingock:\n--   id: a\n--   targetSystem: db\n\n-- a remark\nSELECT 1;\n\n--flamingock:rollback\nSELECT 2;\n\
+             -- flamingock: probe\n\nSELECT 3;",
         )
         .expect("parts");
         assert_eq!(file.front_matter, "  id: a\n  targetSystem: db");
         assert_eq!(file.before, 2);
-        assert_eq!(file.apply, "\n\n\n\n\n-- a remark\nSELECT 1;\n\n");
-        assert_eq!(file.apply_line, 6);
+        let sections: Vec<_> = file
+            .sections
+            .iter()
+            .map(|section| (section.name, section.line, section.sql.trim_start_matches('\n')))
+            .collect();
         assert_eq!(
-            file.rollback,
-            Some((10, format!("{}SELECT 2;\n", "\n".repeat(9))))
+            sections,
+            [
+                ("apply", 6, "-- a remark\nSELECT 1;\n\n"),
+                ("rollback", 10, "SELECT 2;\n"),
+                ("probe", 13, "SELECT 3;\n"),
+            ]
         );
+        for section in &file.sections {
+            let before = section.sql.split("SELECT").next().unwrap_or_default();
+            let remarks = before.matches("-- a remark").count();
+            assert_eq!(before.matches('\n').count() + 1, section.line + remarks);
+        }
     }
 
     #[test]
@@ -141,7 +176,12 @@ mod tests {
             (
                 "-- flamingock:\n\n-- flamingock: rollback\n-- flamingock: rollback\n",
                 4,
-                "a second",
+                "a second `-- flamingock: rollback`",
+            ),
+            (
+                "-- flamingock:\n\n-- flamingock: probe\n-- flamingock: rollback\n-- flamingock: probe\n",
+                5,
+                "a second `-- flamingock: probe`",
             ),
         ] {
             let error = split(text).err().expect("refused");

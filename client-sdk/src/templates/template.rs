@@ -3,19 +3,20 @@
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    change::{ChangeError, ChangeFuture},
+    change::{ChangeError, ChangeFuture, ProbeFuture},
     context::{Context, Requirement},
+    target::Target,
 };
 
 /// A kind of work that change files can ask for.
 ///
-/// The three types are read from the file with serde; fields that they do not take are refused, with the file's name and
+/// The four types are read from the file with serde; fields that they do not take are refused, with the file's name and
 /// line. Everything that is wrong with any file is reported when the application is built.
 ///
 /// ```
 /// use flamingock::{
 ///     ChangeError, ChangeFuture, Context, Requirement,
-///     templates::{NoConfiguration, Payload, Template},
+///     templates::{NoConfiguration, NoProbe, Payload, Template},
 /// };
 /// use serde::Deserialize;
 ///
@@ -52,6 +53,7 @@ use crate::{
 ///     type Configuration = NoConfiguration;
 ///     type Apply = Topic;
 ///     type Rollback = String; // the topic to delete
+///     type Probe = NoProbe;
 ///
 ///     fn requirements(&self, _transactional: bool) -> Vec<Requirement> {
 ///         vec![Requirement::client::<Broker>()]
@@ -82,6 +84,8 @@ pub trait Template: Send + Sync + 'static {
     type Apply: Payload;
     /// How to undo it. It must bear that the work was never done, or in part.
     type Rollback: Payload;
+    /// How to look whether the change took effect, which a file may say as `probe`. [`NoProbe`] where nobody can tell.
+    type Probe: Payload;
 
     /// Everything that is wrong with a configuration and can be known without doing the work.
     fn validate_configuration(configuration: &Self::Configuration) -> Result<(), Vec<String>> {
@@ -89,7 +93,8 @@ pub trait Template: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What the work takes from the context, in a transaction or outside; checked when the application is built.
+    /// What the work takes from the context, in a transaction or outside; checked when the application is built. A probe
+    /// takes the same as work outside a transaction.
     fn requirements(&self, transactional: bool) -> Vec<Requirement>;
 
     /// Does the work of one step.
@@ -107,6 +112,18 @@ pub trait Template: Send + Sync + 'static {
         configuration: &'a Self::Configuration,
         context: &'a mut Context,
     ) -> ChangeFuture<'a>;
+
+    /// Looks whether the change took effect, all steps of it, and changes nothing; see
+    /// [`Change::probe`](crate::Change::probe). Of a file with steps there is one probe.
+    fn probe<'a>(
+        &'a self,
+        payload: &'a Self::Probe,
+        configuration: &'a Self::Configuration,
+        context: &'a mut Context,
+    ) -> ProbeFuture<'a> {
+        let _ = (payload, configuration, context);
+        Box::pin(async { Err(ChangeError::from("the template takes probes and has none")) })
+    }
 }
 
 /// How many pieces of work a change of a template is.
@@ -125,6 +142,20 @@ pub trait Payload: DeserializeOwned + Send + Sync + 'static {
     /// Everything that is wrong with it and can be known without doing it.
     fn validate(&self) -> Result<(), Vec<String>> {
         Ok(())
+    }
+
+    /// Tells it which target system the file names, for work that is another on another kind of system, as SQL is. Gives
+    /// everything that is wrong with it there. Called once, after [`validate`](Self::validate), unless the application
+    /// lacks that system.
+    fn for_target(&mut self, target: &Target) -> Result<(), Vec<String>> {
+        let _ = target;
+        Ok(())
+    }
+
+    /// What this piece of work takes from the context, beside what [the template](Template::requirements) says.
+    fn requirements(&self, transactional: bool) -> Vec<Requirement> {
+        let _ = transactional;
+        Vec::new()
     }
 
     /// Whether the work can be part of a transaction; `None` if that is not known. Where it cannot, a change that does
@@ -152,13 +183,25 @@ pub struct NoConfiguration {}
 #[derive(Clone, Copy, Debug)]
 pub enum NoRollback {}
 
+/// For a template that cannot tell what became of a change: no file can ask it.
+#[derive(Clone, Copy, Debug)]
+pub enum NoProbe {}
+
 impl<'de> Deserialize<'de> for NoRollback {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         Err(serde::de::Error::custom("this template has no rollback"))
     }
 }
 
+impl<'de> Deserialize<'de> for NoProbe {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("this template has no probe"))
+    }
+}
+
 impl Payload for NoRollback {}
+
+impl Payload for NoProbe {}
 
 impl NoRollback {
     /// Never called, since there is no value.

@@ -24,7 +24,10 @@ mod proxy;
 use proxy::{Cut, Proxy};
 
 static POSTGRES: LazyLock<EmbeddedPostgres> = LazyLock::new(|| {
-    let mut options = Options::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("sdk-postgres"));
+    // Data are of one major version: what `PG_BIN` names has its own.
+    let chosen = std::env::var("PG_BIN").unwrap_or_default().replace('/', "-");
+    let directory = format!("sdk-postgres{chosen}");
+    let mut options = Options::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(directory));
     options.max_connections = 200;
     EmbeddedPostgres::start(options).expect("a PostgreSQL for the tests")
 });

@@ -12,10 +12,10 @@ pub mod before;
 pub mod changes;
 mod systems;
 
-use flamingock::templates::{EmbeddedDir, HttpTarget};
+use flamingock::templates::EmbeddedDir;
 use flamingock::{
-    Builder, FilesTarget, GraphQlTarget, NatsTarget, PostgresTarget, RabbitMqTarget, RedisTarget, Stage,
-    UnleashTarget, VaultTarget, embed_dir,
+    Builder, FilesTarget, GraphQlTarget, HttpTarget, NatsTarget, PostgresTarget, RabbitMqTarget, RedisTarget,
+    Stage, UnleashTarget, VaultTarget, embed_dir,
 };
 
 pub use systems::{BoxError, Systems, VARIABLES};

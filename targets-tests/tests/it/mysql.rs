@@ -18,6 +18,7 @@ use uuid::Uuid;
 #[expect(dead_code, reason = "its main function")]
 #[path = "../../../client-sdk/examples/mysql.rs"]
 mod example;
+mod files;
 
 /// The server keeps what it says about transactions for as long as it is asked more often than every 100 ms.
 const INNODB_LOOKS: Duration = Duration::from_millis(250);

@@ -74,14 +74,14 @@ async fn the_example_is_applied_once() {
 async fn a_failure_in_the_middle_is_undone_and_the_next_start_goes_on() {
     let Some(events) = Events::new().await else { return };
     let world = World::new().await;
-    // Of that name, in memory: JetStream refuses to make it another one, and the rollback removes what is empty.
+    // Of that name, in memory: JetStream refuses to make it another one, and the rollback knows that it is not the change's.
     let there = jetstream::stream::Config {
         name: "ORDERS".into(),
         subjects: vec!["orders.>".into()],
         storage: StorageType::Memory,
         ..jetstream::stream::Config::default()
     };
-    events.context.create_stream(there.clone()).await.unwrap();
+    events.context.create_stream(there).await.unwrap();
     let error = world.start(events.app(&world)).await.unwrap_err();
     assert!(
         message(&error, "orders-stream").contains("already in use"),
@@ -89,17 +89,9 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_start_goes_on() {
         message(&error, "orders-stream")
     );
     assert_eq!(world.history("orders-stream").await, "STARTED FAILED ROLLED_BACK");
+    assert_eq!(events.days().await, Some(0), "it stays what it was");
 
-    // Where it holds messages it stays, and a person looks.
-    events.context.create_stream(there).await.unwrap();
-    events.publish().await;
-    world.start(events.app(&world)).await.unwrap_err();
-    assert_eq!(
-        world.history("orders-stream").await,
-        "STARTED FAILED ROLLED_BACK STARTED FAILED ROLLBACK_FAILED"
-    );
     events.context.delete_stream("ORDERS").await.unwrap();
-    // It may be repeated, as its author says, so nobody has to be asked.
     world.start(events.app(&world)).await.unwrap();
     assert_eq!(events.days().await, Some(7));
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 #[expect(dead_code, reason = "its main function")]
 #[path = "../../../client-sdk/examples/rest.rs"]
 mod example;
+mod files;
 
 fn system() -> System {
     System::new("REST", Fidelity::Sample, "billing, in this program")

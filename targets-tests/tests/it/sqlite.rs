@@ -13,6 +13,7 @@ use uuid::Uuid;
 #[expect(dead_code, reason = "its main function")]
 #[path = "../../../client-sdk/examples/sqlite.rs"]
 mod example;
+mod files;
 
 struct Notes {
     _system: System,

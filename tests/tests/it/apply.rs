@@ -17,7 +17,7 @@ struct Flags(Arc<Mutex<Contents>>);
 #[derive(Default)]
 struct Contents {
     names: BTreeSet<String>,
-    /// Answers 503 to all that is about this one.
+    /// Answers 500 to all that is about this one.
     broken: Option<&'static str>,
 }
 
@@ -50,7 +50,7 @@ async fn answer(State(flags): State<Flags>, method: Method, uri: Uri, headers: H
     let name = uri.path().trim_start_matches("/flags/").to_owned();
     flags.with(|contents| {
         if contents.broken == Some(&name) {
-            return StatusCode::SERVICE_UNAVAILABLE;
+            return StatusCode::INTERNAL_SERVER_ERROR;
         }
         let found = match method {
             Method::PUT => contents.names.insert(name),
@@ -86,7 +86,7 @@ const INDEX: &str = "-- flamingock:\n--   id: index-orders\n--   targetSystem: o
 fn rollout(first_rollback: &str) -> String {
     let step = |name: &str| {
         format!(
-            "  - apply: {{method: PUT, path: /{name}}}\n    rollback: {{method: DELETE, path: /{name}, expect: [200, 404, 503]}}\n"
+            "  - apply: {{method: PUT, path: /{name}}}\n    rollback: {{method: DELETE, path: /{name}, expect: [200, 404, 500]}}\n"
         )
     };
     format!(
@@ -167,7 +167,7 @@ async fn a_failure_in_the_middle_is_undone_and_the_next_run_goes_on() {
         "create-orders",
         "index-orders",
         "failed",
-        "step 2 of 3: PUT /two was answered with 503",
+        "step 2 of 3: PUT /two was answered with 500",
     ] {
         assert!(ran.output.contains(expected), "{expected}: {}", ran.output);
     }
@@ -286,6 +286,14 @@ async fn what_is_wrong_is_said_before_anything_is_done() {
             "`${ABSENT}` has no value",
         ),
         (
+            "[orders-db]\nkind = \"mariadb\"\nurl = \"hunter2-nonsense\"\n",
+            "reading the address of a database failed",
+        ),
+        (
+            "[a]\nkind = \"http\"\nurl = \"hunter2-nonsense\"\n",
+            "that is no address of an API",
+        ),
+        (
             "[a]\nkind = \"http\"\nurl = \"http://h\"\nuser = \"hunter2\"\n",
             "`user` and `password` go together",
         ),
@@ -328,4 +336,51 @@ async fn what_is_wrong_is_said_before_anything_is_done() {
             .await,
         0
     );
+}
+
+#[tokio::test]
+async fn a_file_of_sqlite_is_a_target_system_too() {
+    let server = TestServer::start().await;
+    let front = |id: &str| format!("-- flamingock:\n--   id: {id}\n--   targetSystem: notes\n\n");
+    let directory = scratch_directory(&[
+        (
+            "_0001__create.sql",
+            format!(
+                "{}CREATE TABLE notes (id INTEGER, [a;b] TEXT);\nCREATE TRIGGER closed BEFORE DELETE ON notes BEGIN\n  \
+                 SELECT RAISE(ABORT, 'closed');\nEND;\nINSERT INTO notes VALUES (1, ';');\n",
+                front("create")
+            ),
+        ),
+        (
+            "targets.toml",
+            "[notes]\nkind = \"sqlite\"\nurl = \"${NOTES_URL}\"\n".to_owned(),
+        ),
+    ]);
+    let url = format!("sqlite://{}/notes.db?mode=rwc", directory.display());
+    let pipeline = CommandLine::new(&server.url(), &tokens().runner)
+        .about("production", "ledger")
+        .with("NOTES_URL", &url);
+    let (directory, targets) = (text(&directory), text(&directory.join("targets.toml")));
+    let command = ["apply", &directory, "--targets", &targets];
+    for _ in 0..2 {
+        pipeline.ends(0, &command).await;
+    }
+    let write = |name: &str, sql: &str| {
+        let path = Path::new(&directory).join(name);
+        std::fs::write(path, format!("{}{sql}", front(name))).expect("written");
+    };
+    write("_0002__vacuum.sql", "VACUUM;");
+    write(
+        "_0003__delete.sql",
+        "UPDATE notes SET [a;b] = NULL;\nDELETE FROM notes;",
+    );
+    let ran = pipeline.ends(1, &command).await;
+    assert!(
+        ran.output
+            .contains("statement 2 of 2 (line 6 of the SQL): closed (SQLite's code 1811)"),
+        "{}",
+        ran.output
+    );
+    write("_0003__delete.sql", "DELETE FROM notes WHERE [a;b] IS NULL;");
+    pipeline.ends(0, &command).await;
 }

@@ -186,3 +186,84 @@ async fn a_failure_in_the_second_of_three_steps_is_undone_and_tried_again_when_c
     assert_eq!(last["type"], "STANDARD_TEMPLATE", "{last}");
     assert_eq!(last["metadata"]["sourceFile"], "_0002__tested.yaml", "{last}");
 }
+
+/// Three steps outside transactions, and the question whether they took effect.
+fn of_steps_with(probe: &str) -> PathBuf {
+    let directory = of_steps("MANUAL_INTERVENTION");
+    let file = directory.join("_0002__tested.yaml");
+    let text = std::fs::read_to_string(&file).expect("written above");
+    std::fs::write(&file, format!("{text}probe: |\n  {probe}\n")).expect("written");
+    directory
+}
+
+/// All steps, none of them, or something between.
+const ALL_OR_NONE: &str =
+    "SELECT CASE count(*) WHEN 3 THEN true WHEN 0 THEN false END FROM effects WHERE change_id = 'tested'";
+
+#[tokio::test]
+async fn killed_after_its_last_step_the_change_is_found_applied_by_its_probe() {
+    let world = World::of(of_steps_with(ALL_OR_NONE)).await;
+    let http = HttpProxy::to(&[&world.server.address]).await;
+    let mut trap = http.trap(Side::Message, &["/change/tested/audit", " APPLIED"]);
+    let process = RunnerProcess::start(&world.scenario, &http.url(), &world.target.url);
+    trap.caught().await;
+    process.kill();
+    assert_eq!(world.states().await, ["STARTED"]);
+
+    let outcome = world.started().await;
+    assert!(outcome.may_start, "{}", outcome.report);
+    assert_eq!(outcome.changes["tested"], "ALREADY_APPLIED", "{}", outcome.report);
+    assert_eq!(
+        world.effects.of("tested").await,
+        ["one", "two", "three"],
+        "not repeated"
+    );
+    assert_eq!(world.effects.of("after").await, ["all"]);
+    assert_eq!(world.states().await, ["STARTED", "APPLIED"]);
+    let entries = world.server.operator().audit(&world.runner().await).await;
+    let found = entries
+        .iter()
+        .find(|entry| entry.change_id == "tested" && entry.state == "APPLIED");
+    assert_eq!(found.map(|entry| entry.source.as_str()), Some("PROBE"));
+}
+
+#[tokio::test]
+async fn killed_before_its_first_step_the_change_is_applied_in_the_same_start() {
+    let world = World::of(of_steps_with(ALL_OR_NONE)).await;
+    world
+        .killed_at(None, Side::Message, &["INSERT INTO effects", "'tested', 'one'"])
+        .await;
+    assert_eq!(world.states().await, ["STARTED"]);
+    let outcome = world.started().await;
+    assert!(outcome.may_start, "{}", outcome.report);
+    assert_eq!(outcome.changes["tested"], "APPLIED", "{}", outcome.report);
+    assert_eq!(world.effects.of("tested").await, ["one", "two", "three"]);
+    assert_eq!(
+        world.states().await,
+        ["STARTED", "ROLLED_BACK", "STARTED", "APPLIED"]
+    );
+}
+
+#[tokio::test]
+async fn a_probe_that_does_not_know_or_would_write_leaves_it_to_a_person() {
+    for (probe, said) in [
+        (ALL_OR_NONE, "its probe does not know"),
+        ("SELECT true WHERE false", "its probe does not know"),
+        ("SELECT count(*) FROM effects", "its probe failed: the probe"),
+        (
+            "SELECT nextval('effects_seq') > 0",
+            "cannot execute nextval() in a read-only transaction",
+        ),
+    ] {
+        let world = World::of(of_steps_with(probe)).await;
+        world.target.execute("CREATE SEQUENCE effects_seq").await;
+        world
+            .killed_at(None, Side::Message, &["INSERT INTO effects", "'tested', 'two'"])
+            .await;
+        let outcome = world.started().await;
+        assert!(!outcome.may_start, "{probe}: {}", outcome.report);
+        assert_eq!(outcome.manual_intervention, ["tested"], "{probe}");
+        assert!(outcome.report.contains(said), "{probe}: {}", outcome.report);
+        assert_eq!(world.effects.of("tested").await, ["one"], "{probe}");
+    }
+}

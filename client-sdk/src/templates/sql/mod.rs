@@ -1,21 +1,38 @@
-//! `sql-template`: SQL for PostgreSQL.
+//! `sql-template`: SQL for PostgreSQL, MySQL, MariaDB and SQLite.
 
 use serde::Deserialize;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgDatabaseError};
+#[cfg(feature = "mysql")]
+use sqlx::MySqlPool;
+#[cfg(feature = "postgres")]
+use sqlx::PgPool;
+#[cfg(feature = "sqlite")]
+use sqlx::SqlitePool;
 
-use super::{Payload, Steps, Template};
+#[cfg(feature = "mysql")]
+use crate::target::MySqlTx;
+#[cfg(feature = "postgres")]
+use crate::target::PgTx;
+#[cfg(feature = "sqlite")]
+use crate::target::SqliteTx;
 use crate::{
-    change::{ChangeError, ChangeFuture},
+    change::{ChangeError, ChangeFuture, ProbeFuture, Probed},
     context::{Context, Requirement},
-    target::PgTx,
+    target::Target,
+    templates::{Payload, Steps, Template},
 };
 
+mod rules;
+mod run;
 mod split;
 
-/// Executes SQL on a [`PostgresTarget`](crate::PostgresTarget). In change files it is `sql-template`.
+/// Executes SQL on a `PostgresTarget`, a `MySqlTarget` or a `SqliteTarget`. In change files it is `sql-template`.
 ///
-/// `apply` and `rollback` are texts of any number of statements; `steps` of such are possible too. What cannot be part
-/// of a transaction, such as `CREATE INDEX CONCURRENTLY`, is recognised, and a change with it runs outside one.
+/// `apply` and `rollback` are texts of any number of statements; `steps` of such are possible too. The target system says
+/// by what rules the text is parted into statements. What cannot be part of a transaction there, such as PostgreSQL's `CREATE
+/// INDEX CONCURRENTLY` or all DDL of MySQL, is recognised, and a change with it runs outside one.
+///
+/// `probe` is one query that gives one value: true where the change took effect, false where nothing of it did. Null or no
+/// row leaves it to a person. It is rolled back, whatever it does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SqlTemplate;
 
@@ -36,27 +53,130 @@ impl Default for SqlConfiguration {
     }
 }
 
-/// A text of statements.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Sql(String);
+/// By whose rules SQL is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Postgres,
+    MySql,
+    #[cfg_attr(
+        not(any(test, feature = "sqlite")),
+        expect(dead_code, reason = "its target is behind a feature")
+    )]
+    Sqlite,
+}
 
-impl Payload for Sql {
+impl Dialect {
+    fn of(target: &Target) -> Option<Self> {
+        #[cfg(feature = "postgres")]
+        if target.has_client::<PgPool>() {
+            return Some(Self::Postgres);
+        }
+        #[cfg(feature = "mysql")]
+        if target.has_client::<MySqlPool>() {
+            return Some(Self::MySql);
+        }
+        #[cfg(feature = "sqlite")]
+        if target.has_client::<SqlitePool>() {
+            return Some(Self::Sqlite);
+        }
+        None
+    }
+
+    fn requirement(self, transactional: bool) -> Requirement {
+        match (self, transactional) {
+            #[cfg(feature = "postgres")]
+            (Self::Postgres, true) => Requirement::transaction::<PgTx>(),
+            #[cfg(feature = "postgres")]
+            (Self::Postgres, false) => Requirement::client::<PgPool>(),
+            #[cfg(feature = "mysql")]
+            (Self::MySql, true) => Requirement::transaction::<MySqlTx>(),
+            #[cfg(feature = "mysql")]
+            (Self::MySql, false) => Requirement::client::<MySqlPool>(),
+            #[cfg(feature = "sqlite")]
+            (Self::Sqlite, true) => Requirement::transaction::<SqliteTx>(),
+            #[cfg(feature = "sqlite")]
+            (Self::Sqlite, false) => Requirement::client::<SqlitePool>(),
+            #[cfg(not(all(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+            _ => Requirement::nothing(),
+        }
+    }
+}
+
+/// SQL and whose it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "String")]
+struct Text {
+    sql: String,
+    /// Absent where the application lacks the target system, and so cannot be built.
+    dialect: Option<Dialect>,
+}
+
+impl From<String> for Text {
+    fn from(sql: String) -> Self {
+        Self { sql, dialect: None }
+    }
+}
+
+impl Text {
     fn validate(&self) -> Result<(), Vec<String>> {
-        let statements = split::split(&self.0).map_err(|error| {
-            vec![format!(
-                "the {} that begins in line {} of the SQL has no end",
-                error.what, error.line
-            )]
-        })?;
+        self.sql.validate()
+    }
+
+    /// Its statements, once it is known whose they are.
+    fn on(&mut self, target: &Target) -> Result<(Vec<split::Statement<'_>>, Dialect), Vec<String>> {
+        let Some(dialect) = Dialect::of(target) else {
+            return Err(vec![format!(
+                "target system `{}` takes no SQL: `sql-template` works on those of {}",
+                target.id(),
+                KINDS.join(", ")
+            )]);
+        };
+        self.dialect = Some(dialect);
+        let statements = split::split(&self.sql, dialect).map_err(|fault| vec![fault.to_string()])?;
         if statements.is_empty() {
             return Err(vec!["there is no statement".to_owned()]);
         }
+        Ok((statements, dialect))
+    }
+
+    fn requirements(&self, transactional: bool) -> Vec<Requirement> {
+        let requirement = self.dialect.map(|dialect| dialect.requirement(transactional));
+        requirement.into_iter().collect()
+    }
+
+    /// Where it is not known whose it is, nothing is sent.
+    fn dialect(&self) -> Result<Dialect, ChangeError> {
+        self.dialect
+            .ok_or_else(|| "which database the SQL is for is not known".into())
+    }
+}
+
+const KINDS: &[&str] = &[
+    #[cfg(feature = "postgres")]
+    "`PostgresTarget`",
+    #[cfg(feature = "mysql")]
+    "`MySqlTarget`",
+    #[cfg(feature = "sqlite")]
+    "`SqliteTarget`",
+];
+
+/// A text of statements.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Sql(Text);
+
+impl Payload for Sql {
+    fn validate(&self) -> Result<(), Vec<String>> {
+        self.0.validate()
+    }
+
+    fn for_target(&mut self, target: &Target) -> Result<(), Vec<String>> {
+        let (statements, dialect) = self.0.on(target)?;
         let faults: Vec<_> = statements
             .iter()
             .enumerate()
             .filter_map(|(index, statement)| {
-                let why = refusal(statement)?;
+                let why = rules::refusal(statement, dialect)?;
                 Some(format!(
                     "statement {} (line {} of the SQL): {why}",
                     index + 1,
@@ -67,12 +187,41 @@ impl Payload for Sql {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
+    fn requirements(&self, transactional: bool) -> Vec<Requirement> {
+        self.0.requirements(transactional)
+    }
+
     fn supports_transactions(&self) -> Option<bool> {
-        let statements = split::split(&self.0).ok()?;
+        // Without its target system a pipeline can be looked at, and not run.
+        let dialect = self.0.dialect.unwrap_or(Dialect::Postgres);
+        let statements = split::split(&self.0.sql, dialect).ok()?;
         statements
             .iter()
-            .any(|statement| needs_none(&words(statement)))
+            .any(|statement| rules::needs_none(statement, dialect))
             .then_some(false)
+    }
+}
+
+/// A query that tells whether a change took effect.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct SqlProbe(Text);
+
+impl Payload for SqlProbe {
+    fn validate(&self) -> Result<(), Vec<String>> {
+        self.0.validate()
+    }
+
+    fn for_target(&mut self, target: &Target) -> Result<(), Vec<String>> {
+        let (statements, _) = self.0.on(target)?;
+        match rules::refusal_of_probe(&statements) {
+            Some(why) => Err(vec![why.to_owned()]),
+            None => Ok(()),
+        }
+    }
+
+    fn requirements(&self, _transactional: bool) -> Vec<Requirement> {
+        self.0.requirements(false)
     }
 }
 
@@ -83,13 +232,11 @@ impl Template for SqlTemplate {
     type Configuration = SqlConfiguration;
     type Apply = Sql;
     type Rollback = Sql;
+    type Probe = SqlProbe;
 
-    fn requirements(&self, transactional: bool) -> Vec<Requirement> {
-        vec![if transactional {
-            Requirement::transaction::<PgTx>()
-        } else {
-            Requirement::client::<PgPool>()
-        }]
+    /// The payloads say, since it depends on their target system.
+    fn requirements(&self, _transactional: bool) -> Vec<Requirement> {
+        Vec::new()
     }
 
     fn apply<'a>(
@@ -109,191 +256,76 @@ impl Template for SqlTemplate {
     ) -> ChangeFuture<'a> {
         Box::pin(execute(&sql.0, *configuration, context))
     }
+
+    fn probe<'a>(
+        &'a self,
+        probe: &'a SqlProbe,
+        _: &'a SqlConfiguration,
+        context: &'a mut Context,
+    ) -> ProbeFuture<'a> {
+        Box::pin(look(&probe.0, context))
+    }
 }
 
 async fn execute(
-    sql: &str,
+    text: &Text,
     configuration: SqlConfiguration,
     context: &mut Context,
 ) -> Result<(), ChangeError> {
-    if let Ok(transaction) = context.transaction::<PgTx>() {
-        return send(sql, configuration, transaction, || true).await;
+    let (sql, lease) = (&text.sql, context.lease.clone());
+    match text.dialect()? {
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => match context.transaction::<PgTx>() {
+            Ok(transaction) => run::inside::<sqlx::Postgres>(&mut **transaction, sql, configuration).await,
+            Err(_) => run::outside(&*context.client::<PgPool>()?, sql, configuration, lease).await,
+        },
+        #[cfg(feature = "mysql")]
+        Dialect::MySql => match context.transaction::<MySqlTx>() {
+            Ok(transaction) => run::inside::<sqlx::MySql>(&mut **transaction, sql, configuration).await,
+            Err(_) => run::outside(&*context.client::<MySqlPool>()?, sql, configuration, lease).await,
+        },
+        #[cfg(feature = "sqlite")]
+        Dialect::Sqlite => match context.transaction::<SqliteTx>() {
+            Ok(transaction) => run::inside::<sqlx::Sqlite>(&mut **transaction, sql, configuration).await,
+            Err(_) => run::outside(&*context.client::<SqlitePool>()?, sql, configuration, lease).await,
+        },
+        #[cfg(not(all(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+        _ => Err(NOT_BUILT_IN.into()),
     }
-    // Taken from the pool for good: what the SQL sets in its session must not stay for the application.
-    let mut connection = context.client::<PgPool>()?.acquire().await?.detach();
-    let lease = context.lease.clone();
-    let sent = send(sql, configuration, &mut connection, || !lease.is_lost()).await;
-    if let Err(error) = connection.close().await {
-        tracing::debug!(%error, "the connection did not end well");
-    }
-    sent
 }
 
-async fn send(
-    sql: &str,
-    configuration: SqlConfiguration,
-    connection: &mut PgConnection,
-    may_go_on: impl Fn() -> bool,
-) -> Result<(), ChangeError> {
-    if !configuration.split_statements {
-        let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-        return sent.map(drop).map_err(|error| failed("the SQL", error));
-    }
-    // It was split when the application was built, or there would be no change.
-    let statements = split::split(sql).map_err(|error| format!("a {} has no end", error.what))?;
-    let of = statements.len();
-    for (index, statement) in statements.iter().enumerate() {
-        if !may_go_on() {
-            let text = format!("the lock was lost before statement {} of {of}", index + 1);
-            return Err(text.into());
-        }
-        let sent = sqlx::raw_sql(AssertSqlSafe(statement.text))
-            .execute(&mut *connection)
-            .await;
-        sent.map_err(|error| {
-            let what = format!(
-                "statement {} of {of} (line {} of the SQL)",
-                index + 1,
-                statement.line
-            );
-            failed(&what, error)
-        })?;
-    }
-    Ok(())
-}
-
-/// What PostgreSQL says, in full. Other errors are kept as they are, below what was being done.
-fn failed(what: &str, error: sqlx::Error) -> ChangeError {
-    let name = std::any::type_name::<sqlx::Error>();
-    let said = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    let Some(said) = said else {
-        let what = what.to_owned();
-        return ChangeError::named(name, Box::new(ConnectionError { what, source: error }));
-    };
-    let mut text = format!("{what}: {} (SQLSTATE {})", said.message(), said.code());
-    for (label, more) in [("detail", said.detail()), ("hint", said.hint())] {
-        if let Some(more) = more {
-            text = format!("{text}; {label}: {more}");
-        }
-    }
-    ChangeError::named(name, text.into())
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct ConnectionError {
-    what: String,
-    source: sqlx::Error,
-}
-
-fn words<'s>(statement: &'s split::Statement<'_>) -> Vec<&'s str> {
-    statement.words.iter().map(String::as_str).collect()
-}
-
-/// Why a statement cannot be part of a change.
-fn refusal(statement: &split::Statement<'_>) -> Option<&'static str> {
-    if statement.text.starts_with('\\') {
-        return Some("commands that begin with `\\` are psql's, not PostgreSQL's");
-    }
-    let words = words(statement);
-    let controls = match words.as_slice() {
-        // To a savepoint is another thing.
-        ["ROLLBACK", "TO", ..] | ["ROLLBACK", "WORK" | "TRANSACTION", "TO", ..] => false,
-        ["BEGIN" | "COMMIT" | "END" | "ABORT" | "ROLLBACK", ..]
-        | ["START" | "PREPARE", "TRANSACTION", ..] => true,
-        ["COPY", rest @ ..] => {
-            let streams = rest.iter().any(|word| matches!(*word, "STDIN" | "STDOUT"));
-            return streams
-                .then_some("`COPY` from or to a client's stream cannot be part of a change: use `INSERT`");
-        }
-        _ => false,
-    };
-    controls.then_some(
-        "it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is \
-         a change, or a step, of its own",
-    )
-}
-
-/// Whether a statement refuses to be part of a transaction.
-fn needs_none(words: &[&str]) -> bool {
-    let concurrently = words.contains(&"CONCURRENTLY");
-    match words {
-        ["VACUUM", ..]
-        | ["CREATE" | "DROP", "DATABASE" | "TABLESPACE", ..]
-        | ["ALTER", "SYSTEM", ..]
-        | ["DISCARD", "ALL", ..]
-        | ["CLUSTER"]
-        | ["REINDEX", "DATABASE" | "SYSTEM" | "SCHEMA", ..] => true,
-        ["CREATE" | "DROP", "INDEX", ..] | ["CREATE", "UNIQUE", "INDEX", ..] | ["REINDEX", ..] => {
-            concurrently
-        }
-        ["ALTER", "TABLE", ..] => concurrently && words.contains(&"DETACH"),
-        _ => false,
+async fn look(text: &Text, context: &mut Context) -> Result<Probed, ChangeError> {
+    let sql = &text.sql;
+    match text.dialect()? {
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => run::look(&*context.client::<PgPool>()?, sql).await,
+        #[cfg(feature = "mysql")]
+        Dialect::MySql => run::look(&*context.client::<MySqlPool>()?, sql).await,
+        #[cfg(feature = "sqlite")]
+        Dialect::Sqlite => run::look(&*context.client::<SqlitePool>()?, sql).await,
+        #[cfg(not(all(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+        _ => Err(NOT_BUILT_IN.into()),
     }
 }
+
+#[cfg(not(all(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+const NOT_BUILT_IN: &str = "no feature of this database is built in";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sql(text: &str) -> Sql {
-        Sql(text.to_owned())
+    fn target() -> Target {
+        Target::non_transactional("flags", 1_u8)
     }
 
     #[test]
-    fn what_cannot_be_part_of_a_transaction_is_known() {
-        for text in [
-            "SELECT 1; CREATE INDEX CONCURRENTLY i ON t (a)",
-            "create unique index concurrently i on t (a)",
-            "DROP INDEX CONCURRENTLY i",
-            "REINDEX (CONCURRENTLY) TABLE t",
-            "REINDEX TABLE CONCURRENTLY t",
-            "VACUUM t",
-            "CREATE DATABASE d",
-            "ALTER SYSTEM SET x = 1",
-            "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
-        ] {
-            assert_eq!(sql(text).supports_transactions(), Some(false), "{text}");
-        }
-        for text in [
-            "CREATE INDEX i ON t (a)",
-            "CREATE TABLE vacuum (a int)",
-            "SELECT 'VACUUM; CREATE DATABASE d'",
-            "-- VACUUM\nSELECT 1",
-            "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
-            "REINDEX TABLE t",
-        ] {
-            assert_eq!(sql(text).supports_transactions(), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_part_of_a_change_is_refused() {
-        for (text, why) in [
-            ("  -- only a remark\n ;", "there is no statement"),
-            (
-                "SELECT 'a",
-                "the string that begins in line 1 of the SQL has no end",
-            ),
-            (
-                "SELECT 1;\nCOMMIT;",
-                "statement 2 (line 2 of the SQL): it begins or ends a transaction",
-            ),
-            ("start transaction", "begins or ends"),
-            ("COPY t FROM STDIN", "`COPY` from or to"),
-            ("\\c other", "are psql's"),
-        ] {
-            let faults = sql(text).validate().expect_err(text);
-            assert!(faults[0].contains(why), "{text}: {faults:?}");
-        }
-        for text in [
-            "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO SAVEPOINT a; RELEASE a",
-            "COPY t FROM '/file'",
-            "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$",
-        ] {
-            assert_eq!(sql(text).validate(), Ok(()), "{text}");
-        }
+    fn a_target_system_without_sql_is_refused() {
+        let mut sql = Sql("SELECT 1".to_owned().into());
+        let faults = sql.for_target(&target()).expect_err("refused");
+        assert!(
+            faults[0].starts_with("target system `flags` takes no SQL"),
+            "{faults:?}"
+        );
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{fs, path::Path};
 
-use flamingock::{
-    ChangeStatus, Flamingock, PostgresTarget, Stage,
-    templates::{HttpTarget, Placeholders},
-};
+use flamingock::{ChangeStatus, Flamingock, HttpTarget, PostgresTarget, Stage, templates::Placeholders};
 
 use super::http::Api;
 use crate::{

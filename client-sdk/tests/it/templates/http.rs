@@ -8,10 +8,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, Method, StatusCode, Uri},
 };
-use flamingock::{
-    Report, Stage, StartError,
-    templates::{HttpTarget, Placeholders},
-};
+use flamingock::{HttpTarget, Report, Stage, StartError, templates::Placeholders};
 use tokio::net::TcpListener;
 
 use crate::support::{FakeServer, Files, Kind};
@@ -158,10 +155,11 @@ async fn a_text_is_sent_as_it_is() {
 
 #[tokio::test]
 async fn an_unexpected_answer_is_a_failure_and_shows_no_secret() {
-    let done = run("apply: {method: POST, path: '/503?key=${SECRET}', body: 'with ${SECRET}'}\n").await;
+    let done =
+        run("apply: {method: POST, path: '/${SECRET}/500?key=${SECRET}', body: 'with ${SECRET}'}\n").await;
     assert_eq!(
         done.message(),
-        "POST /503?key=${SECRET} was answered with 503 Service Unavailable: because of with ${SECRET}"
+        "POST /${SECRET}/500?key=${SECRET} was answered with 500 Internal Server Error: because of\n  with ${SECRET}"
     );
     assert_eq!(done.server.audit(), ["asked STARTED", "asked FAILED"]);
     assert!(!format!("{:?}", done.server.calls()).contains("hunter2"));
@@ -275,6 +273,28 @@ async fn nobody_there_is_a_failure_that_hides_the_query() {
         .clone()
         .unwrap()
         .message;
-    assert!(message.starts_with("GET /a failed: "), "{message}");
+    assert!(message.starts_with("GET /a was not answered: "), "{message}");
     assert!(!format!("{:?}", server.calls()).contains("hunter2"));
+}
+
+/// 429 and 503 mean "not now": nothing was done.
+#[tokio::test]
+async fn an_api_that_is_busy_is_asked_again_unless_that_is_expected() {
+    let done = run("apply: {method: PUT, path: /429}\n").await;
+    assert!(
+        done.message().contains("was answered with 429"),
+        "{}",
+        done.message()
+    );
+    assert_eq!(done.api.lines(), ["PUT /api/429"; 5]);
+    let keys: std::collections::BTreeSet<_> = done
+        .api
+        .requests()
+        .iter()
+        .map(|request| request.header("idempotency-key").map(str::to_owned))
+        .collect();
+    assert_eq!(keys.len(), 1, "the same request, five times");
+    let done = run("apply: {method: PUT, path: /503, expect: [200, 503]}\n").await;
+    assert!(done.result.is_ok());
+    assert_eq!(done.api.lines().len(), 1);
 }

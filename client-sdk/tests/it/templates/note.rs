@@ -2,7 +2,7 @@
 
 use flamingock::{
     ChangeError, ChangeFuture, Context, Requirement,
-    templates::{Payload, Steps, Template},
+    templates::{NoProbe, Payload, Steps, Template},
 };
 use serde::Deserialize;
 
@@ -76,6 +76,7 @@ impl Template for NoteTemplate {
     type Configuration = NoteConfiguration;
     type Apply = Note;
     type Rollback = Note;
+    type Probe = NoProbe;
 
     fn requirements(&self, transactional: bool) -> Vec<Requirement> {
         vec![if transactional {
@@ -109,6 +110,7 @@ impl Template for StrictTemplate {
     type Configuration = NoteConfiguration;
     type Apply = Note;
     type Rollback = String;
+    type Probe = NoProbe;
 
     fn requirements(&self, _: bool) -> Vec<Requirement> {
         vec![Requirement::client::<Log>()]

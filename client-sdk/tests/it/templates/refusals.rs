@@ -21,7 +21,11 @@ fn builder() -> Builder {
 }
 
 fn problems(files: &Files) -> Vec<String> {
-    let built = builder().stage(Stage::from_dir("files", files.path())).build();
+    problems_of(builder(), files)
+}
+
+fn problems_of(builder: Builder, files: &Files) -> Vec<String> {
+    let built = builder.stage(Stage::from_dir("files", files.path())).build();
     let error = built.expect_err("refused");
     error
         .problems()
@@ -71,7 +75,7 @@ _0006__typos.yml:1: `steps` is missing
 _0006__typos.yml:3: unknown field `target_system`; did you mean `targetSystem`?
 _0006__typos.yml:4: unknown field `recovry`; did you mean `recovery`?
 _0006__typos.yml:5: unknown field `rollbak`; did you mean `rollback`?
-_0006__typos.yml:6: unknown field `stage`; known are `id`, `author`, `order`, `template`, `targetSystem`, `transactional`, `recovery`, `profiles`, `dependsOn`, `configuration`, `apply`, `rollback`, `steps`
+_0006__typos.yml:6: unknown field `stage`; known are `id`, `author`, `order`, `template`, `targetSystem`, `transactional`, `recovery`, `profiles`, `dependsOn`, `configuration`, `apply`, `rollback`, `steps`, `probe`
 _0007__kinds.yaml:1: `id` is a text: put it in quotes
 _0007__kinds.yaml:2: `author` is a text: put it in quotes
 _0007__kinds.yaml:4: unknown field `targetSystem.name`; known is `id`
@@ -139,6 +143,10 @@ fn what_is_wrong_with_payloads_is_said_at_once() {
             "id: ${KNOWN}\ntemplate: note-template\ntargetSystem: '${KNOWN}'\nsteps: [apply: {text: a}]\n"
                 .to_owned(),
         ),
+        (
+            "_0011__probe.yaml",
+            good("steps: [apply: {text: a}]\nprobe: {text: a}\n"),
+        ),
     ]);
     assert_eq!(problems(&files).join("\n"), r#"
 _0001__root.yaml:1: `steps` is missing
@@ -163,14 +171,16 @@ _0008__placeholders.yaml:9: `${ALSO_ABSENT}` has no value: set it in the environ
 _0008__placeholders.yaml:10: `${` begins a placeholder that has no end; write `$${` for the text `${`
 _0008__placeholders.yaml:11: `2` cannot be the name of a placeholder; write `$${` for the text `${`
 _0009__secrets.yaml:5: `steps[1].apply.waits`: invalid type: string "${SECRET}", expected a boolean
-_0010__identity.yaml:1: `id` cannot have placeholders: they are for `configuration`, `apply`, `rollback` and `steps`
-_0010__identity.yaml:3: `targetSystem` cannot have placeholders: they are for `configuration`, `apply`, `rollback` and `steps`"#
+_0010__identity.yaml:1: `id` cannot have placeholders: they are for `configuration`, `apply`, `rollback`, `steps` and `probe`
+_0010__identity.yaml:3: `targetSystem` cannot have placeholders: they are for `configuration`, `apply`, `rollback`, `steps` and `probe`
+_0011__probe.yaml:5: `probe`: this template has no probe"#
 .trim());
 }
 
-#[test]
-fn sql_files_are_refused_in_their_own_lines() {
-    let front = "-- flamingock:\n--   id: a\n--   targetSystem: shell\n";
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn sql_files_are_refused_in_their_own_lines() {
+    let front = "-- flamingock:\n--   id: a\n--   targetSystem: db\n";
     let files = Files::new(&[
         ("_0001__plain.sql", "SELECT 1;\n".to_owned()),
         (
@@ -201,8 +211,14 @@ fn sql_files_are_refused_in_their_own_lines() {
             "_0008__marks.sql",
             format!("{front}\nSELECT 1;\n-- flamingock: undo\n"),
         ),
+        (
+            "_0009__probe.sql",
+            format!("{front}\nSELECT 1;\n-- flamingock: probe\n\nDROP TABLE a;\n"),
+        ),
     ]);
-    assert_eq!(problems(&files).join("\n"), r"
+    let target =
+        flamingock::PostgresTarget::connect_lazy("db", "postgres://localhost/none").expect("a target");
+    assert_eq!(problems_of(builder().target(target), &files).join("\n"), r"
 _0001__plain.sql:1: a SQL file begins with its fields in comments: `-- flamingock:`, then `--   id: …` and so on
 _0002__nothing.sql: is more than one YAML document: do all fields begin in the same column?
 _0003__typo.sql:4: unknown field `targetSystm`; did you mean `targetSystem`?
@@ -212,7 +228,8 @@ _0005__empty.sql:8: `rollback`: the string that begins in line 8 of the SQL has 
 _0006__commit.sql:5: `apply`: statement 2 (line 6 of the SQL): it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is a change, or a step, of its own
 _0006__commit.sql:10: `rollback`: statement 1 (line 10 of the SQL): it begins or ends a transaction, which is the runner's to do: leave it out; what has to take effect on its own is a change, or a step, of its own
 _0007__placeholder.sql:6: `${ABSENT}` has no value: set it in the environment, or write a default as `${ABSENT:…}`
-_0008__marks.sql:6: after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change"
+_0008__marks.sql:6: after the fields only `-- flamingock: rollback` is known, above the SQL that undoes the change, and `-- flamingock: probe`, above the query that tells whether it took effect
+_0009__probe.sql:8: `probe`: a probe only looks: it is one `SELECT` that gives one value, true where the change took effect, false where it did not, and null where that cannot be said"
 .trim());
 }
 

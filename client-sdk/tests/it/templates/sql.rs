@@ -212,8 +212,9 @@ fn on_another_kind_of_target_it_is_refused() {
         .build();
     let error = files.plain(&built.expect_err("refused").to_string());
     assert!(
-        error.contains("change `changed (_0001__a.yaml)`: apply takes &mut")
-            && error.contains("has no transactions"),
+        error.contains(
+            "_0001__a.yaml:4: `apply`: target system `db` takes no SQL: `sql-template` works on those of"
+        ) && error.contains("`PostgresTarget`"),
         "{error}"
     );
 }

@@ -1,0 +1,267 @@
+//! Sending SQL to whichever database the change's target system is.
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, Pool, pool::PoolConnection};
+
+use super::{Dialect, SqlConfiguration, split};
+use crate::{
+    change::{ChangeError, Probed},
+    lease::Lease,
+};
+
+/// A database as far as sqlx does not know it.
+pub(super) trait Spoken: Database {
+    const DIALECT: Dialect;
+    /// Begins what only looks. It is always rolled back.
+    const BEGIN_LOOKING: &'static str;
+
+    /// What the server says about a refusal, in full; nothing if it is not the server's.
+    fn said(error: &sqlx::Error) -> Option<String>;
+
+    /// The truth in a row's only column.
+    fn truth(row: &Self::Row) -> Result<Option<bool>, sqlx::Error>;
+
+    /// Whether the data are gone with the connection.
+    async fn dies_with_connection(_: &mut Self::Connection) -> Result<bool, sqlx::Error> {
+        Ok(false)
+    }
+}
+
+/// Sends the statements of a change in its transaction.
+pub(super) async fn inside<DB>(
+    connection: &mut DB::Connection,
+    sql: &str,
+    configuration: SqlConfiguration,
+) -> Result<(), ChangeError>
+where
+    DB: Spoken,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    send::<DB>(connection, sql, configuration, None).await
+}
+
+/// Sends the statements of a change outside a transaction.
+pub(super) async fn outside<DB>(
+    pool: &Pool<DB>,
+    sql: &str,
+    configuration: SqlConfiguration,
+    lease: Lease,
+) -> Result<(), ChangeError>
+where
+    DB: Spoken,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    let mut pooled: PoolConnection<DB> = pool.acquire().await?;
+    if DB::dies_with_connection(&mut pooled).await? {
+        return send::<DB>(&mut pooled, sql, configuration, Some(&lease)).await;
+    }
+    // Taken from the pool for good: what the SQL sets in its session must not stay for the application.
+    let mut connection = pooled.detach();
+    let sent = send::<DB>(&mut connection, sql, configuration, Some(&lease)).await;
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "the connection did not end well");
+    }
+    sent
+}
+
+async fn send<DB>(
+    connection: &mut DB::Connection,
+    sql: &str,
+    configuration: SqlConfiguration,
+    lease: Option<&Lease>,
+) -> Result<(), ChangeError>
+where
+    DB: Spoken,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    if !configuration.split_statements {
+        let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
+        return sent.map(drop).map_err(|error| failed::<DB>("the SQL", error));
+    }
+    // It was split when the application was built, or there would be no change.
+    let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
+    let of = statements.len();
+    for (index, statement) in statements.iter().enumerate() {
+        if lease.is_some_and(Lease::is_lost) {
+            let text = format!("the lock was lost before statement {} of {of}", index + 1);
+            return Err(text.into());
+        }
+        let sent = sqlx::raw_sql(AssertSqlSafe(statement.text))
+            .execute(&mut *connection)
+            .await;
+        sent.map_err(|error| {
+            let what = format!(
+                "statement {} of {of} (line {} of the SQL)",
+                index + 1,
+                statement.line
+            );
+            failed::<DB>(&what, error)
+        })?;
+    }
+    Ok(())
+}
+
+/// Asks the database whether the change took effect.
+pub(super) async fn look<DB>(pool: &Pool<DB>, sql: &str) -> Result<Probed, ChangeError>
+where
+    DB: Spoken,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    let failed = |error| failed::<DB>("the probe", error);
+    // Validated to be one statement: without the semicolon, and without what the tool alone knows.
+    let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
+    let [statement] = statements.as_slice() else {
+        return Err("the probe is not one statement".into());
+    };
+    let mut transaction = pool.begin_with(DB::BEGIN_LOOKING).await.map_err(failed)?;
+    let mut rows = sqlx::raw_sql(AssertSqlSafe(statement.text)).fetch(&mut *transaction);
+    let first = rows.try_next().await.map_err(failed)?;
+    let more = rows.try_next().await.map_err(failed)?.is_some();
+    drop(rows);
+    transaction.rollback().await.map_err(failed)?;
+    if more {
+        return Err("the probe gives more than one row: it is to give one, with one value".into());
+    }
+    let Some(row) = first else {
+        return Ok(Probed::Unknown);
+    };
+    Ok(match DB::truth(&row).map_err(failed)? {
+        Some(true) => Probed::Applied,
+        Some(false) => Probed::NotApplied,
+        None => Probed::Unknown,
+    })
+}
+
+/// What the database says. Other errors are kept as they are, below what was being done.
+fn failed<DB: Spoken>(what: &str, error: sqlx::Error) -> ChangeError {
+    let name = std::any::type_name::<sqlx::Error>();
+    if let Some(said) = DB::said(&error) {
+        return ChangeError::named(name, format!("{what}: {said}").into());
+    }
+    let what = what.to_owned();
+    ChangeError::named(name, Box::new(ConnectionError { what, source: error }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct ConnectionError {
+    what: String,
+    source: sqlx::Error,
+}
+
+/// That a row has one column.
+fn alone<R: sqlx::Row>(row: &R) -> Result<(), sqlx::Error> {
+    if row.len() == 1 {
+        return Ok(());
+    }
+    let text = format!("it gives {} columns, and one is asked for", row.len());
+    Err(sqlx::Error::Decode(text.into()))
+}
+
+/// Where a truth is a number.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+fn of_number(number: Option<i64>) -> Result<Option<bool>, sqlx::Error> {
+    match number {
+        None => Ok(None),
+        Some(0) => Ok(Some(false)),
+        Some(1) => Ok(Some(true)),
+        Some(other) => {
+            let text = format!("it gives {other}, which is neither true (1) nor false (0)");
+            Err(sqlx::Error::Decode(text.into()))
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use sqlx::{Postgres, Row as _, postgres::PgDatabaseError, postgres::PgRow};
+
+    use super::{super::Dialect, Spoken, alone};
+
+    impl Spoken for Postgres {
+        const DIALECT: Dialect = Dialect::Postgres;
+        const BEGIN_LOOKING: &'static str = "BEGIN READ ONLY";
+
+        fn said(error: &sqlx::Error) -> Option<String> {
+            let said = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+            let mut text = format!("{} (SQLSTATE {})", said.message(), said.code());
+            for (label, more) in [("detail", said.detail()), ("hint", said.hint())] {
+                if let Some(more) = more {
+                    text = format!("{text}; {label}: {more}");
+                }
+            }
+            Some(text)
+        }
+
+        fn truth(row: &PgRow) -> Result<Option<bool>, sqlx::Error> {
+            alone(row)?;
+            row.try_get(0)
+        }
+    }
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use sqlx::{MySql, Row as _, mysql::MySqlDatabaseError, mysql::MySqlRow};
+
+    use super::{super::Dialect, Spoken, alone, of_number};
+
+    /// A statement that would have committed, in the transaction of a change.
+    const REFUSED_IN_XA: u16 = 1399;
+
+    impl Spoken for MySql {
+        const DIALECT: Dialect = Dialect::MySql;
+        const BEGIN_LOOKING: &'static str = "START TRANSACTION READ ONLY";
+
+        fn said(error: &sqlx::Error) -> Option<String> {
+            let said = error
+                .as_database_error()?
+                .try_downcast_ref::<MySqlDatabaseError>()?;
+            let mut text = format!("{} (error {})", said.message(), said.number());
+            if said.number() == REFUSED_IN_XA {
+                text.push_str(
+                    "; it would have committed what came before it, as DDL does here: write `transactional: false`, or move it \
+                     to a change of its own that is",
+                );
+            }
+            Some(text)
+        }
+
+        fn truth(row: &MySqlRow) -> Result<Option<bool>, sqlx::Error> {
+            alone(row)?;
+            of_number(row.try_get(0)?)
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use sqlx::{Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+    use super::{super::Dialect, Spoken, alone, of_number};
+
+    impl Spoken for Sqlite {
+        const DIALECT: Dialect = Dialect::Sqlite;
+        const BEGIN_LOOKING: &'static str = "BEGIN";
+
+        fn said(error: &sqlx::Error) -> Option<String> {
+            let said = error.as_database_error()?;
+            let code = said.code()?;
+            Some(format!("{} (SQLite's code {code})", said.message()))
+        }
+
+        fn truth(row: &SqliteRow) -> Result<Option<bool>, sqlx::Error> {
+            alone(row)?;
+            of_number(row.try_get(0)?)
+        }
+
+        /// A database in memory has no file.
+        async fn dies_with_connection(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+            let file: Option<String> =
+                sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+                    .fetch_one(connection)
+                    .await?;
+            Ok(file.is_none_or(|file| file.is_empty()))
+        }
+    }
+}
