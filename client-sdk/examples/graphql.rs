@@ -1,7 +1,7 @@
 //! A revision of a schema, and data, at a GraphQL endpoint (`targets-tests/servers/schema-registry.mjs` is one).
 //!
-//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `REGISTRY_URL`, of that
-//! server, started with `PORT=4000`, `http://127.0.0.1:4000/admin`:
+//! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `REGISTRY_URL`, which is
+//! `$GRAPHQL_URL/admin` where `./run-targets --install --keep --only graphql` has started that one:
 //!
 //! ```text
 //! cargo run -p flamingock --features graphql --example graphql

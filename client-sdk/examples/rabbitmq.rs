@@ -1,7 +1,7 @@
 //! An exchange with its queue, and a policy, in RabbitMQ.
 //!
 //! Needs `FLAMINGOCK_SERVER`, `FLAMINGOCK_TOKEN`, `FLAMINGOCK_ENVIRONMENT`, `FLAMINGOCK_SERVICE` and `RABBITMQ_MANAGEMENT`,
-//! the address of the management API; user and password are `guest`:
+//! the address of the management API, such as `http://127.0.0.1:15672`; user and password are `guest`:
 //!
 //! ```text
 //! cargo run -p flamingock --features rabbitmq --example rabbitmq

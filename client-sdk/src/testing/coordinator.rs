@@ -258,7 +258,8 @@ impl Coordinator {
         self.script.ledger().rules.approve(id(change_id), by);
     }
 
-    /// Whether it cannot be reached: no call is answered.
+    /// Whether it cannot be reached: no call is answered. A run tries for as long as its `retry_for` says, 2 seconds by
+    /// [`builder`](Self::builder).
     pub fn unreachable(&self, unreachable: bool) {
         self.script.set_unreachable(unreachable);
     }
