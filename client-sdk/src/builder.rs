@@ -12,6 +12,7 @@ use crate::{
     readiness::{self, Readiness},
     report::Report,
     runner,
+    saga::LeftOpen,
     settings::{LockSettings, RunSettings},
     stage::Stage,
     start_error::StartError,
@@ -36,6 +37,8 @@ pub struct Flamingock {
     pub(crate) stop: StopHandle,
     /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
     running: Mutex<()>,
+    /// Sagas that a run of this value was dropped in.
+    pub(crate) left_open: LeftOpen,
 }
 
 impl Flamingock {
@@ -429,6 +432,7 @@ impl Builder {
             events,
             stop: StopHandle::new(),
             running: Mutex::new(()),
+            left_open: LeftOpen::default(),
         })
     }
 
