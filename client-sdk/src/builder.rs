@@ -344,8 +344,9 @@ impl Builder {
     /// 24 h. Default: 20 s. Then it is cut off at its next await, which is a failure of the change. In a transaction it is
     /// rolled back. Outside it is not, for what it had asked its target system for may still take effect: the next process
     /// asks its [probe](crate::Change::probe), or repeats it where it may be
-    /// [repeated](crate::Recovery::AlwaysRetry), and else a person decides. A rollback is not cut off. So the platform must
-    /// leave more time than this.
+    /// [repeated](crate::Recovery::AlwaysRetry), and else a person decides. Where no person does, the lock is not given back,
+    /// so that it has the rest of the lease to take effect. A rollback is not cut off. So the platform must leave more time
+    /// than this.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.settings.stop_grace = grace;
         self
