@@ -115,7 +115,8 @@ pub struct ChangeSubmission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor_outlives_failure: Option<bool>,
     /// The change goes on from a cursor that an earlier attempt saved. Absent or false: it begins at its beginning, is
-    /// handed no cursor, and one that is there is void once it has begun.
+    /// handed no cursor, and one that is there is void once it has begun. Absent, one whose cursor outlives its failure
+    /// takes it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_cursor: Option<bool>,
     /// The change can be asked whether it took effect: then a doubt about it is settled by its probe, before a person is
@@ -127,6 +128,15 @@ pub struct ChangeSubmission {
     pub checksum: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depends_on: Option<Vec<String>>,
+}
+
+impl ChangeSubmission {
+    /// Whether it goes on from a cursor. A saga of an SDK that did not say so yet does: it keeps the steps that are done in its
+    /// cursor, and without one would do them again.
+    pub fn takes_a_cursor(&self) -> bool {
+        self.takes_cursor
+            .unwrap_or(self.cursor_outlives_failure == Some(true))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

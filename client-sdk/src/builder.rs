@@ -12,6 +12,7 @@ use crate::{
     readiness::{self, Readiness},
     report::Report,
     runner,
+    saga::LeftOpen,
     settings::{LockSettings, RunSettings},
     stage::Stage,
     start_error::StartError,
@@ -36,6 +37,8 @@ pub struct Flamingock {
     pub(crate) stop: StopHandle,
     /// Held by a run: to the server two runs of one value are the same runner, which would be granted its own lock.
     running: Mutex<()>,
+    /// Sagas that a run of this value was dropped in.
+    pub(crate) left_open: LeftOpen,
 }
 
 impl Flamingock {
@@ -341,8 +344,9 @@ impl Builder {
     /// 24 h. Default: 20 s. Then it is cut off at its next await, which is a failure of the change. In a transaction it is
     /// rolled back. Outside it is not, for what it had asked its target system for may still take effect: the next process
     /// asks its [probe](crate::Change::probe), or repeats it where it may be
-    /// [repeated](crate::Recovery::AlwaysRetry), and else a person decides. A rollback is not cut off. So the platform must
-    /// leave more time than this.
+    /// [repeated](crate::Recovery::AlwaysRetry), and else a person decides. Where no person does, the lock is not given back,
+    /// so that it has the rest of the lease to take effect. A rollback is not cut off. So the platform must leave more time
+    /// than this.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.settings.stop_grace = grace;
         self
@@ -429,6 +433,7 @@ impl Builder {
             events,
             stop: StopHandle::new(),
             running: Mutex::new(()),
+            left_open: LeftOpen::default(),
         })
     }
 

@@ -25,7 +25,10 @@ pub(super) struct MarkSnapshot<'a> {
 
 /// What the target systems can do before the server has said whose marks are wanted. A start has to wait for both, and does
 /// not do so for one after the other.
-pub(super) struct WarmUp<'a>(MaybeDone<BoxFuture<'a, Result<(), StartErrorKind>>>);
+pub(super) struct WarmUp<'a> {
+    app: &'a Flamingock,
+    under_way: MaybeDone<BoxFuture<'a, Result<(), StartErrorKind>>>,
+}
 
 impl<'a> WarmUp<'a> {
     /// Nothing is done until it is awaited by one of the two below.
@@ -35,25 +38,35 @@ impl<'a> WarmUp<'a> {
             Some(async move { marker.warm_up().await.map_err(|error| failed(target, error)) })
         });
         let all = try_join_all(each).map_ok(|_| ());
-        Self(maybe_done(all.boxed()))
+        Self {
+            app,
+            under_way: maybe_done(all.boxed()),
+        }
     }
 
-    /// Goes on while something else is awaited, and no longer. How it ends does not matter yet: whether the target systems
-    /// have to be asked at all is for the other to say.
+    /// Goes on while something else is awaited, and no longer. That it has failed meanwhile does not matter: whether the
+    /// target systems have to be asked at all is for the other to say. That may take a while, and they may be up by then.
     pub(super) async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = pin!(other);
         tokio::select! {
             biased;
             ended = &mut other => return ended,
-            () = &mut self.0 => {}
+            () = &mut self.under_way => {}
         }
-        other.await
+        let ended = other.await;
+        let failed = Pin::new(&mut self.under_way)
+            .output_mut()
+            .is_some_and(|done| done.is_err());
+        if failed {
+            *self = Self::new(self.app);
+        }
+        ended
     }
 
     /// Does the rest. The error is that of the first target system that could not be asked.
     pub(super) async fn finish(mut self) -> Result<(), StartErrorKind> {
-        (&mut self.0).await;
-        Pin::new(&mut self.0).take_output().unwrap_or(Ok(()))
+        (&mut self.under_way).await;
+        Pin::new(&mut self.under_way).take_output().unwrap_or(Ok(()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The outer loop: marks, plan request, waiting for the lock, carrying out, release.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use flamingock_api_types::{
     auth::TokenResponse,
@@ -307,7 +307,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Carries out an `EXECUTE` and gives the lock back, whatever happens.
+    /// Carries out an `EXECUTE` and gives the lock back, unless something may still be under way.
     async fn carry_out(
         &self,
         planned: Planned<'_>,
@@ -315,26 +315,32 @@ impl<'a> Planner<'a> {
     ) -> Result<(), StartErrorKind> {
         let Planned { timed, settled } = planned;
         let plan = &timed.answer;
-        let ended = match accept(plan, record) {
+        let (ended, is_left_open) = match accept(plan, record) {
             Ok(offer) => self.execute(&offer, timed.sent_at, settled, record).await,
             Err(error) => {
                 settled.clear_if_possible(self.scope).await;
-                Err(error)
+                (Err(error), false)
             }
         };
-        if let Some(lock) = &plan.lock {
-            self.release(lock).await;
+        match &plan.lock {
+            // The next process settles it by itself, and must not do so while it may still take effect: as after a crash.
+            Some(lock) if is_left_open => {
+                tracing::warn!(lock = %lock.key, "not given back, for what was cut off may still be under way: it ends with its lease");
+            }
+            Some(lock) => self.release(lock).await,
+            None => {}
         }
         ended
     }
 
+    /// The flag: a change that was cut off may still take effect, and needs no person.
     async fn execute(
         &self,
         offer: &Offer,
         sent_at: Instant,
         settled: MarkSnapshot<'_>,
         record: &mut RunRecord<'_>,
-    ) -> Result<(), StartErrorKind> {
+    ) -> (Result<(), StartErrorKind>, bool) {
         tracing::info!(
             execution_id = offer.execution_id,
             stages = offer.stages.len(),
@@ -355,6 +361,7 @@ impl<'a> Planner<'a> {
             host: &self.host,
             id: offer.execution_id,
             lease: &lease,
+            is_left_open: AtomicBool::new(false),
         };
         // There is work: should this process die over it, nobody may start by what was certified before.
         #[cfg(feature = "certificate")]
@@ -366,15 +373,19 @@ impl<'a> Planner<'a> {
             Err(error) => Err(error),
         };
         heartbeat.stop().await;
-        match pass? {
-            Pass::Finished if lease.check() != Err(CancelReason::Requested) || record.is_all_applied() => {
+        let ended = match pass {
+            Ok(Pass::Finished)
+                if lease.check() != Err(CancelReason::Requested) || record.is_all_applied() =>
+            {
                 Ok(())
             }
             // What was under way has stopped or ended, and what is pending is not begun.
-            Pass::Finished => Err(cancelled(CancelReason::Requested, &lease)),
-            Pass::Stopped(CancelReason::Shutdown) => Err(StartErrorKind::Interrupted),
-            Pass::Stopped(reason) => Err(cancelled(reason, &lease)),
-        }
+            Ok(Pass::Finished) => Err(cancelled(CancelReason::Requested, &lease)),
+            Ok(Pass::Stopped(CancelReason::Shutdown)) => Err(StartErrorKind::Interrupted),
+            Ok(Pass::Stopped(reason)) => Err(cancelled(reason, &lease)),
+            Err(error) => Err(error),
+        };
+        (ended, execution.is_left_open.into_inner())
     }
 
     async fn release(&self, lock: &LockView) {

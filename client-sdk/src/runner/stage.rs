@@ -35,6 +35,8 @@ pub(super) struct Execution<'a> {
     pub(super) host: &'a str,
     pub(super) id: i64,
     pub(super) lease: &'a Lease,
+    /// A change was cut off outside a transaction that the next process settles without a person.
+    pub(super) is_left_open: AtomicBool,
 }
 
 pub(super) enum Pass {

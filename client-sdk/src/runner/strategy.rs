@@ -6,7 +6,12 @@
 //! stays at `STARTED`, or says `ROLLBACK_FAILED` where something is known to have stayed. And whatever the change throws,
 //! panics included, is a failure of the change and not of the run.
 
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -17,7 +22,7 @@ use super::{
 };
 use crate::{
     cancellation::CancelReason,
-    change::{ChangeError, ChangeFuture},
+    change::{ChangeError, ChangeFuture, Recovery},
     context::Context,
     error::Error,
     report::{ChangeStatus, ErrorReport},
@@ -38,8 +43,15 @@ pub(super) struct Outcome {
 pub(super) async fn execute(job: &Job<'_>) -> Outcome {
     let change = job.change.info.id();
     tracing::info!(change, "applying");
+    let left_open = &job.execution.app.left_open;
     let outcome = match job.transactions() {
-        None => outside_transactions(job).await,
+        None if left_open.has(change) => job.left_open(),
+        None => {
+            let outcome = outside_transactions(job).await;
+            // Also where it was cut off: an application that was asked to stop runs nothing more.
+            left_open.ended(change);
+            outcome
+        }
         Some(target) => in_transaction(job, target).await,
     };
     if matches!(outcome.status, ChangeStatus::Applied) {
@@ -58,6 +70,9 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     reached(job, Step::Started).await;
     if let Some(outcome) = job.stopped_before_it_began().await {
         return outcome;
+    }
+    if job.change.info.keeps_steps {
+        job.execution.app.left_open.begun(job.change.info.id());
     }
     let mut context = job.context(None);
     let Applying {
@@ -78,7 +93,11 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     let recorded = job.report(&Fact::failed(took, &error)).await;
     let unrecorded = recorded.is_err();
     let superseded = recorded.is_ok_and(|answer| answer.late);
-    if !job.change.info.has_rollback {
+    let info = &job.change.info;
+    if is_cut_off && (info.has_probe || info.recovery == Recovery::AlwaysRetry) {
+        job.execution.is_left_open.store(true, Ordering::Relaxed);
+    }
+    if !info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");
     } else if is_cut_off {
         // What it had asked for last may take effect at any moment, also after a rollback. The log stays at `FAILED`: the next
@@ -443,6 +462,18 @@ impl Job<'_> {
             "AUDIT_WRITE_FAILED"
         };
         self.failure(ChangeStatus::Failed, name, format!("not started: {error}"))
+    }
+
+    /// Nothing is recorded: the log tells the next process what it needs to go on.
+    fn left_open(&self) -> Outcome {
+        tracing::error!("not begun: this process has begun it before, and may still be at work on it");
+        self.failure(
+            ChangeStatus::Failed,
+            "OWN_ATTEMPT",
+            "a run of this very process was dropped in the middle of it, and what it was doing may still be under way; once \
+             the process has ended, the next one goes on"
+                .to_owned(),
+        )
     }
 
     fn failed(&self, error: &ChangeError) -> Outcome {

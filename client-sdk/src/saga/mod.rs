@@ -12,9 +12,11 @@ use crate::{
     trace,
 };
 
+mod left_open;
 mod log;
 mod step;
 
+pub(crate) use left_open::LeftOpen;
 use log::StepLog;
 use step::Function;
 pub use step::Step;

@@ -212,9 +212,10 @@ pub trait TransactionalTarget: Send + Sync + 'static {
         true
     }
 
-    /// What can be done before it is known whose marks are wanted: connecting, finding where they are. Called once in a
-    /// run, while the session with the server is being opened, so that a start does not wait for one after the other. Must
-    /// not create anything. An error ends the run as one of [`marks`](Self::marks) does.
+    /// What can be done before it is known whose marks are wanted: connecting, finding where they are. Called in a run
+    /// while the session with the server is being opened, so that a start does not wait for one after the other; and once
+    /// more when that is open, if it failed meanwhile. Must not create anything. An error then ends the run as one of
+    /// [`marks`](Self::marks) does.
     fn warm_up(&self) -> TargetFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }

@@ -86,7 +86,7 @@ fn change(change: &wire::ChangeSubmission) -> Result<Change, Refusal> {
         transactional: change.transactional.unwrap_or(true),
         author: change.author.clone(),
         has_probe: change.has_probe.unwrap_or(false),
-        takes_cursor: change.takes_cursor.unwrap_or(false),
+        takes_cursor: change.takes_a_cursor(),
         checksum: checksum.map_err(malformed)?,
     })
 }

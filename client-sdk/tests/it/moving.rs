@@ -5,12 +5,19 @@ use flamingock::{ChangeStatus, PostgresTarget, Report, Stage, StartError};
 use sqlx::{
     AssertSqlSafe, PgPool, SqlSafeStr as _,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::PgPoolOptions,
 };
 
 use crate::{postgres::Database, support::FakeServer};
 
-const SCHEMA: &str =
-    "CREATE TABLE shops (name text PRIMARY KEY); CREATE TABLE orders (id bigint PRIMARY KEY);";
+/// As `pg_dump` begins and goes on.
+const SCHEMA: &str = "
+    SET statement_timeout = 0;
+    SET client_encoding = 'UTF8';
+    SELECT pg_catalog.set_config('search_path', '', false);
+    SET row_security = off;
+    CREATE TABLE public.shops (name text PRIMARY KEY);
+    CREATE TABLE public.orders (id bigint PRIMARY KEY);";
 
 /// The baseline, with what each tool calls its table and its migrations.
 macro_rules! baseline_of {
@@ -66,10 +73,14 @@ async fn left(table: &'static str) -> Database {
 }
 
 async fn start(database: &Database, stage: Stage) -> Result<Report, StartError> {
+    start_on(database.pool.clone(), stage).await
+}
+
+async fn start_on(pool: PgPool, stage: Stage) -> Result<Report, StartError> {
     let server = FakeServer::start().await;
     let app = server
         .app()
-        .target(PostgresTarget::new("shop-db", database.pool.clone()))
+        .target(PostgresTarget::new("shop-db", pool))
         .stage(stage)
         .build()
         .expect("a sound pipeline");
@@ -109,6 +120,31 @@ async fn an_empty_database_is_created() {
         start(&database, stage).await.expect("it starts");
         assert!(database.has("shops").await && database.has("orders").await);
     }
+}
+
+#[tokio::test]
+async fn what_a_dump_sets_is_not_left_to_the_application() {
+    let database = Database::new().await;
+    let options = (*database.pool.connect_options()).clone();
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .unwrap();
+    let settings = async || {
+        let shown: (String, String) =
+            sqlx::query_as("SELECT current_setting('search_path'), current_setting('row_security')")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        shown
+    };
+    let before = settings().await;
+    start_on(pool.clone(), from_sqlx::stage())
+        .await
+        .expect("it starts");
+    assert_eq!(settings().await, before);
+    assert!(database.has("shops").await);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Changes of several steps on several target systems.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use flamingock::{
     Builder, Cancellation, ChangeError, ChangeKey, Checkpoint, Dep, Flamingock, Probed, Report, Saga, Stage,
@@ -458,7 +461,7 @@ async fn a_saga_that_is_cut_off_within_a_step_undoes_nothing_and_the_next_start_
     let (server, system) = (FakeServer::start().await, System::default());
     let hangs = Step::new("flag", "flags", takes_effect_and_hangs, delete_flag);
     let stuck = with_systems(server.app(), &system)
-        .stop_grace(std::time::Duration::from_millis(50))
+        .stop_grace(Duration::from_millis(50))
         .stage(Stage::new("s").change(saga([table(), hangs, rows()])))
         .build()
         .unwrap();
@@ -471,6 +474,45 @@ async fn a_saga_that_is_cut_off_within_a_step_undoes_nothing_and_the_next_start_
     assert_eq!(
         server.cursor("open-shop").unwrap(),
         r#"{"done":["table"],"underWay":"flag"}"#
+    );
+    run(&server, &system, [table(), flag().probe(flag_is_there), rows()])
+        .await
+        .unwrap();
+    assert_eq!(system.there(), ["table", "flag", "rows"]);
+}
+
+#[tokio::test]
+async fn a_saga_whose_run_was_dropped_is_not_gone_on_with_by_the_same_process() {
+    async fn is_on_its_way(flags: TargetClient<Flags>) -> Result<(), ChangeError> {
+        flags
+            .0
+            .with(|contents| contents.calls.push("create flag".to_owned()));
+        std::future::pending().await
+    }
+    let (server, system) = (FakeServer::start().await, System::default());
+    let slow = Step::new("flag", "flags", is_on_its_way, delete_flag).probe(flag_is_there);
+    let app = app(&server, &system, saga([table(), slow, rows()]));
+    let asked = system.clone();
+    tokio::select! {
+        _ = app.run() => unreachable!("it is never answered"),
+        () = eventually("it is asked for", || asked.calls().len() == 2) => {}
+    }
+    let again = tokio::time::timeout(Duration::from_secs(5), app.run()).await;
+    let error = again.expect("nothing is asked for again").unwrap_err();
+    let failed = error.report().change("open-shop").unwrap().error.clone().unwrap();
+    assert_eq!(failed.error_type, "OWN_ATTEMPT");
+    assert!(
+        failed.message.contains("the next one goes on"),
+        "{}",
+        failed.message
+    );
+    let looks = system.with(|contents| contents.looks.clone());
+    assert_eq!(looks, Vec::<String>::new(), "a look would be too early");
+    assert_eq!(system.calls(), ["create table", "create flag"]);
+    assert_eq!(
+        server.audit(),
+        ["open-shop STARTED"],
+        "people and the next process see a crash"
     );
     run(&server, &system, [table(), flag().probe(flag_is_there), rows()])
         .await

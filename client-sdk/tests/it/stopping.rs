@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use flamingock::{
-    CancelReason, Cancellation, ChangeError, ChangeStatus, Checkpoint, Flamingock, Report, Stage, StageState,
-    StartError, StartErrorKind, Target, TargetClient, change,
+    CancelReason, Cancellation, ChangeError, ChangeStatus, Checkpoint, Flamingock, Probed, Recovery, Report,
+    Stage, StageState, StartError, StartErrorKind, Target, TargetClient, change,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -114,6 +114,40 @@ async fn a_change_that_is_cut_off_outside_a_transaction_is_not_called_undone() {
             && failure.message.contains("may still take effect"),
         "{failure:?}"
     );
+}
+
+/// Who comes next looks or repeats without a person, and one that waits for the lock would do so within milliseconds.
+#[tokio::test]
+async fn the_lock_outlives_what_was_cut_off_where_nobody_is_asked_before_the_next_attempt() {
+    #[change(id = "endless", order = "0001", target = "shell", probe = looks)]
+    async fn can_be_asked(log: TargetClient<Log>) -> Result<(), ChangeError> {
+        log.note("apply endless");
+        std::future::pending().await
+    }
+    async fn looks() -> Probed {
+        Probed::NotApplied
+    }
+    let endless = || never_ends("endless");
+    let one = || Stage::new("one");
+    for (stage, is_given_back) in [
+        (one().change(endless()), true),
+        (one().change(endless().rollback(Ok(()))), true),
+        (one().change(endless().recovery(Recovery::AlwaysRetry)), false),
+        (one().change(can_be_asked), false),
+    ] {
+        let (server, log) = (FakeServer::start().await, Log::default());
+        let app = server
+            .app()
+            .stop_grace(Duration::from_millis(50))
+            .target(Target::non_transactional("shell", log.clone()))
+            .stage(stage)
+            .build()
+            .unwrap();
+        let error = stopped_when(&app, || !log.lines().is_empty()).await.unwrap_err();
+        assert!(error.is_interrupted());
+        assert_eq!(server.audit(), ["endless STARTED", "endless FAILED"]);
+        assert_eq!(server.calls_of(&Kind::Release).len(), usize::from(is_given_back));
+    }
 }
 
 #[tokio::test]

@@ -533,3 +533,12 @@ async fn a_target_that_cannot_be_reached_stops_the_run_unless_the_server_does() 
     let error = run(&server, &database, add_column()).await.unwrap_err();
     assert!(matches!(error.kind(), StartErrorKind::Server(_)), "{error}");
 }
+
+/// Server and database of an application are often started with it, and neither is up before the other.
+#[tokio::test]
+async fn a_target_that_comes_up_while_the_session_is_opened_is_asked_again() {
+    let (server, database) = (FakeServer::start().await, FakeDatabase::new());
+    database.with(|contents| contents.warming_fails = 1);
+    run(&server, &database, add_column()).await.unwrap();
+    assert_eq!(server.audit(), ["add-column STARTED", "add-column APPLIED"]);
+}

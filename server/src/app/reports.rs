@@ -527,8 +527,13 @@ fn overtaken_starts<'a>(
     latest: &HashMap<ChangeKey, ChangeState>,
 ) -> Vec<(i64, &'a str, ExecutionId)> {
     let is_overtaken = |start: &Told, id: ExecutionId| {
-        let planned_at = executions.get(&id.0).map(|execution| execution.planned_at);
-        let latest = latest.get(&(stream_of(start), start.change.to_string()));
+        let stream = stream_of(start);
+        // Of one of another service nothing is asked that is not asked of one that does not exist (invariant 9).
+        let planned_at = executions
+            .get(&id.0)
+            .filter(|execution| execution.stream_id == stream)
+            .map(|execution| execution.planned_at);
+        let latest = latest.get(&(stream, start.change.to_string()));
         let is_known = latest.is_some_and(|latest| planned_at.is_some_and(|at| latest.seq > at));
         let is_beside = |other: &Told| {
             other.scope == start.scope && other.change == start.change && other.execution != start.execution
@@ -618,4 +623,48 @@ async fn load_locks(
             .collect(),
         clock.now,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is looked up for a start costs a statement, which must not tell whether a foreign execution is there.
+    #[test]
+    fn more_is_only_asked_for_of_the_services_own_executions() {
+        let started = Told {
+            scope: Scope {
+                environment_id: 1,
+                service_id: 2,
+            },
+            runner: RunnerId::parse("billing#1").expect("a runner id"),
+            change: ChangeId::parse("copy").expect("a change id"),
+            execution: NamedExecution::Number(ExecutionId(9)),
+            state: AuditState::Started,
+            fence: None,
+            fact: Fact::default(),
+        };
+        let latest = ChangeState {
+            seq: 5,
+            state: AuditState::Failed,
+            tx_strategy: TxStrategy::NonTx,
+            recovery: RecoveryStrategy::AlwaysRetry,
+            execution: None,
+            source: Source::Runner,
+        };
+        let latest = HashMap::from([((3, "copy".to_owned()), latest)]);
+        let asked_for = |stream_id| {
+            let execution = ExecutionFacts {
+                id: ExecutionId(9),
+                stream_id,
+                runner: started.runner.clone(),
+                fence: 1,
+                planned_at: 4,
+                has_checksums: false,
+            };
+            let executions = HashMap::from([(9, execution)]);
+            overtaken_starts(std::slice::from_ref(&started), |_| 3, &executions, &latest).len()
+        };
+        assert_eq!((asked_for(3), asked_for(4)), (1, 0));
+    }
 }

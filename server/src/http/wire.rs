@@ -100,7 +100,7 @@ fn stages(path: &str, stages: &[wire::StageSubmission]) -> Result<Vec<domain::St
                             transactional: change.transactional.unwrap_or(true),
                             author: change.author.clone(),
                             has_probe: change.has_probe == Some(true),
-                            takes_cursor: change.takes_cursor == Some(true),
+                            takes_cursor: change.takes_a_cursor(),
                             checksum: change
                                 .checksum
                                 .as_deref()

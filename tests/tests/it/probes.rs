@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flamingock::{
-    Change, ChangeError, ChangeFuture, ChangeInfo, Context, Flamingock, ProbeFuture, Probed, Stage,
+    Change, ChangeError, ChangeFuture, ChangeInfo, Context, Flamingock, ProbeFuture, Probed, RunEvent, Stage,
     StartErrorKind, Target,
 };
 use flamingock_api_types::audit::AuditState;
@@ -287,6 +287,7 @@ fn application(server: &TestServer, change: &HandsOn) -> Flamingock {
         .token(&tokens().runner)
         .environment("production")
         .service("billing")
+        .lease(Duration::from_secs(3))
         .stop_grace(Duration::from_millis(50))
         .target(Target::non_transactional("plain", ()))
         .stage(Stage::new("work").change(change.clone()))
@@ -347,12 +348,22 @@ async fn what_a_change_was_doing_when_it_was_cut_off_takes_effect_later_and_its_
     assert!(error.is_interrupted(), "{error}");
     // Not rolled back: that would have been before the effect, and "rolled back" no longer true.
     assert_eq!(states().await, ["STARTED", "FAILED"]);
-    change.go_on.notify_one();
-    eventually("the work is done", async || {
-        (change.done.load(Ordering::SeqCst) == 1).then_some(())
-    })
-    .await;
-    application(&server, &change).run().await.expect("it is applied");
+    // The next process is there at once, and waits as after a crash: a look now would be too early.
+    let next = application(&server, &change);
+    let mut events = next.events();
+    let takes_effect = async {
+        loop {
+            let event = events.next().await.expect("the run tells what it does");
+            if matches!(
+                event,
+                RunEvent::WaitingForLock { .. } | RunEvent::ChangeProbed { .. }
+            ) {
+                break change.go_on.notify_one();
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(next.run(), takes_effect);
+    ended.expect("it is applied");
     assert_eq!(states().await, ["STARTED", "FAILED", "APPLIED"]);
     assert_eq!(change.begun.load(Ordering::SeqCst), 1, "once");
     assert_eq!(change.done.load(Ordering::SeqCst), 1, "and not undone");

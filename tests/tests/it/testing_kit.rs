@@ -345,6 +345,28 @@ async fn probes(told: &mut Transcript, runner: &Runner, other: &Runner) {
     told.asks(runner, &body).await;
 }
 
+/// An attempt that a probe has settled, and that is heard of all the same.
+async fn settled_too_early(told: &mut Transcript, runner: &Runner, other: &Runner) {
+    let body = two_changes().probe("a").body();
+    for (about, verdict, word) in [
+        (1, "NOT_APPLIED", Failed),
+        (5, "APPLIED", Failed),
+        (9, "NOT_APPLIED", Applied),
+    ] {
+        let attempt = told.asks(runner, &body).await;
+        told.report(runner, attempt, "a", Started).await;
+        told.release(runner).await;
+        let asking = told.asks(other, &body).await;
+        let path = other.report_path(asking, "a").replace("/audit", "/probe");
+        let call = Call::post(path).json(&json!({"verdict": verdict, "expectedSeq": about}));
+        let answer = other.with_headers(call).send(&other.address).await;
+        told.note(verdict, &answer);
+        told.report(runner, attempt, "a", word).await;
+        told.report(runner, attempt, "a", RolledBack).await;
+        told.release(other).await;
+    }
+}
+
 /// A change that goes on from a cursor, and versions of it that do not.
 async fn cursors(told: &mut Transcript, runner: &Runner, other: &Runner) {
     let retried = json!({"recoveryStrategy": "ALWAYS_RETRY"});
@@ -441,6 +463,7 @@ compared!(
     marks,
     within_a_run,
     probes,
+    settled_too_early,
     cursors,
     overtaken
 );

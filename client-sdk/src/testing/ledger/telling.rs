@@ -156,7 +156,8 @@ impl Ledger {
             state,
             tx_strategy: latest.map(|it| it.tx_strategy).unwrap_or_default(),
             recovery: latest.map(|it| it.recovery).unwrap_or_default(),
-            execution: None,
+            // Of the attempt that was in doubt: should it live after all, its own word still counts.
+            execution: latest.and_then(|it| it.execution),
             source: Source::Probe,
         };
         let seq = self.append(change, state, !settled, Origin::Probe, None);

@@ -14,6 +14,8 @@ async fn baseline(tx: &mut PgTx) -> Result<(), ChangeError> {
         .into()),
         None => {
             sqlx::raw_sql(SCHEMA).execute(&mut **tx).await?;
+            // A dump sets the search path, and more, for the whole session, which is one of the application's pool.
+            sqlx::raw_sql("RESET ALL").execute(&mut **tx).await?;
             Ok(())
         }
     }

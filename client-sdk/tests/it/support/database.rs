@@ -41,6 +41,8 @@ pub(crate) struct Contents {
     pub(crate) looks_that_fail: usize,
     pub(crate) prepared: usize,
     pub(crate) warming_hangs: bool,
+    /// How often warming up fails before it works.
+    pub(crate) warming_fails: usize,
 }
 
 #[derive(Clone)]
@@ -96,6 +98,15 @@ impl FakeDatabase {
             .collect()
     }
 
+    fn warming_fails(&self) -> Result<(), TargetError> {
+        let mut contents = self.contents.lock().expect("no test panics inside");
+        if contents.warming_fails > 0 {
+            contents.warming_fails -= 1;
+            return Err(TargetError::new("warm_up", "not up yet"));
+        }
+        Ok(())
+    }
+
     fn check(&self, operation: &'static str) -> Result<(), TargetError> {
         let contents = self.contents.lock().expect("no test panics inside");
         if contents.broken.contains(&operation) {
@@ -121,6 +132,7 @@ impl TransactionalTarget for FakeDatabase {
     fn warm_up(&self) -> TargetFuture<'_, ()> {
         Box::pin(async move {
             self.check("warm_up")?;
+            self.warming_fails()?;
             let hangs = self.contents.lock().expect("no test panics inside").warming_hangs;
             if hangs {
                 std::future::pending::<()>().await;

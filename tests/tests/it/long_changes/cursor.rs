@@ -207,6 +207,19 @@ async fn an_attempt_that_takes_no_cursor_is_handed_none_and_voids_it_once_it_has
     assert_eq!(handed_on(&runner).await, None);
 }
 
+/// As SDKs did that did not say yet which changes take a cursor: a saga would do again what is done.
+#[tokio::test]
+async fn a_saga_of_an_older_sdk_is_handed_its_cursor() {
+    let server = TestServer::start().await;
+    let runner = server.runner("billing").await;
+    let first = begun(&runner).await;
+    saved(&runner, first, 1, "at 5").await;
+    runner.release().await.expect(200);
+    let saga = Pipeline::of("schema", &["copy"]).rollback("copy", true, true);
+    let plan = runner.granted(&saga).await;
+    assert_eq!(offered(&plan).cursor.as_deref(), Some("at 5"));
+}
+
 /// An attempt with a saved cursor whose lock a person has released while it works, and its successor, to which the cursor was
 /// handed on.
 async fn succeeded_by_force(server: &TestServer, service: &str) -> (Runner, i64, Runner, i64) {
