@@ -28,6 +28,9 @@ pub(super) struct Statement<'t> {
     pub(super) line: usize,
     /// Its first words outside of quotes, in capitals.
     pub(super) words: Vec<String>,
+    /// Whether a semicolon is in it, outside of what is quoted: as in the body of a trigger, or where another delimiter was
+    /// chosen. For the server it may be several then.
+    pub(super) has_semicolon: bool,
 }
 
 /// Why a text cannot be parted.
@@ -81,6 +84,7 @@ struct Scanner<'t> {
     /// Where the present statement begins and its last token ends.
     begun: Option<(usize, usize)>,
     words: Vec<String>,
+    has_semicolon: bool,
     parentheses: usize,
     blocks: Blocks,
     /// Where the `/*!` is that is open: what is inside is code.
@@ -100,6 +104,7 @@ impl<'t> Scanner<'t> {
             delimiter: ";",
             begun: None,
             words: Vec::new(),
+            has_semicolon: false,
             parentheses: 0,
             blocks: Blocks::new(dialect),
             conditional: None,
@@ -159,6 +164,7 @@ impl<'t> Scanner<'t> {
             }
             (byte, _) => {
                 self.position += 1;
+                self.has_semicolon |= byte == b';';
                 token = Some(Token::of_sign(byte));
             }
         }
@@ -366,12 +372,9 @@ impl<'t> Scanner<'t> {
             .take_while(|byte| is_word(**byte) || **byte == b'$')
             .count();
         let word = &self.sql[self.position..self.position + length];
-        // `END$$`: a dollar is a letter there.
-        let end = if self.delimiter == ";" {
-            None
-        } else {
-            word.find(self.delimiter)
-        };
+        // `END$$`: a dollar is a letter there. Where it ends nothing it is a part of the word.
+        let ends = self.delimiter != ";" && self.conditional.is_none();
+        let end = if ends { word.find(self.delimiter) } else { None };
         &word[..end.unwrap_or(word.len())]
     }
 
@@ -402,6 +405,7 @@ impl<'t> Scanner<'t> {
                 text: &self.sql[begin..end],
                 line,
                 words: std::mem::take(&mut self.words),
+                has_semicolon: std::mem::take(&mut self.has_semicolon),
             });
         }
         self.parentheses = 0;

@@ -109,6 +109,11 @@ fn statements_are_parted_where_mysql_parts_them() {
         ("DELIMITER $$\r\na; b END$$ c$$", &["a; b END", "c"]),
         ("DELIMITER ;;\na; b;;\nDELIMITER ;\nc; d", &["a; b", "c", "d"]),
         ("SELECT delimiter; b", &["SELECT delimiter", "b"]),
+        // One of letters, with which a word inside `/*! … */` begins.
+        (
+            "DELIMITER go\n/*!50003 goto x */ go\nb go",
+            &["/*!50003 goto x */", "b"],
+        ),
         // Without one, bodies are known.
         (
             "CREATE DEFINER = 'a'@'%' PROCEDURE IF NOT EXISTS p(x INT) COMMENT ';' BEGIN IF x THEN a; ELSEIF y THEN b; ELSE c; \
