@@ -84,8 +84,7 @@ where
     let was_open = DB::ends_open_transaction(connection).await;
     sent?;
     if was_open? {
-        return Err("the SQL left a transaction open, which was rolled back: what comes before its `SAVEPOINT` stays, what comes \
-                    after is undone; end it with `RELEASE`"
+        return Err("the SQL left a transaction open, which was rolled back: of what it did only what was committed before stays"
             .into());
     }
     Ok(())
@@ -229,12 +228,14 @@ mod postgres {
 
 #[cfg(feature = "mysql")]
 mod mysql {
-    use sqlx::{MySql, Row as _, mysql::MySqlDatabaseError, mysql::MySqlRow};
+    use sqlx::{MySql, MySqlConnection, Row as _, mysql::MySqlDatabaseError, mysql::MySqlRow};
 
     use super::{super::Dialect, Spoken, alone, of_number};
 
     /// A statement that would have committed, in the transaction of a change.
     const REFUSED_IN_XA: u16 = 1399;
+    /// What transactions are like cannot be set while there is one.
+    const REFUSED_IN_ANY: u16 = 1568;
 
     impl Spoken for MySql {
         const DIALECT: Dialect = Dialect::MySql;
@@ -254,10 +255,29 @@ mod mysql {
             Some(text)
         }
 
+        /// A procedure begins one, or a session without `autocommit`. A setting that is refused in transactions tells.
+        async fn ends_open_transaction(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+            let set = sqlx::raw_sql("SET TRANSACTION READ WRITE").execute(&mut *connection);
+            match set.await {
+                Ok(_) => Ok(false),
+                Err(error) if is_refused_in_any(&error) => {
+                    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+                    Ok(true)
+                }
+                Err(error) => Err(error),
+            }
+        }
+
         fn truth(row: &MySqlRow) -> Result<Option<bool>, sqlx::Error> {
             alone(row)?;
             of_number(row.try_get(0)?)
         }
+    }
+
+    fn is_refused_in_any(error: &sqlx::Error) -> bool {
+        let said = error.as_database_error();
+        said.and_then(|said| said.try_downcast_ref::<MySqlDatabaseError>())
+            .is_some_and(|said| said.number() == REFUSED_IN_ANY)
     }
 }
 
