@@ -124,6 +124,11 @@ impl<'t> Scanner<'t> {
             self.position += 1;
             return Ok(true);
         }
+        // As files that were put together have it in the middle. For the others it is a letter.
+        if self.dialect == Sqlite && self.sql[start..].starts_with('\u{feff}') {
+            self.position += '\u{feff}'.len_utf8();
+            return Ok(true);
+        }
         if self.comment(first)? {
             return Ok(true);
         }
@@ -147,6 +152,7 @@ impl<'t> Scanner<'t> {
             (b'"', _) | (b'`', MySql | Sqlite) => self.until_doubled(first, "quoted name")?,
             (b'[', Sqlite) => self.bracketed()?,
             (b'$', Postgres) => self.dollar()?,
+            (b'$' | b'@' | b':' | b'#', Sqlite) => self.parameter(),
             (b'(', _) => {
                 self.parentheses += 1;
                 self.position += 1;
@@ -322,6 +328,27 @@ impl<'t> Scanner<'t> {
                 Ok(())
             }
             None => Err(self.unterminated(self.position, "quoted name")),
+        }
+    }
+
+    /// `$name`, or Tcl's `$name(…)`, in which a quote is none.
+    fn parameter(&mut self) {
+        self.position += 1;
+        let name = self.position;
+        while self
+            .peek(0)
+            .is_some_and(|byte| is_word(byte) || matches!(byte, b'$' | b':'))
+        {
+            self.position += 1;
+        }
+        if self.position == name || self.peek(0) != Some(b'(') {
+            return;
+        }
+        while let Some(byte) = self.peek(0).filter(|byte| !is_white(*byte)) {
+            self.position += 1;
+            if byte == b')' {
+                return;
+            }
         }
     }
 

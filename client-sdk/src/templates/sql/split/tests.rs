@@ -196,6 +196,8 @@ fn statements_are_parted_where_sqlite_parts_them() {
             &[r#"SELECT ";""x;", `;``y`, [;'"z]"#, "b"],
         ),
         ("SELECT $a, :b, @c, ?1; # d", &["SELECT $a, :b, @c, ?1", "# d"]),
+        ("SELECT $a('); b; --'); c", &["SELECT $a(')", "b"]),
+        ("a; \u{feff}COMMIT", &["a", "COMMIT"]),
         (
             "CREATE TEMP TRIGGER IF NOT EXISTS t AFTER UPDATE ON x WHEN CASE new.a WHEN 1 THEN 1 END BEGIN UPDATE y SET a = CASE \
              WHEN 1 THEN 2 END; DELETE FROM z; END; b",
