@@ -458,7 +458,11 @@ impl Builder {
     /// Completes the stages and puts them, and their changes, in order.
     #[cfg_attr(
         not(feature = "templates"),
-        expect(unused_variables, reason = "only change files have problems here")
+        expect(
+            unused_variables,
+            clippy::ptr_arg,
+            reason = "only change files have problems here"
+        )
     )]
     fn load(&mut self, problems: &mut Vec<Problem>) {
         #[cfg(feature = "templates")]

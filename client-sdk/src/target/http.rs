@@ -241,6 +241,11 @@ impl Api {
         if Url::parse(path).is_ok() {
             return Err(HttpError::Invalid(format!("`{path}` leads to another server")));
         }
+        // Some of them the parser of addresses leaves out: what it reads would be another path than the one looked at here.
+        if path.chars().any(char::is_control) {
+            let text = format!("{path:?} has characters that no address has");
+            return Err(HttpError::Invalid(text));
+        }
         let (path, query) = path
             .split_once('?')
             .map_or((path, None), |(path, query)| (path, Some(query)));
@@ -289,8 +294,14 @@ impl Api {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Credentials and a query may be secrets.
+        let address = format!(
+            "{}{}",
+            self.address.origin().ascii_serialization(),
+            self.address.path()
+        );
         f.debug_struct("Api")
-            .field("address", &self.address.as_str())
+            .field("address", &address)
             .finish_non_exhaustive()
     }
 }
@@ -360,7 +371,8 @@ impl Call {
             if !not_now || attempt == ATTEMPTS || asked_to_wait > LONGEST_PAUSE {
                 return Err(HttpError::refused(self.name, response).await);
             }
-            tracing::debug!(call = self.name, %status, wait = ?asked_to_wait, "the API is busy");
+            // Not which call: in a change file's, the values of placeholders are not hidden here.
+            tracing::debug!(%status, attempt, wait = ?asked_to_wait, "the API is busy");
             tokio::time::sleep(asked_to_wait).await;
             pause *= 2;
         }
@@ -491,6 +503,9 @@ mod tests {
                 "/a/%2e%2E/x",
                 "/./x",
                 "/\\..\\x",
+                // The parser of addresses leaves these out.
+                "/.\t./x",
+                "/.\n./x",
                 "http://other.org/a",
                 "https://h/",
             ] {
@@ -515,5 +530,11 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
         let error = Api::bare("http://user:secret@h").expect_err("refused");
         assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
+        let api = Api::new("http://user:secret@h/api?token=secret").expect("an address");
+        let shown = format!("{api:?}");
+        assert!(
+            shown.contains("http://h/api") && !shown.contains("secret"),
+            "{shown}"
+        );
     }
 }

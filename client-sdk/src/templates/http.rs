@@ -332,8 +332,8 @@ fn call(
     Ok(call.headers(headers))
 }
 
-/// A digest, for an id can have characters that no header can. The request is part of it: two steps of a change are two
-/// requests, unless they are the same.
+/// A digest, for an id can have characters that no header can. The step is part of it: two steps of a change are two
+/// requests.
 fn key(request: &HttpRequest, of: IdempotencyKey, context: &Context, direction: &str) -> Option<String> {
     if of == IdempotencyKey::None || matches!(request.method.as_str(), "GET" | "HEAD") {
         return None;

@@ -119,6 +119,10 @@ impl From<String> for Text {
 
 impl Text {
     fn validate(&self) -> Result<(), Vec<String>> {
+        // For a database the text ends there.
+        if self.sql.contains('\0') {
+            return Err(vec!["it has the character NUL, which no SQL can have".to_owned()]);
+        }
         self.sql.validate()
     }
 

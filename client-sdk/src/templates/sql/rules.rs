@@ -66,8 +66,8 @@ pub(super) fn refusal_of_probe(statements: &[Statement<'_>]) -> Option<&'static 
         words(one).as_slice(),
         ["SELECT" | "WITH" | "VALUES" | "TABLE", ..]
     );
-    // `(SELECT …)` has its word, too.
-    (!looks).then_some(PROBES)
+    // `(SELECT …)` has its word, too. Whatever follows a semicolon was not looked at here, and could commit and write.
+    (!looks || one.has_semicolon).then_some(PROBES)
 }
 
 /// Whether a statement refuses to be part of a transaction, or has no effect there.
@@ -76,7 +76,7 @@ pub(super) fn needs_none(statement: &Statement<'_>, dialect: Dialect) -> bool {
     match dialect {
         Dialect::Postgres => postgres_needs_none(&words),
         Dialect::MySql => mysql_commits(&words),
-        Dialect::Sqlite => sqlite_needs_none(&words),
+        Dialect::Sqlite => sqlite_needs_none(statement, &words),
     }
 }
 
@@ -132,18 +132,27 @@ fn mysql_commits(words: &[&str]) -> bool {
     }
 }
 
-fn sqlite_needs_none(words: &[&str]) -> bool {
+fn sqlite_needs_none(statement: &Statement<'_>, words: &[&str]) -> bool {
     match words {
         ["VACUUM" | "ATTACH" | "DETACH", ..] => true,
-        // In a transaction the first has no effect and says nothing; the others fail. A schema may stand before the name.
-        ["PRAGMA", rest @ ..] => rest.iter().take(2).any(|word| {
-            matches!(
-                *word,
-                "FOREIGN_KEYS" | "JOURNAL_MODE" | "SYNCHRONOUS" | "WAL_CHECKPOINT"
-            )
-        }),
+        ["PRAGMA", rest @ ..] => {
+            // Names may be quoted, and then are none of the words.
+            let plain = statement
+                .text
+                .split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let mut named = plain.filter(|word| !word.is_empty()).skip(1).take(2);
+            rest.iter().take(2).any(|word| is_bound_to_none(word)) || named.any(is_bound_to_none)
+        }
         _ => false,
     }
+}
+
+/// Whether it is a pragma that in a transaction fails or, as the first, has no effect and says nothing. A schema may stand
+/// before its name.
+fn is_bound_to_none(pragma: &str) -> bool {
+    ["FOREIGN_KEYS", "JOURNAL_MODE", "SYNCHRONOUS", "WAL_CHECKPOINT"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(pragma))
 }
 
 fn words<'s>(statement: &'s Statement<'_>) -> Vec<&'s str> {
@@ -186,6 +195,8 @@ mod tests {
             (Sqlite, "VACUUM"),
             (Sqlite, "pragma foreign_keys = off"),
             (Sqlite, "PRAGMA main.journal_mode = wal"),
+            (Sqlite, "PRAGMA \"foreign_keys\" = OFF"),
+            (Sqlite, "PRAGMA [main] . 'foreign_keys' = OFF"),
             (Sqlite, "ATTACH 'a.db' AS a"),
         ] {
             assert!(
@@ -206,6 +217,7 @@ mod tests {
             (MySql, "CALL p()"),
             (Sqlite, "CREATE TABLE t (a); ALTER TABLE t ADD b; DROP TABLE t"),
             (Sqlite, "PRAGMA user_version = 7"),
+            (Sqlite, "PRAGMA main.table_info('synchronous')"),
         ] {
             assert!(
                 !of(sql, dialect, |statement| needs_none(statement, dialect)),
@@ -271,8 +283,16 @@ mod tests {
             let statements = split(sql, Postgres).expect(sql);
             assert!(refusal_of_probe(&statements).is_some(), "{sql}");
         }
+        for (sql, dialect) in [
+            ("DELIMITER //\nSELECT 1; COMMIT; DELETE FROM t//", MySql),
+            ("SELECT 1 /*! ; COMMIT */", MySql),
+        ] {
+            let statements = split(sql, dialect).expect(sql);
+            assert!(refusal_of_probe(&statements).is_some(), "{sql}");
+        }
         for sql in [
             "SELECT true;",
+            "SELECT ';', $$;$$ -- ;",
             "with a as (select 1) select * from a",
             "(SELECT true)",
             "VALUES (true)",

@@ -21,6 +21,11 @@ pub(super) trait Spoken: Database {
     /// The truth in a row's only column.
     fn truth(row: &Self::Row) -> Result<Option<bool>, sqlx::Error>;
 
+    /// Ends a transaction that statements outside of one have left open, and says whether there was one.
+    async fn ends_open_transaction(_: &mut Self::Connection) -> Result<bool, sqlx::Error> {
+        Ok(false)
+    }
+
     /// Whether the data are gone with the connection.
     async fn dies_with_connection(_: &mut Self::Connection) -> Result<bool, sqlx::Error> {
         Ok(false)
@@ -53,15 +58,36 @@ where
 {
     let mut pooled: PoolConnection<DB> = pool.acquire().await?;
     if DB::dies_with_connection(&mut pooled).await? {
-        return send::<DB>(&mut pooled, sql, configuration, Some(&lease)).await;
+        return send_and_leave_none_open::<DB>(&mut pooled, sql, configuration, &lease).await;
     }
     // Taken from the pool for good: what the SQL sets in its session must not stay for the application.
     let mut connection = pooled.detach();
-    let sent = send::<DB>(&mut connection, sql, configuration, Some(&lease)).await;
+    let sent = send_and_leave_none_open::<DB>(&mut connection, sql, configuration, &lease).await;
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the connection did not end well");
     }
     sent
+}
+
+/// What is in a transaction that is still open is gone with the connection, and so was not done.
+async fn send_and_leave_none_open<DB>(
+    connection: &mut DB::Connection,
+    sql: &str,
+    configuration: SqlConfiguration,
+    lease: &Lease,
+) -> Result<(), ChangeError>
+where
+    DB: Spoken,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    let sent = send::<DB>(connection, sql, configuration, Some(lease)).await;
+    let was_open = DB::ends_open_transaction(connection).await;
+    sent?;
+    if was_open? {
+        return Err("the SQL left a transaction open, which was rolled back: of what it did only what was committed before stays"
+            .into());
+    }
+    Ok(())
 }
 
 async fn send<DB>(
@@ -202,12 +228,14 @@ mod postgres {
 
 #[cfg(feature = "mysql")]
 mod mysql {
-    use sqlx::{MySql, Row as _, mysql::MySqlDatabaseError, mysql::MySqlRow};
+    use sqlx::{MySql, MySqlConnection, Row as _, mysql::MySqlDatabaseError, mysql::MySqlRow};
 
     use super::{super::Dialect, Spoken, alone, of_number};
 
     /// A statement that would have committed, in the transaction of a change.
     const REFUSED_IN_XA: u16 = 1399;
+    /// What transactions are like cannot be set while there is one.
+    const REFUSED_IN_ANY: u16 = 1568;
 
     impl Spoken for MySql {
         const DIALECT: Dialect = Dialect::MySql;
@@ -227,10 +255,29 @@ mod mysql {
             Some(text)
         }
 
+        /// A procedure begins one, or a session without `autocommit`. A setting that is refused in transactions tells.
+        async fn ends_open_transaction(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+            let set = sqlx::raw_sql("SET TRANSACTION READ WRITE").execute(&mut *connection);
+            match set.await {
+                Ok(_) => Ok(false),
+                Err(error) if is_refused_in_any(&error) => {
+                    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+                    Ok(true)
+                }
+                Err(error) => Err(error),
+            }
+        }
+
         fn truth(row: &MySqlRow) -> Result<Option<bool>, sqlx::Error> {
             alone(row)?;
             of_number(row.try_get(0)?)
         }
+    }
+
+    fn is_refused_in_any(error: &sqlx::Error) -> bool {
+        let said = error.as_database_error();
+        said.and_then(|said| said.try_downcast_ref::<MySqlDatabaseError>())
+            .is_some_and(|said| said.number() == REFUSED_IN_ANY)
     }
 }
 
@@ -255,6 +302,15 @@ mod sqlite {
             of_number(row.try_get(0)?)
         }
 
+        /// A savepoint begins one. Nothing else says so: `ROLLBACK` fails where there is none.
+        async fn ends_open_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+            match sqlx::raw_sql("ROLLBACK").execute(connection).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_none_active(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        }
+
         /// A database in memory has no file.
         async fn dies_with_connection(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
             let file: Option<String> =
@@ -263,5 +319,10 @@ mod sqlite {
                     .await?;
             Ok(file.is_none_or(|file| file.is_empty()))
         }
+    }
+
+    fn is_none_active(error: &sqlx::Error) -> bool {
+        let said = error.as_database_error();
+        said.is_some_and(|said| said.message().contains("no transaction is active"))
     }
 }

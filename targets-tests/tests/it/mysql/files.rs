@@ -134,6 +134,35 @@ async fn rows_are_one_transaction_with_their_mark_and_ddl_cannot_hide_in_it() {
     .await;
 }
 
+/// What is in a transaction is gone with the connection, whoever began it.
+#[tokio::test]
+async fn a_transaction_that_is_left_open_is_no_success() {
+    on_each(|_, shop| async move {
+        shop.execute("CREATE TABLE ledger (id BIGINT PRIMARY KEY)").await;
+        shop.execute("CREATE PROCEDURE opens() START TRANSACTION").await;
+        shop.execute("CREATE PROCEDURE ends() COMMIT").await;
+        for sql in [
+            "CALL opens();\nINSERT INTO ledger VALUES (1);",
+            "SET `autocommit` = 0;\nINSERT INTO ledger VALUES (1);",
+        ] {
+            let (world, fields) = (World::new().await, "--   transactional: false\n");
+            let error = world
+                .start(app(&world, &shop, fields, sql))
+                .await
+                .expect_err("nothing of it stays");
+            let said = message(&error, "changed");
+            assert!(said.contains("left a transaction open"), "{said}");
+            assert_eq!(shop.number("SELECT COUNT(*) FROM ledger").await, 0);
+
+            let (world, ends) = (World::new().await, format!("{sql}\nCALL ends();"));
+            world.start(app(&world, &shop, fields, &ends)).await.unwrap();
+            assert_eq!(shop.number("SELECT COUNT(*) FROM ledger").await, 1);
+            shop.execute("DELETE FROM ledger").await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn ddl_in_a_file_that_wants_a_transaction_is_refused_before_anything_is_opened() {
     on_each(|world, shop| async move {

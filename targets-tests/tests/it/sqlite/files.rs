@@ -90,6 +90,32 @@ async fn a_pragma_that_needs_it_runs_outside_and_is_not_left_to_the_application(
     }
 }
 
+/// A savepoint outside a transaction begins one, and what is in it is gone with the connection.
+#[tokio::test]
+async fn a_savepoint_that_is_not_released_is_no_success() {
+    const OUTSIDE: &str = "--   transactional: false\n";
+    let open = "SAVEPOINT a;\nINSERT INTO notes VALUES (1);";
+    let (world, notes) = (World::new().await, Notes::new().await);
+    sqlx::query("CREATE TABLE notes (id INTEGER)")
+        .execute(&notes.pool)
+        .await
+        .unwrap();
+    let error = world
+        .start(app(&world, &notes.pool, OUTSIDE, open))
+        .await
+        .expect_err("nothing of it stays");
+    let said = message(&error, "changed");
+    assert!(said.contains("left a transaction open"), "{said}");
+    assert_eq!(notes.number("SELECT count(*) FROM notes").await, 0);
+
+    let (world, released) = (World::new().await, format!("{open}\nRELEASE a;"));
+    world
+        .start(app(&world, &notes.pool, OUTSIDE, &released))
+        .await
+        .unwrap();
+    assert_eq!(notes.number("SELECT count(*) FROM notes").await, 1);
+}
+
 #[tokio::test]
 async fn a_database_in_memory_outlives_a_change_outside_a_transaction() {
     let world = World::new().await;
@@ -136,6 +162,12 @@ async fn what_cannot_work_is_refused_before_anything_is_opened() {
             "VACUUM",
             4,
             "cannot be part of a transaction",
+        ),
+        (
+            "",
+            "CREATE TABLE a (b);\0\nCREATE TABLE c (d);",
+            5,
+            "character NUL",
         ),
         (
             "",

@@ -28,6 +28,9 @@ pub(super) struct Statement<'t> {
     pub(super) line: usize,
     /// Its first words outside of quotes, in capitals.
     pub(super) words: Vec<String>,
+    /// Whether a semicolon is in it, outside of what is quoted: as in the body of a trigger, or where another delimiter was
+    /// chosen. For the server it may be several then.
+    pub(super) has_semicolon: bool,
 }
 
 /// Why a text cannot be parted.
@@ -81,6 +84,7 @@ struct Scanner<'t> {
     /// Where the present statement begins and its last token ends.
     begun: Option<(usize, usize)>,
     words: Vec<String>,
+    has_semicolon: bool,
     parentheses: usize,
     blocks: Blocks,
     /// Where the `/*!` is that is open: what is inside is code.
@@ -100,6 +104,7 @@ impl<'t> Scanner<'t> {
             delimiter: ";",
             begun: None,
             words: Vec::new(),
+            has_semicolon: false,
             parentheses: 0,
             blocks: Blocks::new(dialect),
             conditional: None,
@@ -117,6 +122,11 @@ impl<'t> Scanner<'t> {
         };
         if is_white(first) {
             self.position += 1;
+            return Ok(true);
+        }
+        // As files that were put together have it in the middle. For the others it is a letter.
+        if self.dialect == Sqlite && self.sql[start..].starts_with('\u{feff}') {
+            self.position += '\u{feff}'.len_utf8();
             return Ok(true);
         }
         if self.comment(first)? {
@@ -142,6 +152,7 @@ impl<'t> Scanner<'t> {
             (b'"', _) | (b'`', MySql | Sqlite) => self.until_doubled(first, "quoted name")?,
             (b'[', Sqlite) => self.bracketed()?,
             (b'$', Postgres) => self.dollar()?,
+            (b'$' | b'@' | b':' | b'#', Sqlite) => self.parameter(),
             (b'(', _) => {
                 self.parentheses += 1;
                 self.position += 1;
@@ -159,6 +170,7 @@ impl<'t> Scanner<'t> {
             }
             (byte, _) => {
                 self.position += 1;
+                self.has_semicolon |= byte == b';';
                 token = Some(Token::of_sign(byte));
             }
         }
@@ -319,6 +331,27 @@ impl<'t> Scanner<'t> {
         }
     }
 
+    /// `$name`, or Tcl's `$name(…)`, in which a quote is none.
+    fn parameter(&mut self) {
+        self.position += 1;
+        let name = self.position;
+        while self
+            .peek(0)
+            .is_some_and(|byte| is_word(byte) || matches!(byte, b'$' | b':'))
+        {
+            self.position += 1;
+        }
+        if self.position == name || self.peek(0) != Some(b'(') {
+            return;
+        }
+        while let Some(byte) = self.peek(0).filter(|byte| !is_white(*byte)) {
+            self.position += 1;
+            if byte == b')' {
+                return;
+            }
+        }
+    }
+
     /// `$tag$…$tag$`, or a parameter, or nothing in particular.
     fn dollar(&mut self) -> Result<(), Fault> {
         let start = self.position;
@@ -366,12 +399,9 @@ impl<'t> Scanner<'t> {
             .take_while(|byte| is_word(**byte) || **byte == b'$')
             .count();
         let word = &self.sql[self.position..self.position + length];
-        // `END$$`: a dollar is a letter there.
-        let end = if self.delimiter == ";" {
-            None
-        } else {
-            word.find(self.delimiter)
-        };
+        // `END$$`: a dollar is a letter there. Where it ends nothing it is a part of the word.
+        let ends = self.delimiter != ";" && self.conditional.is_none();
+        let end = if ends { word.find(self.delimiter) } else { None };
         &word[..end.unwrap_or(word.len())]
     }
 
@@ -402,6 +432,7 @@ impl<'t> Scanner<'t> {
                 text: &self.sql[begin..end],
                 line,
                 words: std::mem::take(&mut self.words),
+                has_semicolon: std::mem::take(&mut self.has_semicolon),
             });
         }
         self.parentheses = 0;

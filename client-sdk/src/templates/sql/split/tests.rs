@@ -109,6 +109,11 @@ fn statements_are_parted_where_mysql_parts_them() {
         ("DELIMITER $$\r\na; b END$$ c$$", &["a; b END", "c"]),
         ("DELIMITER ;;\na; b;;\nDELIMITER ;\nc; d", &["a; b", "c", "d"]),
         ("SELECT delimiter; b", &["SELECT delimiter", "b"]),
+        // One of letters, with which a word inside `/*! … */` begins.
+        (
+            "DELIMITER go\n/*!50003 goto x */ go\nb go",
+            &["/*!50003 goto x */", "b"],
+        ),
         // Without one, bodies are known.
         (
             "CREATE DEFINER = 'a'@'%' PROCEDURE IF NOT EXISTS p(x INT) COMMENT ';' BEGIN IF x THEN a; ELSEIF y THEN b; ELSE c; \
@@ -191,6 +196,8 @@ fn statements_are_parted_where_sqlite_parts_them() {
             &[r#"SELECT ";""x;", `;``y`, [;'"z]"#, "b"],
         ),
         ("SELECT $a, :b, @c, ?1; # d", &["SELECT $a, :b, @c, ?1", "# d"]),
+        ("SELECT $a('); b; --'); c", &["SELECT $a(')", "b"]),
+        ("a; \u{feff}COMMIT", &["a", "COMMIT"]),
         (
             "CREATE TEMP TRIGGER IF NOT EXISTS t AFTER UPDATE ON x WHEN CASE new.a WHEN 1 THEN 1 END BEGIN UPDATE y SET a = CASE \
              WHEN 1 THEN 2 END; DELETE FROM z; END; b",
