@@ -172,8 +172,8 @@ impl Context {
     }
 
     /// Where the change has got to, for one whose [`requirements`](crate::Change::requirements) name a
-    /// [checkpoint](Requirement::checkpoint): others begin at their beginning. There is none inside a transaction: that is undone as a whole, and a cursor that says
-    /// otherwise would have the next attempt leave work out.
+    /// [checkpoint](Requirement::checkpoint): others begin at their beginning. There is none inside a transaction: that is
+    /// undone as a whole, and a cursor that says otherwise would have the next attempt leave work out.
     pub fn checkpoint(&self) -> Result<Checkpoint, InjectionError> {
         if self.transaction.is_some() {
             return Err(InjectionError {

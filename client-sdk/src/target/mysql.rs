@@ -107,8 +107,8 @@ impl MySqlTarget {
 
 /// For programs that have no pool of their own.
 impl MySqlTarget {
-    /// A database by its address, such as `mysql://user@host/database`. Connections are made when they are needed, two at most. Statements are not
-    /// logged: they may have secrets.
+    /// A database by its address, such as `mysql://user@host/database`. Connections are made when they are needed, two
+    /// at most. Statements are not logged: they may have secrets.
     pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
         let options: MySqlConnectOptions = url
             .parse()

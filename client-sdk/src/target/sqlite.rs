@@ -105,8 +105,8 @@ impl SqliteTarget {
 
 /// For programs that have no pool of their own.
 impl SqliteTarget {
-    /// A database by its address, such as `sqlite:///var/lib/shop/notes.db`. Connections are made when they are needed, two at most. Statements are not
-    /// logged: they may have secrets. The file must be there, unless `?mode=rwc` follows.
+    /// A database by its address, such as `sqlite:///var/lib/shop/notes.db`. Connections are made when they are needed,
+    /// two at most. Statements are not logged: they may have secrets. The file must be there, unless `?mode=rwc` follows.
     pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
         let options: SqliteConnectOptions = url
             .parse()

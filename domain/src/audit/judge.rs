@@ -150,8 +150,9 @@ fn counts(report: &Report<'_>) -> bool {
 /// gave up and undid the change, and to believe it would record as applied what is not there.
 fn follows(reported: AuditState, latest: &ChangeState) -> bool {
     if matches!(latest.source, Source::Mark | Source::Unknown) {
-        // Of an unknown source may be true what is true of a mark, and to believe that harms least. The mark was written in the change's own transaction. Whatever the runner believes, that was committed:
+        // The mark was written in the change's own transaction. Whatever the runner believes, that was committed:
         // no `FAILED` may make it something to run again. Of a mark that says rolled back the runner knows better.
+        // Of an unknown source the same may be true, and to believe that harms least.
         return latest.state != AuditState::Applied || reported == AuditState::Applied;
     }
     if latest.source == Source::Probe {
