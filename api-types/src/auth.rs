@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::SignedCertificate;
+
 /// What an application shows of itself to get a session.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRequest {
@@ -11,6 +13,13 @@ pub struct TokenRequest {
     pub api_token: Option<String>,
     pub service_name: Option<String>,
     pub environment_name: Option<String>,
+    /// Additive: digest of the pipeline that the session is opened for, `sha256-v1:` and 64 hex digits. A runner is told
+    /// with the session whether anything of it is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Additive: with a digest, whether a start certificate is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub certificate: bool,
 }
 
 impl std::fmt::Debug for TokenRequest {
@@ -19,6 +28,8 @@ impl std::fmt::Debug for TokenRequest {
             .field("api_token", &self.api_token.as_ref().map(|_| "[redacted]"))
             .field("service_name", &self.service_name)
             .field("environment_name", &self.environment_name)
+            .field("digest", &self.digest)
+            .field("certificate", &self.certificate)
             .finish()
     }
 }
@@ -41,6 +52,14 @@ pub struct TokenResponse {
     /// Additive: seconds until the token must be exchanged anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u64>,
+    /// Additive: whether the pipeline of the request's digest is known to be fully applied at the present head of the audit.
+    /// `true` says what a plan of `CONTINUE` does: nothing is left to do. `false` says nothing: the pipeline has to be
+    /// submitted. Absent where no digest was sent, or it was not looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_applied: Option<bool>,
+    /// Additive: with `allApplied: true`, where it was asked for and the server signs any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<SignedCertificate>,
 }
 
 impl std::fmt::Debug for TokenResponse {

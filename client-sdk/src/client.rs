@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
+#[cfg(feature = "certificate")]
+use flamingock_api_types::certificate::SignedCertificate;
 use flamingock_api_types::{
     ErrorCode,
     audit::{AuditWrite, AuditWriteResponse},
@@ -138,6 +140,23 @@ pub struct PlanOptions {
     pub wait: Duration,
 }
 
+/// What a run asks with the exchange of its token.
+pub(crate) struct StartQuestion {
+    /// Of the pipeline.
+    pub(crate) digest: String,
+    pub(crate) certificate: bool,
+}
+
+/// A session for a run.
+pub(crate) struct Opened {
+    pub(crate) session: Arc<TokenResponse>,
+    /// Whether the server knows the whole pipeline to be applied: only then is there nothing to do. `None`: it has not said
+    /// a word about it.
+    pub(crate) all_applied: Option<bool>,
+    #[cfg(feature = "certificate")]
+    pub(crate) certificate: Option<SignedCertificate>,
+}
+
 /// An answer, and when the request for it was sent: what a lease is counted from.
 pub(crate) struct Timed<T> {
     pub(crate) sent_at: Instant,
@@ -213,15 +232,45 @@ impl Client {
         Ok(fresh)
     }
 
+    /// The session as [`session`](Self::session) gives it. If it is made now, the question goes along.
+    pub(crate) async fn open(&self, question: &StartQuestion) -> Result<Opened, Error> {
+        let mut session = self.shared.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(Opened {
+                session: session.clone(),
+                all_applied: None,
+                #[cfg(feature = "certificate")]
+                certificate: None,
+            });
+        }
+        let mut fresh = self.exchange_asking(Some(question)).await?;
+        // An answer for now, and the session is kept.
+        let all_applied = fresh.all_applied.take();
+        #[cfg(feature = "certificate")]
+        let certificate = fresh.certificate.take();
+        let fresh = Arc::new(fresh);
+        *session = Some(fresh.clone());
+        Ok(Opened {
+            session: fresh,
+            all_applied,
+            #[cfg(feature = "certificate")]
+            certificate,
+        })
+    }
+
     /// Exchanges the API token for a session, without keeping it.
     pub async fn exchange(&self) -> Result<TokenResponse, Error> {
+        self.exchange_asking(None).await
+    }
+
+    async fn exchange_asking(&self, question: Option<&StartQuestion>) -> Result<TokenResponse, Error> {
         let patience = self.default_patience();
         let mut attempts = 0;
         loop {
             attempts += 1;
             let request_id = Uuid::new_v4().to_string();
             let limit = patience.attempt(self.shared.config.request_timeout);
-            let failure = match self.exchange_once(limit, &request_id).await {
+            let failure = match self.exchange_once(question, limit, &request_id).await {
                 Ok(session) => return Ok(session),
                 Err(failure) => failure,
             };
@@ -232,12 +281,19 @@ impl Client {
         }
     }
 
-    async fn exchange_once(&self, timeout: Duration, request_id: &str) -> Result<TokenResponse, Failure> {
+    async fn exchange_once(
+        &self,
+        question: Option<&StartQuestion>,
+        timeout: Duration,
+        request_id: &str,
+    ) -> Result<TokenResponse, Failure> {
         let config = &self.shared.config;
         let body = encode(&TokenRequest {
             api_token: Some(config.token.clone()),
             service_name: Some(config.service.clone()),
             environment_name: Some(config.environment.clone()),
+            digest: question.map(|question| question.digest.clone()),
+            certificate: question.is_some_and(|question| question.certificate),
         });
         let request = Request {
             method: Method::POST,
@@ -501,7 +557,7 @@ impl Client {
             match &*session {
                 Some(current) if !Arc::ptr_eq(current, expired) => Ok(current.clone()),
                 _ => {
-                    let fresh = Arc::new(self.exchange_once(limit, request_id).await?);
+                    let fresh = Arc::new(self.exchange_once(None, limit, request_id).await?);
                     *session = Some(fresh.clone());
                     Ok(fresh)
                 }

@@ -78,6 +78,17 @@ pub(crate) struct RunSettings {
 }
 
 impl RunSettings {
+    #[cfg(feature = "certificate")]
+    pub(crate) fn wants_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    #[cfg(not(feature = "certificate"))]
+    #[expect(clippy::unused_self, reason = "with the feature it says")]
+    pub(crate) fn wants_certificate(&self) -> bool {
+        false
+    }
+
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
         self.lock.check(problems);
         #[cfg(feature = "certificate")]

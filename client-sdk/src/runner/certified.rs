@@ -1,7 +1,5 @@
 //! What becomes of a run where a certificate may stand in for the server.
 
-use flamingock_api_types::digest;
-
 use super::record::RunRecord;
 use crate::{
     builder::Flamingock,
@@ -31,16 +29,16 @@ pub(super) async fn conclude(
     app: &Flamingock,
     client: &Client,
     record: &mut RunRecord<'_>,
+    digest: &str,
     certificate: &StartCertificate,
     ended: Result<(), StartErrorKind>,
 ) -> Result<(), StartErrorKind> {
     let (server, environment, service) = client.configured();
-    let digest = digest::of_blocks(&super::submission(&app.stages));
     let asked = Asked {
         server: &server,
         environment,
         service,
-        digest: &digest,
+        digest,
     };
     match ended {
         Ok(()) => {

@@ -1,15 +1,9 @@
 //! The marks found in the target systems before a plan request.
 
-use std::{
-    collections::HashSet,
-    pin::{Pin, pin},
-};
+use std::collections::HashSet;
 
 use flamingock_api_types::execution::MarkStatus;
-use futures_util::{
-    FutureExt as _, TryFutureExt as _,
-    future::{BoxFuture, MaybeDone, maybe_done, try_join_all},
-};
+use futures_util::future::try_join_all;
 
 use crate::{
     builder::Flamingock,
@@ -21,53 +15,6 @@ use crate::{
 #[derive(Default)]
 pub(super) struct MarkSnapshot<'a> {
     found: Vec<(&'a Target, String, MarkOperation)>,
-}
-
-/// What the target systems can do before the server has said whose marks are wanted. A start has to wait for both, and does
-/// not do so for one after the other.
-pub(super) struct WarmUp<'a> {
-    app: &'a Flamingock,
-    under_way: MaybeDone<BoxFuture<'a, Result<(), StartErrorKind>>>,
-}
-
-impl<'a> WarmUp<'a> {
-    /// Nothing is done until it is awaited by one of the two below.
-    pub(super) fn new(app: &'a Flamingock) -> Self {
-        let each = app.targets.iter().filter_map(|target| {
-            let marker = target.marker()?;
-            Some(async move { marker.warm_up().await.map_err(|error| failed(target, error)) })
-        });
-        let all = try_join_all(each).map_ok(|_| ());
-        Self {
-            app,
-            under_way: maybe_done(all.boxed()),
-        }
-    }
-
-    /// Goes on while something else is awaited, and no longer. That it has failed meanwhile does not matter: whether the
-    /// target systems have to be asked at all is for the other to say. That may take a while, and they may be up by then.
-    pub(super) async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
-        let mut other = pin!(other);
-        tokio::select! {
-            biased;
-            ended = &mut other => return ended,
-            () = &mut self.under_way => {}
-        }
-        let ended = other.await;
-        let failed = Pin::new(&mut self.under_way)
-            .output_mut()
-            .is_some_and(|done| done.is_err());
-        if failed {
-            *self = Self::new(self.app);
-        }
-        ended
-    }
-
-    /// Does the rest. The error is that of the first target system that could not be asked.
-    pub(super) async fn finish(mut self) -> Result<(), StartErrorKind> {
-        (&mut self.under_way).await;
-        Pin::new(&mut self.under_way).take_output().unwrap_or(Ok(()))
-    }
 }
 
 fn failed(target: &Target, error: TargetError) -> StartErrorKind {
@@ -102,10 +49,6 @@ impl<'a> MarkSnapshot<'a> {
                 .extend(ours.map(|mark| (target, mark.change_id, mark.operation)));
         }
         Ok(snapshot)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
     }
 
     /// What is sent for a change.

@@ -1,11 +1,14 @@
 //! One run: ask for a plan, carry it out, ask again, until there is nothing left or nothing possible.
 
-use flamingock_api_types::execution::{BlockSubmission, MarkStatus};
+use flamingock_api_types::{
+    digest,
+    execution::{BlockSubmission, MarkStatus},
+};
 use tracing::Instrument as _;
 
 use crate::{
     builder::Flamingock,
-    client::Client,
+    client::{Client, StartQuestion},
     events::RunEvent,
     report::{ErrorReport, Report, RunStatus},
     stage::Stage,
@@ -26,7 +29,6 @@ pub(crate) mod step;
 mod strategy;
 mod validation;
 
-use marks::WarmUp;
 use record::RunRecord;
 
 /// The pipeline as it is submitted before anything was done.
@@ -62,10 +64,14 @@ pub(crate) fn failed(app: &Flamingock, kind: StartErrorKind) -> StartError {
 }
 
 async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Result<(), StartErrorKind> {
-    let ended = ask_and_carry_out(app, client, record).await;
+    let question = StartQuestion {
+        digest: digest::of_blocks(&record.submission(|_| MarkStatus::None)),
+        certificate: app.settings.wants_certificate(),
+    };
+    let ended = ask_and_carry_out(app, client, &question, record).await;
     #[cfg(feature = "certificate")]
     if let Some(certificate) = &app.settings.certificate {
-        return certified::conclude(app, client, record, certificate, ended).await;
+        return certified::conclude(app, client, record, &question.digest, certificate, ended).await;
     }
     ended
 }
@@ -73,18 +79,30 @@ async fn go(app: &Flamingock, client: &Client, record: &mut RunRecord<'_>) -> Re
 async fn ask_and_carry_out(
     app: &Flamingock,
     client: &Client,
+    question: &StartQuestion,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
-    let mut warm_up = WarmUp::new(app);
-    let session = tokio::select! {
+    if app.settings.validate_only {
+        return validation::run(app, client, record).await;
+    }
+    let opened = tokio::select! {
         biased;
         _ = app.stop.requested() => return Err(StartErrorKind::Interrupted),
-        session = warm_up.during(client.session()) => session.map_err(StartErrorKind::Server)?,
+        opened = client.open(question) => opened.map_err(StartErrorKind::Server)?,
     };
-    if app.settings.validate_only {
-        return validation::run(app, client, warm_up, record).await;
+    #[cfg(feature = "certificate")]
+    if opened.all_applied.is_some() {
+        record.note_heard();
     }
-    plan_loop::run(app, client, &session, warm_up, record).await?;
+    // Target systems are not asked. The server knows of a pipeline only what a runner submitted without marks at this very
+    // head of the audit, and a mark is written after an entry that moves the head (docs/adr/030).
+    if opened.all_applied == Some(true) {
+        #[cfg(feature = "certificate")]
+        record.note_certificate(opened.certificate);
+        record.everything_was_applied();
+        return Ok(());
+    }
+    plan_loop::run(app, client, &opened.session, record).await?;
     match record.failure() {
         Some(kind) => Err(kind),
         None => Ok(()),

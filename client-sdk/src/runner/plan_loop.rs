@@ -4,14 +4,13 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 use flamingock_api_types::{
     auth::TokenResponse,
-    digest,
-    execution::{MarkStatus, PlanAction, PlanRequest, PlanResponse, RunnerFacts, Submission},
+    execution::{PlanAction, PlanRequest, PlanResponse, RunnerFacts, Submission},
     lock::LockView,
 };
 use tokio::time::Instant;
 
 use super::{
-    marks::{MarkSnapshot, WarmUp},
+    marks::MarkSnapshot,
     offer::Offer,
     record::RunRecord,
     stage::{Execution, Pass},
@@ -38,7 +37,6 @@ pub(super) async fn run<'a>(
     app: &'a Flamingock,
     client: &'a Client,
     session: &TokenResponse,
-    warm_up: WarmUp<'a>,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
     let scope = MarkScope {
@@ -53,12 +51,8 @@ pub(super) async fn run<'a>(
         last_request: None,
         asking: None,
     };
-    let mut warm_up = Some(warm_up);
     loop {
-        let Some(next) = planner.next_unless_stopped(record, warm_up.take()).await? else {
-            record.everything_was_applied();
-            return Ok(());
-        };
+        let next = planner.next_unless_stopped(record).await?;
         let plan = &next.timed.answer;
         match plan.action {
             PlanAction::Continue => {
@@ -106,16 +100,12 @@ struct Watched {
 
 impl<'a> Planner<'a> {
     /// As [`next`](Self::next), until the application is asked to stop.
-    async fn next_unless_stopped(
-        &mut self,
-        record: &RunRecord<'_>,
-        warm_up: Option<WarmUp<'a>>,
-    ) -> Result<Option<Planned<'a>>, StartErrorKind> {
+    async fn next_unless_stopped(&mut self, record: &RunRecord<'_>) -> Result<Planned<'a>, StartErrorKind> {
         let stop = self.app.stop.clone();
         tokio::select! {
             biased;
             _ = stop.requested() => {}
-            next = self.next(record, warm_up) => return next,
+            next = self.next(record) => return next,
         }
         self.app.events.emit(|| RunEvent::Stopping {});
         if let Some(key) = self.asking.take() {
@@ -124,12 +114,8 @@ impl<'a> Planner<'a> {
         Err(StartErrorKind::Interrupted)
     }
 
-    /// The next plan that is not `AWAIT`; `None` if by its digest alone the whole pipeline is known to be applied.
-    async fn next(
-        &mut self,
-        record: &RunRecord<'_>,
-        mut warm_up: Option<WarmUp<'a>>,
-    ) -> Result<Option<Planned<'a>>, StartErrorKind> {
+    /// The next plan that is not `AWAIT`.
+    async fn next(&mut self, record: &RunRecord<'_>) -> Result<Planned<'a>, StartErrorKind> {
         let settings = self.app.settings.lock;
         // Where the server has not named it yet, it is that of the service.
         let mut key = self.scope.service_id.to_string();
@@ -137,21 +123,8 @@ impl<'a> Planner<'a> {
         let left = || settings.wait.saturating_sub(began.elapsed());
         let mut watched: Option<Watched> = None;
         loop {
-            let first_of_run = self.last_request.is_none();
             self.pace().await;
-            let marks = self.read_marks(warm_up.take());
-            let marks = if first_of_run {
-                // Both at once, as most starts need both answers and no more. Neither changes anything, and a mark that is
-                // found is told to the server whatever it said to the digest.
-                let (marks, all_applied) = tokio::try_join!(marks, self.ask_by_digest(record))?;
-                if let Some(plan) = all_applied.filter(|_| marks.is_empty()) {
-                    note_certificate(record, plan);
-                    return Ok(None);
-                }
-                marks
-            } else {
-                marks.await?
-            };
+            let marks = MarkSnapshot::read(self.app, self.scope).await?;
             let options = PlanOptions {
                 waited_for: watched
                     .as_ref()
@@ -178,7 +151,7 @@ impl<'a> Planner<'a> {
                 std::mem::take(&mut settled).clear_if_possible(self.scope).await;
             }
             if timed.answer.action != PlanAction::Await {
-                return Ok(Some(Planned { timed, settled }));
+                return Ok(Planned { timed, settled });
             }
             let lock = timed
                 .answer
@@ -218,39 +191,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The answer, if the server knows by the digest of the pipeline that all of it is applied. Grants nothing.
-    async fn ask_by_digest(&self, record: &RunRecord<'_>) -> Result<Option<PlanResponse>, StartErrorKind> {
-        let digest = Submission {
-            digest: Some(digest::of_blocks(&record.submission(|_| MarkStatus::None))),
-            ..Submission::default()
-        };
-        let answer = self
-            .client
-            .plan(&self.request(digest), &PlanOptions::default())
-            .await;
-        #[cfg(feature = "certificate")]
-        if is_word(answer.as_ref().err()) {
-            record.note_heard();
-        }
-        match answer {
-            Ok(plan) if plan.action == PlanAction::Continue && plan.pipeline_result.is_none() => {
-                Ok(Some(plan))
-            }
-            // A server that does not know digests has judged an empty pipeline.
-            Ok(plan) if plan.action == PlanAction::Continue => Ok(None),
-            Ok(plan) => Err(protocol(&format!(
-                "it answers {:?} to a digest, without having seen the pipeline",
-                plan.action
-            ))),
-            // Also a server that does not know digests: it finds fault with the request.
-            Err(error) if error.is_digest_unknown() || matches!(error.status(), Some(400 | 422)) => {
-                tracing::debug!("the server wants the whole pipeline");
-                Ok(None)
-            }
-            Err(error) => Err(StartErrorKind::of_plan(error)),
-        }
-    }
-
     /// Asks once.
     async fn ask(
         &mut self,
@@ -287,18 +227,8 @@ impl<'a> Planner<'a> {
                 host: Some(self.host.clone()),
                 commit: settings.commit.clone(),
             }),
-            #[cfg(feature = "certificate")]
-            certificate: settings.certificate.is_some(),
-            #[cfg(not(feature = "certificate"))]
-            certificate: false,
+            certificate: settings.wants_certificate(),
         }
-    }
-
-    async fn read_marks(&self, warm_up: Option<WarmUp<'a>>) -> Result<MarkSnapshot<'a>, StartErrorKind> {
-        if let Some(warm_up) = warm_up {
-            warm_up.finish().await?;
-        }
-        MarkSnapshot::read(self.app, self.scope).await
     }
 
     async fn pace(&self) {

@@ -9,7 +9,7 @@ use flamingock_api_types::{
 };
 use tokio::time::Instant;
 
-use super::{marks::WarmUp, preview, record::RunRecord, stage};
+use super::{preview, record::RunRecord, stage};
 use crate::{
     builder::Flamingock, client::Client, events::RunEvent, report::StageState, start_error::StartErrorKind,
 };
@@ -17,20 +17,15 @@ use crate::{
 pub(super) async fn run(
     app: &Flamingock,
     client: &Client,
-    warm_up: WarmUp<'_>,
     record: &mut RunRecord<'_>,
 ) -> Result<(), StartErrorKind> {
-    let asked = async {
-        warm_up.finish().await?;
-        when_free(app, client).await
-    };
     let preview = tokio::select! {
         biased;
         _ = app.stop.requested() => {
             app.events.emit(|| RunEvent::Stopping {});
             return Err(StartErrorKind::Interrupted);
         }
-        preview = asked => preview?,
+        preview = when_free(app, client) => preview?,
     };
     for found in &preview.policy {
         let change = found.change_id.as_deref().unwrap_or_default();

@@ -15,7 +15,6 @@ pub(crate) type AnyTransaction = Box<dyn Any + Send>;
 pub(crate) trait AnyTarget: Send + Sync {
     fn transaction_type(&self) -> (TypeId, &'static str);
     fn keeps_marks(&self) -> bool;
-    fn warm_up(&self) -> TargetFuture<'_, ()>;
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>>;
     fn prepare(&self) -> TargetFuture<'_, ()>;
     fn begin(&self) -> TargetFuture<'_, AnyTransaction>;
@@ -49,10 +48,6 @@ impl<T: TransactionalTarget> AnyTarget for T {
 
     fn keeps_marks(&self) -> bool {
         TransactionalTarget::keeps_marks(self)
-    }
-
-    fn warm_up(&self) -> TargetFuture<'_, ()> {
-        TransactionalTarget::warm_up(self)
     }
 
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {

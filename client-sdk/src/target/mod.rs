@@ -212,15 +212,7 @@ pub trait TransactionalTarget: Send + Sync + 'static {
         true
     }
 
-    /// What can be done before it is known whose marks are wanted: connecting, finding where they are. Called in a run
-    /// while the session with the server is being opened, so that a start does not wait for one after the other; and once
-    /// more when that is open, if it failed meanwhile. Must not create anything. An error then ends the run as one of
-    /// [`marks`](Self::marks) does.
-    fn warm_up(&self) -> TargetFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    /// The marks of one (environment, service). Must not create anything: it is called at every start.
+    /// The marks of one (environment, service). Must not create anything: it is called wherever something may be left to do.
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>>;
 
     /// Makes ready for a transactional change, such as by creating the marks' table. Called before the change is

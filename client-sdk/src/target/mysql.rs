@@ -236,14 +236,6 @@ impl TransactionalTarget for Database {
         self.pool.clone()
     }
 
-    fn warm_up(&self) -> TargetFuture<'_, ()> {
-        Box::pin(async move {
-            let found = self.find_table().await;
-            found.map_err(|error| TargetError::new("looking for the marks", error))?;
-            Ok(())
-        })
-    }
-
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
         Box::pin(async move {
             let failed = |error| TargetError::new("reading the marks", error);

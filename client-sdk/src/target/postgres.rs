@@ -43,8 +43,8 @@ const CREATE_TABLE: &str = "
     )";
 
 /// Where the table is, with its schema: a change may set the search path of its session for good, as dumps do. Null where
-/// there is none. By functions and not by a join of the catalogue, for it is the first statement of a new session and on the
-/// way of every start: planning the join took longer than all else that a start asks here.
+/// there is none. By functions and not by a join of the catalogue: it is the first statement of a new session, and planning the
+/// join took longer than all else that is asked here.
 const FIND_TABLE: &str = "
     SELECT identity FROM pg_catalog.pg_identify_object(
         'pg_catalog.pg_class'::pg_catalog.regclass, pg_catalog.to_regclass('flamingock_marks'), 0)";
@@ -181,14 +181,6 @@ impl TransactionalTarget for Database {
 
     fn client(&self) -> PgPool {
         self.pool.clone()
-    }
-
-    fn warm_up(&self) -> TargetFuture<'_, ()> {
-        Box::pin(async move {
-            let found = self.find_table().await;
-            found.map_err(|error| TargetError::new("looking for the marks", error))?;
-            Ok(())
-        })
     }
 
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {
@@ -343,8 +335,8 @@ impl TransactionalTarget for Database {
 }
 
 impl Database {
-    /// This and the read of the marks are on the way of every start, as single statements without preparing them: one trip
-    /// to the database instead of two.
+    /// This and the read of the marks are asked once in a process, so they are not prepared: one trip to the database
+    /// instead of two.
     async fn find_table(&self) -> Result<Option<&str>, sqlx::Error> {
         if self.table.get().is_none() {
             let found = sqlx::raw_sql(FIND_TABLE).fetch_one(&self.pool).await?;

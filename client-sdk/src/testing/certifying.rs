@@ -36,7 +36,7 @@ impl Certifier {
     }
 
     /// Where it is asked for, and nothing is left to do by the audit's word.
-    pub(super) fn certify(
+    pub(super) fn certify_plan(
         &self,
         request: &PlanRequest,
         answer: &PlanResponse,
@@ -54,6 +54,11 @@ impl Certifier {
             .digest
             .clone()
             .or_else(|| blocks.map(|blocks| digest::of_blocks(blocks)))?;
+        Some(self.certify(digest, head_seq))
+    }
+
+    /// A pipeline that is fully applied.
+    pub(super) fn certify(&self, digest: String, head_seq: i64) -> SignedCertificate {
         let issued_at = Utc::now().trunc_subsecs(0);
         let document = CertificateDocument {
             version: VERSION,
@@ -71,11 +76,11 @@ impl Certifier {
             key_id: self.signer.key_id().to_owned(),
         };
         let document = serde_json::to_string(&document).expect("texts and numbers print to memory");
-        Some(SignedCertificate {
+        SignedCertificate {
             key_id: self.signer.key_id().to_owned(),
             public_key: self.key(),
             signature: HEXLOWER.encode(&self.signer.sign_bytes(&signed_bytes(&document))),
             document,
-        })
+        }
     }
 }

@@ -198,6 +198,11 @@ impl Ledger {
 
     // --- plans
 
+    /// Whether exactly this pipeline was found fully applied, and nothing has happened since.
+    pub(super) fn knows(&self, digest: &str) -> bool {
+        self.digests.get(digest) == Some(&self.known())
+    }
+
     pub(super) fn plan(
         &mut self,
         runner: &RunnerId,
@@ -206,7 +211,7 @@ impl Ledger {
     ) -> Result<wire::PlanResponse, Refusal> {
         let submission = &request.client_submission;
         if let Some(digest) = &submission.digest {
-            return if self.digests.get(digest) == Some(&self.known()) {
+            return if self.knows(digest) {
                 Ok(convert::plain_continue())
             } else {
                 Err(Refusal::new(ErrorCode::DigestUnknown, "Send the whole pipeline."))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flamingock_api_types::{
     ErrorCode, ProblemDetails,
     audit::{AuditState, AuditWrite},
-    auth::TokenResponse,
+    auth::{TokenRequest, TokenResponse},
     execution::PlanRequest,
     headers,
     probe::ProbeReport,
@@ -137,7 +137,7 @@ impl Call<'_> {
             .map(|rest| rest.split('/').collect::<Vec<_>>())
         {
             Some(parts) => match (self.method.as_str(), parts.as_slice()) {
-                ("POST", ["auth", "exchange-token"]) => Ok((200, json(&session()))),
+                ("POST", ["auth", "exchange-token"]) => self.exchange(),
                 ("POST", [key, "lock", "extension"]) => self
                     .runner()
                     .and_then(|runner| {
@@ -163,6 +163,24 @@ impl Call<'_> {
         Ok(answer)
     }
 
+    fn exchange(&self) -> Result<Answer, Refusal> {
+        let request: TokenRequest = self.read()?;
+        let ledger = self.script.ledger();
+        let all_applied = request.digest.as_ref().map(|digest| ledger.knows(digest));
+        Ok((
+            200,
+            json(&TokenResponse {
+                all_applied,
+                #[cfg(feature = "certificate")]
+                certificate: request
+                    .digest
+                    .filter(|_| request.certificate && all_applied == Some(true))
+                    .map(|digest| self.script.certifier().certify(digest, ledger.head())),
+                ..session()
+            }),
+        ))
+    }
+
     fn plan(&self) -> Result<Answer, Refusal> {
         let request: PlanRequest = self.read()?;
         let proof = self.parameter("lastAcquisitionId").and_then(|id| {
@@ -178,7 +196,10 @@ impl Call<'_> {
         let plan = ledger.plan(self.runner()?, proof.as_ref(), &request)?;
         #[cfg(feature = "certificate")]
         let plan = flamingock_api_types::execution::PlanResponse {
-            certificate: self.script.certifier().certify(&request, &plan, ledger.head()),
+            certificate: self
+                .script
+                .certifier()
+                .certify_plan(&request, &plan, ledger.head()),
             ..plan
         };
         Ok((201, json(&plan)))
@@ -268,6 +289,8 @@ fn session() -> TokenResponse {
         service_name: "testing".to_owned(),
         credential_id: 1,
         expires_in_seconds: None,
+        all_applied: None,
+        certificate: None,
     }
 }
 

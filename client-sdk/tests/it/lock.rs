@@ -276,7 +276,6 @@ async fn one_unanswered_attempt_of_any_call_loses_neither_the_start_nor_the_lock
     let audit = |state: &str| Kind::Audit(state.into());
     let kinds = [
         Kind::Token,
-        Kind::Digest,
         Kind::Plan,
         audit("STARTED"),
         Kind::Extend,

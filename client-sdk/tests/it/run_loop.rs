@@ -56,7 +56,7 @@ async fn a_first_start_in_calls() {
     let kinds: Vec<_> = server.calls().into_iter().map(|call| call.kind).collect();
     let audit = |state: &str| Kind::Audit(state.into());
     let (started, applied) = (audit("STARTED"), audit("APPLIED"));
-    let mut expected = vec![Kind::Token, Kind::Digest, Kind::Plan];
+    let mut expected = vec![Kind::Token, Kind::Plan];
     expected.extend([&started, &applied, &started, &applied, &started, &applied].map(Clone::clone));
     expected.extend([Kind::Release, Kind::Plan]);
     assert_eq!(kinds, expected);
@@ -97,47 +97,36 @@ async fn a_first_start_in_calls() {
         (&second[0]["status"], &second[0]["changes"][0]["currentStatus"]),
         (&json!("COMPLETED"), &json!("APPLIED"))
     );
-    let digests = server.calls_of(&Kind::Digest);
-    assert!(
-        digests[0].body["clientSubmission"]["digest"]
-            .as_str()
-            .unwrap()
-            .starts_with(digest::PREFIX)
-    );
-    assert_eq!(digests[0].body["clientSubmission"].as_object().unwrap().len(), 1);
+    let session = &server.calls_of(&Kind::Token)[0].body;
+    assert!(session["digest"].as_str().unwrap().starts_with(digest::PREFIX));
+    assert_eq!(session.get("certificate"), None, "nobody asked for one");
 }
 
 #[tokio::test]
 async fn a_known_digest_is_the_whole_run() {
     let (server, log) = (FakeServer::start().await, Log::default());
-    server.next(
-        Kind::Digest,
-        [Reply::Json(
-            201,
-            json!({"action": "CONTINUE", "synchronizedMarks": false}),
-        )],
-    );
-    let report = app(&server, &log).build().unwrap().run().await.unwrap();
-    assert_eq!(server.calls().len(), 2);
+    server.next(Kind::Token, [Reply::session(Some(true))]);
+    let app = app(&server, &log).build().unwrap();
+    let report = app.run().await.unwrap();
+    assert_eq!(server.calls().len(), 1);
     assert_eq!(report.status, RunStatus::NoChanges);
     assert_eq!((report.already_applied_changes, report.up_to_date_stages), (3, 2));
+
+    // True of that moment, and the session lasts longer: a second run of the same process asks.
+    let report = app.run().await.unwrap();
+    assert_eq!(report.applied_changes, 3);
+    assert_eq!(server.calls_of(&Kind::Token).len(), 1);
 }
 
+/// Servers that do not know digests ignore the field.
 #[tokio::test]
-async fn any_other_answer_to_a_digest_is_not_acted_on() {
-    let (server, log) = (FakeServer::start().await, Log::default());
-    server.next(Kind::Digest, [Reply::Json(201, json!({"action": "ABORT"}))]);
-    let error = app(&server, &log).build().unwrap().run().await.unwrap_err();
-    assert!(matches!(error.kind(), StartErrorKind::Protocol(_)));
-    // A server that does not know digests refuses the request; then the whole pipeline is sent.
-    let server = FakeServer::start().await;
-    server.next(Kind::Digest, [Reply::problem(400, "R_GEN_02")]);
-    app(&server, &log).build().unwrap().run().await.unwrap();
-    // Or judges what it was sent besides: nothing.
-    let (server, log) = (FakeServer::start().await, Log::default());
-    server.next(Kind::Digest, [continues()]);
-    let report = app(&server, &log).build().unwrap().run().await.unwrap();
-    assert_eq!(report.applied_changes, 3);
+async fn whoever_is_not_told_that_all_is_applied_submits_the_pipeline() {
+    for all_applied in [Some(false), None] {
+        let (server, log) = (FakeServer::start().await, Log::default());
+        server.next(Kind::Token, [Reply::session(all_applied)]);
+        let report = app(&server, &log).build().unwrap().run().await.unwrap();
+        assert_eq!(report.applied_changes, 3, "{all_applied:?}");
+    }
 }
 
 #[tokio::test]
@@ -188,11 +177,6 @@ async fn waiting_names_what_it_waits_for_and_goes_on_when_the_work_was_done_by_a
             pair[1].at - pair[0].at
         );
     }
-    assert_eq!(
-        server.calls_of(&Kind::Digest).len(),
-        1,
-        "only with the first request"
-    );
     assert_eq!(
         server.calls_of(&Kind::Release).len(),
         0,

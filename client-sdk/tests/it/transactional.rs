@@ -457,8 +457,6 @@ async fn marks_are_sent_and_exactly_those_are_cleared() {
             .marks
             .insert("removed-from-the-code".into(), MarkOperation::Applied);
     });
-    // Asked while the marks are read, and no answer to them.
-    server.next(Kind::Digest, [Reply::Json(201, json!({"action": "CONTINUE"}))]);
     server.next(
         Kind::Plan,
         [Reply::Json(
@@ -515,30 +513,14 @@ async fn marks_that_cannot_be_read_stop_the_run() {
     assert_eq!(server.calls_of(&Kind::Plan).len(), 0);
 }
 
-/// The target is asked while the session is being opened. How it is matters only where there is a server to work with.
+/// A mark says what the server may not know. Where it knows everything to be applied, there is nothing to be said, and an
+/// application does not wait for a target system that it may not need at all.
 #[tokio::test]
-async fn a_target_that_cannot_be_reached_stops_the_run_unless_the_server_does() {
+async fn where_everything_is_known_to_be_applied_no_target_is_asked() {
     let (server, database) = (FakeServer::start().await, FakeDatabase::new());
-    database.with(|contents| contents.broken = vec!["warm_up"]);
-    let error = run(&server, &database, add_column()).await.unwrap_err();
-    assert!(matches!(error.kind(), StartErrorKind::Target { target, .. } if target == "db"));
-    assert_eq!(server.calls_of(&Kind::Plan).len(), 0);
-
-    server.next(Kind::Token, [Reply::problem(401, "R_AUTH_01")]);
-    let error = run(&server, &database, add_column()).await.unwrap_err();
-    assert!(matches!(error.kind(), StartErrorKind::Server(_)), "{error}");
-
-    database.with(|contents| (contents.broken, contents.warming_hangs) = (Vec::new(), true));
-    server.next(Kind::Token, [Reply::problem(401, "R_AUTH_01")]);
-    let error = run(&server, &database, add_column()).await.unwrap_err();
-    assert!(matches!(error.kind(), StartErrorKind::Server(_)), "{error}");
-}
-
-/// Server and database of an application are often started with it, and neither is up before the other.
-#[tokio::test]
-async fn a_target_that_comes_up_while_the_session_is_opened_is_asked_again() {
-    let (server, database) = (FakeServer::start().await, FakeDatabase::new());
-    database.with(|contents| contents.warming_fails = 1);
-    run(&server, &database, add_column()).await.unwrap();
-    assert_eq!(server.audit(), ["add-column STARTED", "add-column APPLIED"]);
+    database.with(|contents| contents.broken = vec!["marks"]);
+    server.next(Kind::Token, [Reply::session(Some(true))]);
+    let report = run(&server, &database, add_column()).await.unwrap();
+    assert_eq!(report.already_applied_changes, 1);
+    assert_eq!(server.calls().len(), 1);
 }

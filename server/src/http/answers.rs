@@ -13,7 +13,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::app::{Position, Scope};
+use crate::app::{Head, Position, Scope};
 
 /// Names a question without keeping it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +51,16 @@ pub struct Place {
     pub position: Position,
     /// As of `Head::policy_key`.
     pub policy: i64,
+}
+
+impl Place {
+    pub fn of(scope: Scope, head: &Head) -> Self {
+        Self {
+            scope,
+            position: head.position,
+            policy: head.policy_key(),
+        }
+    }
 }
 
 #[derive(Clone)]

@@ -49,7 +49,10 @@ pub fn submission(submission: &wire::Submission) -> Result<Submitted, Problem> {
                 stages: stages("clientSubmission", flat)?,
             }],
         }),
-        (None, None, Some(digest)) => digest_text(digest).map(Submitted::Digest),
+        (None, None, Some(digest)) => {
+            check_digest("clientSubmission.digest", digest)?;
+            Ok(Submitted::Digest(digest.clone()))
+        }
         _ => Err(Problem::malformed(
             "The field `clientSubmission` must have exactly one of `blocks`, `stages` and `digest`.",
         )),
@@ -66,13 +69,13 @@ fn limited(pipeline: domain::Pipeline) -> Result<Submitted, Problem> {
     Ok(Submitted::Pipeline(pipeline))
 }
 
-fn digest_text(text: &str) -> Result<String, Problem> {
+pub fn check_digest(field: &str, text: &str) -> Result<(), Problem> {
     let hex = text.strip_prefix(digest::PREFIX);
     if hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))) {
-        Ok(text.to_owned())
+        Ok(())
     } else {
         Err(Problem::malformed(format!(
-            "The field `clientSubmission.digest` must be `{}` and 64 lowercase hex digits.",
+            "The field `{field}` must be `{}` and 64 lowercase hex digits.",
             digest::PREFIX
         )))
     }

@@ -13,8 +13,8 @@ use flamingock_api_types::digest;
 use flamingock_api_types::execution::PlanResponse;
 use flamingock_audit_chain::PublicKey;
 use flamingock_tests::{
-    Call, Database, Effect, Effects, Ending, HttpProxy, Mischief, Pipeline, Runner, Side, TestServer,
-    eventually, scratch_directory, tokens,
+    Call, Database, Effect, Effects, Ending, HttpProxy, Mischief, Pipeline, Runner, TestServer, eventually,
+    scratch_directory, tokens,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -198,19 +198,14 @@ async fn a_server_that_answers_is_not_overruled() {
     // It wants the whole pipeline, and then it is gone: it may have been about to say that there is work.
     let runner = server.runner("shop").await;
     runner.bring_up_to_date(&Pipeline::of("other", &["z"])).await;
-    let mut trap = proxy.trap(Side::Answer, &["POST", "/execution?"]);
-    let url = proxy.url();
-    let (ended, ()) = tokio::join!(shop.usual(&url), async {
-        trap.caught().await;
-        proxy.mischief(1_000, Mischief::Refuse(503), &["POST", "/execution?"]);
-        trap.go_on();
-    });
-    let error = ended.expect_err("it must not start");
+    proxy.mischief(1_000, Mischief::Refuse(503), &["POST", "/execution?"]);
+    let error = shop.usual(&proxy.url()).await.expect_err("it must not start");
     assert!(
         matches!(error.kind(), StartErrorKind::Server(error) if error.status() == Some(503)),
         "{error}"
     );
     // A gateway without its server is not the server.
+    proxy.mischief(1_000, Mischief::Refuse(503), &["POST", "/exchange-token"]);
     let report = shop.usual(&proxy.url()).await.expect("it starts");
     assert_eq!(report.status, RunStatus::Certified);
 }

@@ -12,6 +12,7 @@ mod checkpoints;
 mod command_line;
 mod command_line_names;
 mod crash_table;
+mod digests;
 mod durability;
 mod events;
 mod generated_clients;

@@ -58,10 +58,6 @@ impl Default for SqlConfiguration {
 enum Dialect {
     Postgres,
     MySql,
-    #[cfg_attr(
-        not(any(test, feature = "sqlite")),
-        expect(dead_code, reason = "its target is behind a feature")
-    )]
     Sqlite,
 }
 

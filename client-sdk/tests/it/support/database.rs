@@ -40,9 +40,6 @@ pub(crate) struct Contents {
     /// How often looking for a mark fails before it works.
     pub(crate) looks_that_fail: usize,
     pub(crate) prepared: usize,
-    pub(crate) warming_hangs: bool,
-    /// How often warming up fails before it works.
-    pub(crate) warming_fails: usize,
 }
 
 #[derive(Clone)]
@@ -98,15 +95,6 @@ impl FakeDatabase {
             .collect()
     }
 
-    fn warming_fails(&self) -> Result<(), TargetError> {
-        let mut contents = self.contents.lock().expect("no test panics inside");
-        if contents.warming_fails > 0 {
-            contents.warming_fails -= 1;
-            return Err(TargetError::new("warm_up", "not up yet"));
-        }
-        Ok(())
-    }
-
     fn check(&self, operation: &'static str) -> Result<(), TargetError> {
         let contents = self.contents.lock().expect("no test panics inside");
         if contents.broken.contains(&operation) {
@@ -127,18 +115,6 @@ impl TransactionalTarget for FakeDatabase {
 
     fn keeps_marks(&self) -> bool {
         self.keeps_marks
-    }
-
-    fn warm_up(&self) -> TargetFuture<'_, ()> {
-        Box::pin(async move {
-            self.check("warm_up")?;
-            self.warming_fails()?;
-            let hangs = self.contents.lock().expect("no test panics inside").warming_hangs;
-            if hangs {
-                std::future::pending::<()>().await;
-            }
-            Ok(())
-        })
     }
 
     fn marks(&self, scope: MarkScope) -> TargetFuture<'_, Vec<Mark>> {

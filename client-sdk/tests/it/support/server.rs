@@ -23,8 +23,6 @@ pub(crate) const IMPATIENT: Duration = Duration::from_millis(500);
 pub(crate) enum Kind {
     Token,
     Plan,
-    /// A plan request with nothing but a digest.
-    Digest,
     /// By state.
     Audit(String),
     Extend,
@@ -234,11 +232,7 @@ fn kind(method: &Method, path: &str, body: &Value) -> Kind {
     if path.ends_with("/exchange-token") {
         Kind::Token
     } else if path.ends_with("/execution") && *method == Method::POST {
-        if body["clientSubmission"].get("digest").is_some() {
-            Kind::Digest
-        } else {
-            Kind::Plan
-        }
+        Kind::Plan
     } else if path.ends_with("/audit") {
         Kind::Audit(body["state"].as_str().unwrap_or_default().to_owned())
     } else if path.ends_with("/lock/extension") {
@@ -267,15 +261,10 @@ impl Inner {
 
     fn usual(&mut self, call: &Call) -> (u16, Value) {
         match &call.kind {
-            Kind::Token => (
-                200,
-                json!({
-                    "jwt": "header.claims.signature", "organisationId": 1, "organisationName": "o", "projectId": 2,
-                    "projectName": "p", "environmentId": 12, "environmentName": "test", "serviceId": 340,
-                    "serviceName": "orders", "credentialId": 5, "aFieldOfTheFuture": {"x": [1]}
-                }),
-            ),
-            Kind::Digest => (409, problem("R_PLAN_01")),
+            Kind::Token => {
+                let asks = call.body.get("digest").is_some();
+                (200, session(asks.then_some(false)))
+            }
             Kind::Plan => (201, self.plan(call)),
             Kind::Audit(state) => {
                 if state == "APPLIED" {
@@ -369,11 +358,28 @@ impl Inner {
     }
 }
 
+fn session(all_applied: Option<bool>) -> Value {
+    let mut session = json!({
+        "jwt": "header.claims.signature", "organisationId": 1, "organisationName": "o", "projectId": 2,
+        "projectName": "p", "environmentId": 12, "environmentName": "test", "serviceId": 340,
+        "serviceName": "orders", "credentialId": 5, "aFieldOfTheFuture": {"x": [1]}
+    });
+    if let Some(all_applied) = all_applied {
+        session["allApplied"] = all_applied.into();
+    }
+    session
+}
+
 pub(crate) fn problem(code: &str) -> Value {
     json!({"code": code, "message": format!("because of {code}"), "recoverable": false, "details": []})
 }
 
 impl Reply {
+    /// A session. Servers that do not know digests do not say whether all is applied.
+    pub(crate) fn session(all_applied: Option<bool>) -> Self {
+        Self::Json(200, session(all_applied))
+    }
+
     pub(crate) fn problem(status: u16, code: &str) -> Self {
         Self::Json(status, problem(code))
     }

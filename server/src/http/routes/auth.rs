@@ -5,17 +5,22 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use flamingock_api_types::auth::{TokenRequest, TokenResponse};
+use flamingock_api_types::certificate::SignedCertificate;
 use flamingock_api_types::{ErrorCode, ProblemDetails};
 
-use crate::app::auth::ExchangeError;
+use crate::app::auth::{ExchangeError, Exchanged};
+use crate::app::{Fault, Scope};
+use crate::http::answers::{Place, Question};
 use crate::http::layers::SESSION_BODY_MAX;
 use crate::http::problem::Problem;
-use crate::http::{Api, body};
+use crate::http::{Api, body, certificate, wire};
 
 /// Exchange an API token for a session
 ///
 /// The only call without a bearer token. The session carries the environment and the service; it outlives long runs, and
 /// revoking the API token ends it within seconds.
+///
+/// With the digest of its pipeline, a runner learns here whether anything is left to do: most starts are this one call.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/exchange-token",
@@ -44,6 +49,9 @@ pub async fn token_exchange(
 ) -> Result<Json<TokenResponse>, Problem> {
     let bytes = body::read(body, api.settings.max_body_bytes.min(SESSION_BODY_MAX)).await?;
     let request: TokenRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
+    if let Some(digest) = &request.digest {
+        wire::check_digest("digest", digest)?;
+    }
     let session = api
         .auth
         .exchange(
@@ -53,6 +61,10 @@ pub async fn token_exchange(
         )
         .await
         .map_err(problem)?;
+    let found = match &request.digest {
+        Some(digest) if session.role.may_run() => look_up(&api, &session, digest, request.certificate).await,
+        _ => Found::default(),
+    };
     Ok(Json(TokenResponse {
         jwt: session.jwt,
         organisation_id: session.organisation_id,
@@ -65,7 +77,58 @@ pub async fn token_exchange(
         service_name: session.service_name,
         credential_id: session.credential_id,
         expires_in_seconds: Some(session.expires_in.as_secs()),
+        all_applied: found.all_applied,
+        certificate: found.certificate,
     }))
+}
+
+/// What is said of a digest.
+#[derive(Default)]
+struct Found {
+    all_applied: Option<bool>,
+    certificate: Option<SignedCertificate>,
+}
+
+/// As a plan request with this digest would be answered. The session is good whatever comes of it: who is told nothing
+/// submits its pipeline.
+async fn look_up(api: &Api, session: &Exchanged, digest: &str, wants_certificate: bool) -> Found {
+    let scope = Scope {
+        environment_id: session.environment_id,
+        service_id: session.service_id,
+    };
+    let head = match api.app.heads.read(scope).await {
+        Ok(Some(head)) => head,
+        Ok(None) => return Found::default(),
+        Err(fault) => {
+            note_fault(scope, &fault);
+            return Found::default();
+        }
+    };
+    let is_known = api
+        .answers
+        .get(Place::of(scope, &head), Question::digest(digest))
+        .is_some();
+    if is_known {
+        api.app.plans.count_cached_continue();
+    }
+    Found {
+        all_applied: Some(is_known),
+        certificate: if is_known && wants_certificate {
+            certificate::issue(api, scope, head.position, digest).await
+        } else {
+            None
+        },
+    }
+}
+
+fn note_fault(scope: Scope, fault: &Fault) {
+    let error: &dyn std::error::Error = fault;
+    tracing::debug!(
+        environment.id = scope.environment_id,
+        service.id = scope.service_id,
+        error,
+        "a digest was not looked up"
+    );
 }
 
 fn problem(error: ExchangeError) -> Problem {

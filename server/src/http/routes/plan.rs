@@ -99,11 +99,7 @@ pub async fn execution_plan(
         )
     })?;
     let question = Question::body(&bytes, body::declared_charset(&headers).as_deref());
-    let asked_at = Kept {
-        scope,
-        position: head.position,
-        policy: head.policy_key(),
-    };
+    let asked_at = Kept::of(scope, &head);
     if let Some(answer) = api.answers.get(asked_at, question) {
         api.app.plans.count_cached_continue();
         return Ok(rendered(answer));
