@@ -245,7 +245,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), StartErrorKind> {
         let Planned { timed, settled } = planned;
         let plan = &timed.answer;
-        let (ended, is_left_open) = match accept(plan, record) {
+        let (ended, keeps_lock) = match accept(plan, record) {
             Ok(offer) => self.execute(&offer, timed.sent_at, settled, record).await,
             Err(error) => {
                 settled.clear_if_possible(self.scope).await;
@@ -254,7 +254,7 @@ impl<'a> Planner<'a> {
         };
         match &plan.lock {
             // The next process settles it by itself, and must not do so while it may still take effect: as after a crash.
-            Some(lock) if is_left_open => {
+            Some(lock) if keeps_lock => {
                 tracing::warn!(lock = %lock.key, "not given back, for what was cut off may still be under way: it ends with its lease");
             }
             Some(lock) => self.release(lock).await,
@@ -263,7 +263,7 @@ impl<'a> Planner<'a> {
         ended
     }
 
-    /// The flag: a change that was cut off may still take effect, and needs no person.
+    /// The flag: the lock is not given back, for a change that was cut off may still take effect, and needs no person.
     async fn execute(
         &self,
         offer: &Offer,
@@ -291,7 +291,7 @@ impl<'a> Planner<'a> {
             host: &self.host,
             id: offer.execution_id,
             lease: &lease,
-            is_left_open: AtomicBool::new(false),
+            keeps_lock: AtomicBool::new(false),
         };
         // There is work: should this process die over it, nobody may start by what was certified before.
         #[cfg(feature = "certificate")]
@@ -315,7 +315,7 @@ impl<'a> Planner<'a> {
             Ok(Pass::Stopped(reason)) => Err(cancelled(reason, &lease)),
             Err(error) => Err(error),
         };
-        (ended, execution.is_left_open.into_inner())
+        (ended, execution.keeps_lock.into_inner())
     }
 
     async fn release(&self, lock: &LockView) {

@@ -35,8 +35,9 @@ pub(super) struct Execution<'a> {
     pub(super) host: &'a str,
     pub(super) id: i64,
     pub(super) lease: &'a Lease,
-    /// A change was cut off outside a transaction that the next process settles without a person.
-    pub(super) is_left_open: AtomicBool,
+    /// A change was cut off outside a transaction that the next process settles without a person. Until the lease ends, what
+    /// it was doing can end too.
+    pub(super) keeps_lock: AtomicBool,
 }
 
 pub(super) enum Pass {

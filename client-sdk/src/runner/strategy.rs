@@ -95,7 +95,7 @@ async fn outside_transactions(job: &Job<'_>) -> Outcome {
     let superseded = recorded.is_ok_and(|answer| answer.late);
     let info = &job.change.info;
     if is_cut_off && (info.has_probe || info.recovery == Recovery::AlwaysRetry) {
-        job.execution.is_left_open.store(true, Ordering::Relaxed);
+        job.execution.keeps_lock.store(true, Ordering::Relaxed);
     }
     if !info.has_rollback {
         tracing::warn!("it has no rollback: what it did stays");

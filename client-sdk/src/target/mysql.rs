@@ -17,8 +17,8 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, MySql, MySqlConnection, MySqlPool, Row as _, Transaction,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions, MySqlRow},
+    AssertSqlSafe, MySql, MySqlConnection, MySqlPool, Row as _, Transaction,
+    mysql::{MySqlDatabaseError, MySqlRow},
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use uuid::Uuid;
@@ -110,14 +110,7 @@ impl MySqlTarget {
     /// A database by its address, such as `mysql://user@host/database`. Connections are made when they are needed, two
     /// at most. Statements are not logged: they may have secrets.
     pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
-        let options: MySqlConnectOptions = url
-            .parse()
-            .map_err(|error: sqlx::Error| TargetError::new("reading the address of a database", error))?;
-        let pool = MySqlPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(sql::CONNECT)
-            .connect_lazy_with(options.disable_statement_logging());
-        Ok(Self::new(id, pool))
+        Ok(Self::new(id, sql::lazy_pool(url)?))
     }
 }
 

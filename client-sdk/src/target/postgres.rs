@@ -20,10 +20,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool, Postgres, Row as _, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -121,14 +118,7 @@ impl PostgresTarget {
     /// A database by its address, such as `postgres://user@host/database`. Connections are made when they are needed, two
     /// at most. Statements are not logged: they may have secrets.
     pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
-        let options: PgConnectOptions = url
-            .parse()
-            .map_err(|error: sqlx::Error| TargetError::new("reading the address of a database", error))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(sql::CONNECT)
-            .connect_lazy_with(options.disable_statement_logging());
-        Ok(Self::new(id, pool))
+        Ok(Self::new(id, sql::lazy_pool(url)?))
     }
 }
 

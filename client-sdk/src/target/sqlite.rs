@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    ConnectOptions as _, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
-};
+use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::{
     CommitError, Mark, MarkError, MarkScope, RollbackError, Target, TargetError, TargetFuture,
@@ -108,14 +105,7 @@ impl SqliteTarget {
     /// A database by its address, such as `sqlite:///var/lib/shop/notes.db`. Connections are made when they are needed,
     /// two at most. Statements are not logged: they may have secrets. The file must be there, unless `?mode=rwc` follows.
     pub fn connect_lazy(id: impl Into<Cow<'static, str>>, url: &str) -> Result<Self, TargetError> {
-        let options: SqliteConnectOptions = url
-            .parse()
-            .map_err(|error: sqlx::Error| TargetError::new("reading the address of a database", error))?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(sql::CONNECT)
-            .connect_lazy_with(options.disable_statement_logging());
-        Ok(Self::new(id, pool))
+        Ok(Self::new(id, sql::lazy_pool(url)?))
     }
 }
 

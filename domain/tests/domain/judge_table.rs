@@ -5,7 +5,7 @@ use flamingock_domain::audit::{
     ResolveRefusal, Source, StartRefusal, States, TxStrategy, contradicts_mark, fold, in_progress,
     is_acted_on, is_issue, judge, resolve, resolve_marked,
 };
-use flamingock_domain::ids::{ExecutionId, Seq};
+use flamingock_domain::ids::{ExecutionId, RunnerId, Seq};
 use flamingock_domain::lock::Lock;
 use flamingock_domain::plan::{Action, base_action};
 use proptest::prelude::*;
@@ -151,6 +151,22 @@ fn show(judgement: Judgement) -> String {
     }
 }
 
+/// A report of a change of which nothing is known, while nobody holds the lock.
+fn told<'a>(state: AuditState, execution: ReportedExecution<'a>, runner: &'a RunnerId) -> Report<'a> {
+    Report {
+        state,
+        execution,
+        runner,
+        fence: None,
+        latest: None,
+        same: None,
+        lock: None,
+        now: at(0),
+        trust_absent_marks: false,
+        handed_on_at: None,
+    }
+}
+
 #[test]
 fn every_row_of_the_start_table_holds() {
     let me = runner_id("me");
@@ -158,23 +174,23 @@ fn every_row_of_the_start_table_holds() {
         let [runner, held, echo, now, known, same, answer] = row.cells[..] else {
             panic!("seven cells: {}", row.line)
         };
-        let (lock, latest) = (lock(held), latest(known));
+        let (lock, latest, runner) = (lock(held), latest(known), runner_id(runner));
         let report = Report {
-            state: AuditState::Started,
-            execution: ReportedExecution::Known {
-                id: ExecutionId(5),
-                runner: &me,
-                fence: 4,
-                planned_at: 10,
-            },
-            runner: &runner_id(runner),
             fence: echo.parse().ok(),
             latest: latest.as_ref(),
             same: same.parse().ok(),
             lock: lock.as_ref(),
             now: at(now.parse().expect("seconds")),
-            trust_absent_marks: false,
-            handed_on_at: None,
+            ..told(
+                AuditState::Started,
+                ReportedExecution::Known {
+                    id: ExecutionId(5),
+                    runner: &me,
+                    fence: 4,
+                    planned_at: 10,
+                },
+                &runner,
+            )
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
     }
@@ -205,27 +221,20 @@ fn every_row_of_the_result_table_holds() {
             }
         };
         let report = Report {
-            state: AuditState::from_wire(state),
-            execution,
-            runner: &me,
-            fence: None,
             latest: latest.as_ref(),
             same: same.parse().ok(),
-            lock: None,
-            now: at(0),
-            trust_absent_marks: false,
-            handed_on_at: None,
+            ..told(AuditState::from_wire(state), execution, &me)
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
         // Told by anybody but the execution's runner, the same is evidence at most.
         if let ReportedExecution::Known { .. } = execution {
             let stranger = runner_id("anybody");
-            let told = Report {
+            let by_stranger = Report {
                 runner: &stranger,
                 ..report
             };
             let expected = answer.replace("Append", "AppendLate").replace("LateLate", "Late");
-            assert_eq!(show(judge(&told)), expected, "by a stranger: {}", row.line);
+            assert_eq!(show(judge(&by_stranger)), expected, "by a stranger: {}", row.line);
         }
     }
 }
@@ -268,16 +277,8 @@ fn of_two_pieces_of_history_the_one_that_happened_later_counts_whichever_is_told
             ..state_of(3, first)
         };
         let report = Report {
-            state,
-            execution: ReportedExecution::Import { at_ms, latest_at_ms },
-            runner: &me,
-            fence: None,
             latest: Some(&latest),
-            same: None,
-            lock: None,
-            now: at(0),
-            trust_absent_marks: false,
-            handed_on_at: None,
+            ..told(state, ReportedExecution::Import { at_ms, latest_at_ms }, &me)
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
         // It gains no say over what happened here, however late it happened.
@@ -307,21 +308,18 @@ fn a_start_with_always_retry_may_follow_an_unknown_or_dirty_state_of_another_exe
             ..state_of(3, state)
         };
         let report = Report {
-            state: AuditState::Started,
-            execution: ReportedExecution::Known {
-                id: ExecutionId(5),
-                runner: &me,
-                fence: 4,
-                planned_at: 10,
-            },
-            runner: &me,
-            fence: None,
             latest: Some(&latest),
-            same: None,
             lock: Some(&lock),
-            now: at(0),
-            trust_absent_marks: false,
-            handed_on_at: None,
+            ..told(
+                AuditState::Started,
+                ReportedExecution::Known {
+                    id: ExecutionId(5),
+                    runner: &me,
+                    fence: 4,
+                    planned_at: 10,
+                },
+                &me,
+            )
         };
         assert_eq!(judge(&report), Judgement::Append, "{state:?}");
     }
@@ -576,17 +574,11 @@ proptest! {
             };
             let latest = projection.get(&change).copied();
             let judgement = judge(&Report {
-                state: said.state,
-                execution,
-                runner: &me,
-                fence: None,
-                latest: latest.as_ref(),
-                same: log.iter().find(is_same).map(|it| it.state.seq),
-                lock: Some(&lock),
-                now: at(0),
-                trust_absent_marks: false,
-            handed_on_at: None,
-            });
+latest: latest.as_ref(),
+same: log.iter().find(is_same).map(|it| it.state.seq),
+lock: Some(&lock),
+..told(said.state, execution, &me)
+});
             let seq = i64::try_from(log.len()).expect("few") + 1;
             let state = ChangeState { execution: recorded, source, ..state_of(seq, said.state) };
             match judgement {
@@ -615,14 +607,6 @@ fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
     let lock = lock("me, fence 4").expect("held");
     let answer = |trust_absent_marks, tx_strategy, planned_at| {
         judge(&Report {
-            state: AuditState::Started,
-            execution: ReportedExecution::Known {
-                id: ExecutionId(5),
-                runner: &me,
-                fence: 4,
-                planned_at,
-            },
-            runner: &me,
             fence: Some(4),
             latest: Some(&ChangeState {
                 seq: 10,
@@ -632,11 +616,18 @@ fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
                 execution: Some(ExecutionId(3)),
                 source: Source::Runner,
             }),
-            same: None,
             lock: Some(&lock),
-            now: at(0),
             trust_absent_marks,
-            handed_on_at: None,
+            ..told(
+                AuditState::Started,
+                ReportedExecution::Known {
+                    id: ExecutionId(5),
+                    runner: &me,
+                    fence: 4,
+                    planned_at,
+                },
+                &me,
+            )
         })
     };
     let refused = Judgement::Refuse(StartRefusal::StateForbids(AuditState::Started));
@@ -655,21 +646,19 @@ fn a_start_that_goes_on_from_a_cursor_is_refused_once_the_attempt_that_saved_it_
     let lock = lock("me, fence 4").expect("held");
     let answer = |latest: Option<ChangeState>, handed_on_at| {
         judge(&Report {
-            state: AuditState::Started,
-            execution: ReportedExecution::Known {
-                id: ExecutionId(5),
-                runner: &me,
-                fence: 4,
-                planned_at: 10,
-            },
-            runner: &me,
-            fence: None,
             latest: latest.as_ref(),
-            same: None,
             lock: Some(&lock),
-            now: at(0),
-            trust_absent_marks: false,
             handed_on_at,
+            ..told(
+                AuditState::Started,
+                ReportedExecution::Known {
+                    id: ExecutionId(5),
+                    runner: &me,
+                    fence: 4,
+                    planned_at: 10,
+                },
+                &me,
+            )
         })
     };
     let latest = |state, seq| {
