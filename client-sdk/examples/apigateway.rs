@@ -108,7 +108,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let target = target(Client::new(&config));
-    let name = env::var("REST_API")?;
+    let name = env::var("REST_API").map_err(|_| "REST_API is not set: the name of the API")?;
     let api = target.client().api(&name).await?;
     let app = Flamingock::from_env()
         .target(target)

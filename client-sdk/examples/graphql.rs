@@ -7,9 +7,11 @@
 //! cargo run -p flamingock --features graphql --example graphql
 //! ```
 
-use std::env;
+use std::{collections::BTreeSet, env, sync::Mutex};
 
-use flamingock::{ChangeError, Flamingock, GraphQl, GraphQlError, GraphQlTarget, HttpError, Stage, change};
+use flamingock::{
+    ChangeError, Dep, Flamingock, GraphQl, GraphQlError, GraphQlTarget, HttpError, Stage, change,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,6 +59,25 @@ async fn publish(registry: &GraphQl, from: &str, to: &str, force: bool) -> Resul
 
 const CATEGORIES: [&str; 2] = ["tea", "coffee"];
 
+/// Names of the categories that are this process's doing, also where the answer was lost. The rollback runs in the same
+/// process, and must leave alone what somebody else has made under one of these names.
+#[derive(Default)]
+pub struct Ours(Mutex<BTreeSet<&'static str>>);
+
+impl Ours {
+    fn names(&self) -> BTreeSet<&'static str> {
+        self.0.lock().expect("nothing panics inside").clone()
+    }
+
+    fn claim(&self, name: &'static str) {
+        self.0.lock().expect("nothing panics inside").insert(name);
+    }
+
+    fn disclaim(&self, name: &str) {
+        self.0.lock().expect("nothing panics inside").remove(name);
+    }
+}
+
 #[change(
     id = "hot-drinks",
     order = "0002",
@@ -64,19 +85,25 @@ const CATEGORIES: [&str; 2] = ["tea", "coffee"];
     target = "registry",
     rollback = no_hot_drinks
 )]
-async fn hot_drinks(registry: GraphQl) -> Result<(), GraphQlError> {
+async fn hot_drinks(registry: GraphQl, ours: Dep<Ours>) -> Result<(), GraphQlError> {
     for name in CATEGORIES {
+        ours.claim(name);
         let create = "mutation ($name: String!) { createCategory(name: $name) { id } }";
-        registry.execute::<Value>(create, json!({"name": name})).await?;
+        let made = registry.execute::<Value>(create, json!({"name": name})).await;
+        if made.as_ref().is_err_and(|error| error.code() == Some("EXISTS")) {
+            ours.disclaim(name);
+        }
+        made?;
     }
     Ok(())
 }
 
 /// By the ids that the endpoint has given; one that is gone counts as done.
-async fn no_hot_drinks(registry: GraphQl) -> Result<(), GraphQlError> {
+async fn no_hot_drinks(registry: GraphQl, ours: Dep<Ours>) -> Result<(), GraphQlError> {
+    let ours = ours.names();
     let found: Value = registry.execute("{ categories { id name } }", json!({})).await?;
     for category in found["categories"].as_array().into_iter().flatten() {
-        if CATEGORIES.iter().any(|name| category["name"] == *name) {
+        if category["name"].as_str().is_some_and(|name| ours.contains(name)) {
             let delete = "mutation ($id: ID!) { deleteCategory(id: $id) }";
             registry
                 .execute::<Value>(delete, json!({"id": category["id"]}))
@@ -97,8 +124,12 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("REGISTRY_URL")?)?;
-    let app = Flamingock::from_env().target(target).stage(stage());
+    let url = env::var("REGISTRY_URL").map_err(|_| "REGISTRY_URL is not set: the GraphQL endpoint")?;
+    let target = target(&url)?;
+    let app = Flamingock::from_env()
+        .target(target)
+        .dependency(Ours::default())
+        .stage(stage());
     app.build()?.run().await?;
     Ok(())
 }

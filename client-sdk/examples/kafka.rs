@@ -81,7 +81,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("KAFKA_BROKERS")?)?;
+    let brokers =
+        env::var("KAFKA_BROKERS").map_err(|_| "KAFKA_BROKERS is not set: such as 127.0.0.1:9092")?;
+    let target = target(&brokers)?;
     let app = Flamingock::from_env().target(target).stage(stage());
     app.build()?.run().await?;
     Ok(())

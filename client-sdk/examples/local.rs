@@ -83,7 +83,8 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let (files, commands) = targets(env::var("CONFIG_DIRECTORY")?.into());
+    let directory = env::var("CONFIG_DIRECTORY").map_err(|_| "CONFIG_DIRECTORY is not set: a directory")?;
+    let (files, commands) = targets(directory.into());
     let app = Flamingock::from_env()
         .target(files)
         .target(commands)

@@ -76,7 +76,8 @@ async fn archive_rows(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init(); // the report is logged at the end of the run
-    let archive = Archive(env::var("ARCHIVE")?.into());
+    let directory = env::var("ARCHIVE").map_err(|_| "ARCHIVE is not set: a directory")?;
+    let archive = Archive(directory.into());
     tokio::fs::create_dir_all(&archive.0).await?;
     Flamingock::from_env()
         .target(Target::non_transactional("archive", archive))

@@ -93,7 +93,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let client = Client::with_uri_str(env::var("MONGODB_URI")?).await?;
+    let uri = env::var("MONGODB_URI")
+        .map_err(|_| "MONGODB_URI is not set: such as mongodb://127.0.0.1:27017/?replicaSet=rs0")?;
+    let client = Client::with_uri_str(uri).await?;
     let app = Flamingock::from_env()
         .target(target(client.database("shop")))
         .stage(stage());

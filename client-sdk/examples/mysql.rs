@@ -120,7 +120,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let pool = MySqlPool::connect(&env::var("MYSQL_URL")?).await?;
+    let url =
+        env::var("MYSQL_URL").map_err(|_| "MYSQL_URL is not set: such as mysql://root@127.0.0.1/shop")?;
+    let pool = MySqlPool::connect(&url).await?;
     let app = Flamingock::from_env().target(target(pool)).stage(stage());
     app.build()?.run().await?;
     Ok(())

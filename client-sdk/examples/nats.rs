@@ -110,7 +110,8 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let client = async_nats::connect(env::var("NATS_URL")?).await?;
+    let url = env::var("NATS_URL").map_err(|_| "NATS_URL is not set: such as nats://127.0.0.1:4222")?;
+    let client = async_nats::connect(url).await?;
     let app = Flamingock::from_env()
         .target(target(jetstream::new(client)))
         .stage(stage());

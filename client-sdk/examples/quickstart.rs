@@ -35,7 +35,9 @@ async fn first_shop(tx: &mut PgTx, shop: Dep<Shop>) -> Result<(), sqlx::Error> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init(); // the report is logged at the end of the run
-    let pool = PgPool::connect(&env::var("DATABASE_URL")?).await?;
+    let url = env::var("DATABASE_URL")
+        .map_err(|_| "DATABASE_URL is not set: such as postgres://postgres@127.0.0.1/shop")?;
+    let pool = PgPool::connect(&url).await?;
 
     Flamingock::from_env()
         .target(PostgresTarget::new("shop-db", pool))

@@ -82,7 +82,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("RABBITMQ_MANAGEMENT")?, "guest", "guest", "/")?;
+    let management = env::var("RABBITMQ_MANAGEMENT")
+        .map_err(|_| "RABBITMQ_MANAGEMENT is not set: such as http://127.0.0.1:15672")?;
+    let target = target(&management, "guest", "guest", "/")?;
     let app = Flamingock::from_env().target(target).stage(stage());
     app.build()?.run().await?;
     Ok(())

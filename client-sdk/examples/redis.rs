@@ -96,7 +96,8 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let client = redis::Client::open(env::var("REDIS_URL")?)?;
+    let url = env::var("REDIS_URL").map_err(|_| "REDIS_URL is not set: such as redis://127.0.0.1:6379")?;
+    let client = redis::Client::open(url)?;
     let app = Flamingock::from_env().target(target(client)).stage(stage());
     app.build()?.run().await?;
     Ok(())

@@ -97,7 +97,8 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("BILLING_URL")?)?;
+    let url = env::var("BILLING_URL").map_err(|_| "BILLING_URL is not set: such as http://127.0.0.1:9000")?;
+    let target = target(&url)?;
     let app = Flamingock::from_env().target(target).stage(stage());
     app.build()?.run().await?;
     Ok(())

@@ -81,8 +81,9 @@ pub fn stage() -> Stage {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
     let client = client(env::var("AWS_ENDPOINT_URL").is_ok()).await;
+    let bucket = env::var("BUCKET").map_err(|_| "BUCKET is not set: the name of a bucket")?;
     let app = Flamingock::from_env()
-        .target(target(client, &env::var("BUCKET")?))
+        .target(target(client, &bucket))
         .stage(stage());
     app.build()?.run().await?;
     Ok(())

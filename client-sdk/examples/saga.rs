@@ -85,8 +85,11 @@ pub fn orders_on_disk() -> Saga {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().init();
-    let directory = PathBuf::from(env::var("CONFIG_DIRECTORY")?);
-    let db = SqlitePool::connect(&env::var("SQLITE_URL")?).await?;
+    let directory = env::var("CONFIG_DIRECTORY").map_err(|_| "CONFIG_DIRECTORY is not set: a directory")?;
+    let directory = PathBuf::from(directory);
+    let url =
+        env::var("SQLITE_URL").map_err(|_| "SQLITE_URL is not set: such as sqlite://notes.db?mode=rwc")?;
+    let db = SqlitePool::connect(&url).await?;
     let app = Flamingock::from_env()
         .target(SqliteTarget::new("orders-db", db))
         .target(FilesTarget::new("config", directory.clone()))

@@ -74,7 +74,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let pool = SqlitePool::connect(&env::var("SQLITE_URL")?).await?;
+    let url =
+        env::var("SQLITE_URL").map_err(|_| "SQLITE_URL is not set: such as sqlite://notes.db?mode=rwc")?;
+    let pool = SqlitePool::connect(&url).await?;
     let app = Flamingock::from_env().target(target(pool)).stage(stage());
     app.build()?.run().await?;
     Ok(())

@@ -87,7 +87,9 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("UNLEASH_URL")?, &env::var("UNLEASH_TOKEN")?)?;
+    let url = env::var("UNLEASH_URL").map_err(|_| "UNLEASH_URL is not set: such as http://127.0.0.1:4242")?;
+    let token = env::var("UNLEASH_TOKEN").map_err(|_| "UNLEASH_TOKEN is not set: an admin token")?;
+    let target = target(&url, &token)?;
     let app = Flamingock::from_env().target(target).stage(stage());
     app.build()?.run().await?;
     Ok(())

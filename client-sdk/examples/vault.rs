@@ -99,10 +99,15 @@ pub fn stage() -> Stage {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let target = target(&env::var("VAULT_ADDR")?, &env::var("VAULT_TOKEN")?)?;
+    let address =
+        env::var("VAULT_ADDR").map_err(|_| "VAULT_ADDR is not set: such as http://127.0.0.1:8200")?;
+    let token = env::var("VAULT_TOKEN").map_err(|_| "VAULT_TOKEN is not set: one that may write")?;
+    let target = target(&address, &token)?;
+    let password =
+        env::var("NEW_PASSWORD").map_err(|_| "NEW_PASSWORD is not set: what the secret is to hold")?;
     let app = Flamingock::from_env()
         .target(target)
-        .dependency(NewPassword(env::var("NEW_PASSWORD")?))
+        .dependency(NewPassword(password))
         .stage(stage());
     app.build()?.run().await?;
     Ok(())

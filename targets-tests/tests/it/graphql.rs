@@ -74,7 +74,11 @@ impl Registry {
 
     fn app(&self, world: &World) -> Builder {
         let target = example::target(&format!("{}/admin", self.url)).unwrap();
-        world.app().target(target).stage(example::stage())
+        world
+            .app()
+            .target(target)
+            .dependency(example::Ours::default())
+            .stage(example::stage())
     }
 }
 
@@ -109,6 +113,11 @@ async fn a_refusal_in_the_middle_is_an_error_and_undone() {
     let told = message(&error, "hot-drinks");
     assert!(told.contains("there is a category coffee"), "{told}");
     assert_eq!(world.history("hot-drinks").await, "STARTED FAILED ROLLED_BACK");
+    let left = registry.admin("{ categories { id name } }", json!({})).await["categories"].clone();
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left[0]["name"], "coffee", "what somebody else made stays");
+    let delete = "mutation ($id: ID!) { deleteCategory(id: $id) }";
+    registry.admin(delete, json!({"id": left[0]["id"]})).await;
     world.start(registry.app(&world)).await.unwrap();
     assert_eq!(registry.categories().await, 2);
 }
