@@ -11,6 +11,14 @@ use crate::execution::{BlockSubmission, BlockType, ChangeSubmission, RecoveryStr
 /// Prefix that names the algorithm and its version.
 pub const PREFIX: &str = "sha256-v1:";
 
+/// Whether a text can be a digest of this algorithm.
+pub fn is_well_formed(text: &str) -> bool {
+    let hex = text.strip_prefix(PREFIX);
+    hex.is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// Digest of a pipeline as submitted.
 pub fn of_blocks(blocks: &[BlockSubmission]) -> String {
     let mut hasher = Hasher::new();

@@ -81,7 +81,7 @@ async fn measure(stand: &Stand, span: Duration, waiters: usize, rows: &[u8]) -> 
         None
     };
     if wanted(1) || wanted(2) {
-        say("rows 1 and 2: no-op starts");
+        say("rows 1 and 2: plans with nothing to do");
         for figure in rows::no_op(stand, span).await? {
             print(&mut out, &figure)?;
         }
@@ -107,6 +107,10 @@ async fn measure(stand: &Stand, span: Duration, waiters: usize, rows: &[u8]) -> 
         for figure in starts::starts(stand).await? {
             print(&mut out, &figure)?;
         }
+    }
+    if wanted(9) {
+        say("row 9: starts with nothing to do");
+        print(&mut out, &rows::start_requests(stand, span).await?)?;
     }
     if let Some(crowd) = crowd {
         writeln!(

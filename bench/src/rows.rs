@@ -156,6 +156,51 @@ async fn selects(stand: &Stand, runner: &Runner, span: Duration) -> Result<f64> 
     Ok(rate)
 }
 
+/// Row 9: a start with nothing to do as our SDK makes it, in one request; and in two, as it was before, an exchange and a plan by
+/// digest.
+pub async fn start_requests(stand: &Stand, span: Duration) -> Result<Figure> {
+    let runner = stand.runner("starting").await?;
+    let pipeline = pipeline(100);
+    apply_all(stand, &runner, &pipeline).await?;
+    let digest = digest_of(&pipeline)?;
+    let one = vec![stand.exchange("production", "starting", digest["digest"].as_str())];
+    let two = vec![
+        stand.exchange("production", "starting", None),
+        runner.plan(&digest, ""),
+    ];
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        reference.push(sequences(stand, two.clone(), span).await?);
+        ours.push(sequences(stand, one.clone(), span).await?);
+    }
+    let (ours, reference) = (median(ours), median(reference));
+    Ok(Figure {
+        name: "9 start, nothing to do, one request | exchange, then plan",
+        ours,
+        reference,
+        ratio: ours / reference,
+        unit: "/s",
+        goal: 1.0,
+        at_most: false,
+    })
+}
+
+async fn sequences(stand: &Stand, requests: Vec<Vec<u8>>, span: Duration) -> Result<f64> {
+    let callers = connections(stand).await?;
+    let (rate, _) = rate(callers, span, move |mut connection| {
+        let requests = requests.clone();
+        async move {
+            for request in &requests {
+                let answer = connection.send(request).await?;
+                anyhow::ensure!(matches!(answer.status, 200 | 201), "{}", answer.status);
+            }
+            Ok(connection)
+        }
+    })
+    .await?;
+    Ok(rate)
+}
+
 /// Rows 1 and 2: nothing to do, asked by digest and with a body of 100 changes.
 pub async fn no_op(stand: &Stand, span: Duration) -> Result<[Figure; 2]> {
     let runner = stand.runner("noop").await?;
@@ -183,12 +228,12 @@ pub async fn no_op(stand: &Stand, span: Duration) -> Result<[Figure; 2]> {
     };
     Ok([
         figure(
-            "1 no-op start, by digest | single-row SELECT",
+            "1 plan, nothing to do, by digest | single-row SELECT",
             median(digest),
             0.5,
         ),
         figure(
-            "2 no-op start, 100-change body | single-row SELECT",
+            "2 plan, nothing to do, 100-change body | single-row SELECT",
             median(body),
             0.35,
         ),
@@ -382,7 +427,7 @@ pub async fn lock_cycle(stand: &Stand, span: Duration) -> Result<Figure> {
     })
 }
 
-/// Row 5: does a no-op start cost more when the pipeline is long?
+/// Row 5: does a plan with nothing to do cost more when the pipeline is long?
 pub async fn pipeline_size(stand: &Stand, span: Duration) -> Result<Figure> {
     let (short, long) = (stand.runner("short").await?, stand.runner("long").await?);
     let (ten, ten_thousand) = (pipeline(10), pipeline(10_000));
@@ -392,13 +437,7 @@ pub async fn pipeline_size(stand: &Stand, span: Duration) -> Result<Figure> {
         short.plan(&digest_of(&ten)?, ""),
         long.plan(&digest_of(&ten_thousand)?, ""),
     ];
-    compare_times(
-        stand,
-        by,
-        span,
-        "5 no-op start by digest, 10,000 changes | 10 changes",
-    )
-    .await
+    compare_times(stand, by, span, "5 plan by digest, 10,000 changes | 10 changes").await
 }
 
 /// Row 6: does it cost more when the history is long?
@@ -422,7 +461,7 @@ pub async fn history_size(stand: &Stand, pool: &PgPool, span: Duration) -> Resul
         stand,
         by,
         span,
-        "6 no-op start, 1,000,000 entries of history | 1,000 entries",
+        "6 plan by digest, 1,000,000 entries of history | 1,000",
     )
     .await
 }

@@ -82,25 +82,30 @@ impl Stand {
         &self.token
     }
 
+    /// The request for a session.
+    pub fn exchange(&self, environment: &str, service: &str, digest: Option<&str>) -> Vec<u8> {
+        let body = serde_json::json!({
+            "apiToken": self.token, "serviceName": service, "environmentName": environment, "digest": digest
+        })
+        .to_string();
+        format!(
+            "POST /api/v1/auth/exchange-token HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )
+        .into_bytes()
+    }
+
     /// A session of a service of its own; services register themselves.
     pub async fn runner(&self, service: &str) -> Result<Runner> {
         self.runner_in("production", service).await
     }
 
     pub async fn runner_in(&self, environment: &str, service: &str) -> Result<Runner> {
-        let body = serde_json::json!({
-            "apiToken": self.token, "serviceName": service, "environmentName": environment
-        })
-        .to_string();
-        let request = format!(
-            "POST /api/v1/auth/exchange-token HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
         let answer = Connection::open(&self.address)
             .await?
-            .send(request.as_bytes())
+            .send(&self.exchange(environment, service, None))
             .await?
             .expect(200)?
             .json()?;

@@ -94,8 +94,8 @@ async fn ask_and_carry_out(
     if opened.all_applied.is_some() {
         record.note_heard();
     }
-    // Target systems are not asked. The server knows of a pipeline only what a runner submitted without marks at this very
-    // head of the audit, and a mark is written after an entry that moves the head (docs/adr/030).
+    // Target systems are not asked: where every change is applied, a mark decides nothing and can only be cleared, which the
+    // next start with something to do does before it applies anything (docs/adr/030).
     if opened.all_applied == Some(true) {
         #[cfg(feature = "certificate")]
         record.note_certificate(opened.certificate);

@@ -235,7 +235,7 @@ async fn committed(job: &Job<'_>, target: &Arc<dyn AnyTarget>, took: Duration) -
     if acknowledged && target.keeps_marks() {
         let ids = [job.change.info.id().to_owned()];
         if let Err(error) = target.clear_marks(job.execution.scope, &ids).await {
-            tracing::warn!(error = %with_sources(&error), "the mark stays until the next start");
+            tracing::warn!(error = %with_sources(&error), "the mark stays; a later start removes it before it applies anything");
         }
     }
     outcome

@@ -325,8 +325,8 @@ impl TransactionalTarget for Database {
 }
 
 impl Database {
-    /// This and the read of the marks are asked once in a process, so they are not prepared: one trip to the database
-    /// instead of two.
+    /// This and the read of the marks are not prepared: most processes ask them once, if at all, and it is one trip to the
+    /// database instead of two.
     async fn find_table(&self) -> Result<Option<&str>, sqlx::Error> {
         if self.table.get().is_none() {
             let found = sqlx::raw_sql(FIND_TABLE).fetch_one(&self.pool).await?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use flamingock_api_types::{
-    ErrorCode, audit as wire_audit, execution as wire, lock::LockView, policy::PolicyMode,
+    ErrorCode, audit as wire_audit, digest, execution as wire, lock::LockView, policy::PolicyMode,
 };
 use flamingock_domain::{
     audit::{AuditState, RecoveryStrategy, TxStrategy},
@@ -21,6 +21,14 @@ use super::ledger::Refusal;
 
 pub(super) fn runner(id: &str) -> RunnerId {
     RunnerId::parse(id).expect("a runner of the testing kit has a plain name")
+}
+
+pub(super) fn check_digest(text: &str) -> Result<(), Refusal> {
+    if digest::is_well_formed(text) {
+        return Ok(());
+    }
+    let text = format!("A digest is `{}` and 64 lowercase hex digits.", digest::PREFIX);
+    Err(Refusal::new(ErrorCode::RequestMalformed, text))
 }
 
 pub(super) fn pipeline(submission: &wire::Submission) -> Result<Pipeline, Refusal> {

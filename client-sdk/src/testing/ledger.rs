@@ -211,6 +211,7 @@ impl Ledger {
     ) -> Result<wire::PlanResponse, Refusal> {
         let submission = &request.client_submission;
         if let Some(digest) = &submission.digest {
+            convert::check_digest(digest)?;
             return if self.knows(digest) {
                 Ok(convert::plain_continue())
             } else {

@@ -7,6 +7,7 @@ use flamingock_api_types::{
     ErrorCode, ProblemDetails,
     audit::{AuditState, AuditWrite},
     auth::{TokenRequest, TokenResponse},
+    digest,
     execution::PlanRequest,
     headers,
     probe::ProbeReport,
@@ -165,15 +166,18 @@ impl Call<'_> {
 
     fn exchange(&self) -> Result<Answer, Refusal> {
         let request: TokenRequest = self.read()?;
+        let digest = request.digest.filter(|digest| digest.starts_with(digest::PREFIX));
+        if let Some(digest) = &digest {
+            convert::check_digest(digest)?;
+        }
         let ledger = self.script.ledger();
-        let all_applied = request.digest.as_ref().map(|digest| ledger.knows(digest));
+        let all_applied = digest.as_ref().map(|digest| ledger.knows(digest));
         Ok((
             200,
             json(&TokenResponse {
                 all_applied,
                 #[cfg(feature = "certificate")]
-                certificate: request
-                    .digest
+                certificate: digest
                     .filter(|_| request.certificate && all_applied == Some(true))
                     .map(|digest| self.script.certifier().certify(digest, ledger.head())),
                 ..session()

@@ -1,6 +1,6 @@
 //! Certificates of starts: the server's signed word that a pipeline was fully applied at some head.
 //!
-//! Handed out with `CONTINUE` to whoever asks, and kept by the runner for a time in which this server cannot be asked. Signing
+//! Handed out with `CONTINUE`, or with a session that says the same, to whoever asks, and kept by the runner for a time in which this server cannot be asked. Signing
 //! is cheap and writes nothing; the same word is signed once in a while and given to everybody meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};

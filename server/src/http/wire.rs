@@ -70,8 +70,7 @@ fn limited(pipeline: domain::Pipeline) -> Result<Submitted, Problem> {
 }
 
 pub fn check_digest(field: &str, text: &str) -> Result<(), Problem> {
-    let hex = text.strip_prefix(digest::PREFIX);
-    if hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))) {
+    if digest::is_well_formed(text) {
         Ok(())
     } else {
         Err(Problem::malformed(format!(

@@ -123,6 +123,23 @@ async fn an_application_that_is_up_to_date_starts_without_the_server_and_says_so
     assert_eq!((report.status, report.certificate), (RunStatus::NoChanges, None));
 }
 
+/// The session is still there, so the exchange says nothing about the pipeline; and then nobody answers.
+#[tokio::test]
+async fn a_second_run_of_the_same_process_may_lean_on_it_too() {
+    let server = TestServer::start().await;
+    let shop = Shop::new().await;
+    let app = shop
+        .app(&server.url())
+        .stage(work(&["a", "b"]))
+        .start_certificate(shop.certificate())
+        .build()
+        .expect("it can be built");
+    app.run().await.expect("it starts");
+    server.kill();
+    let report = app.run().await.expect("it starts");
+    assert_eq!(report.status, RunStatus::Certified);
+}
+
 #[tokio::test]
 async fn nothing_but_what_was_certified_starts_and_it_says_why() {
     let server = TestServer::start().await;

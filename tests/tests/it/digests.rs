@@ -2,8 +2,8 @@
 
 use flamingock_api_types::audit::AuditState;
 use flamingock_api_types::digest;
-use flamingock_api_types::execution::{MarkStatus, PlanAction};
-use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer, tokens};
+use flamingock_api_types::execution::{ChangeAction, MarkStatus, PlanAction, PlanResponse};
+use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer, eventually, tokens};
 use serde_json::{Value, json};
 
 fn of(pipeline: &Pipeline) -> String {
@@ -87,9 +87,80 @@ async fn a_session_says_whether_exactly_this_pipeline_is_applied_at_the_present_
     assert_eq!(told(&server.address, &pipeline).await, json!(false));
 }
 
-/// The SDK then asks no target system. So what was submitted with a mark, which has to be removed, is not known by its digest.
 #[tokio::test]
-async fn a_pipeline_is_known_only_by_who_found_no_mark() {
+async fn what_a_policy_refuses_is_not_called_applied() {
+    let server = TestServer::start().await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    let edited = pipeline.clone().checksum("a", "sha256-v1:2222");
+    let runner = applied(&server, &pipeline.checksum("a", "sha256-v1:1111"), &["a"]).await;
+    assert_eq!(runner.another().plan(&edited).await.action, PlanAction::Continue);
+    assert_eq!(told(&server.address, &edited).await, json!(true), "nobody minds");
+    let policy = json!({
+        "checksumMismatch": "REFUSE", "outOfOrder": "ALLOW", "approvalRequired": false, "trustAbsentMarks": false,
+        "reason": "from now on somebody does"
+    });
+    let path = format!("/api/v1/admin/environment/{}/policy", runner.environment_id);
+    let admin = server.person(&tokens().admin);
+    admin.put(&path, &policy).await.expect(200);
+    assert_eq!(told(&server.address, &edited).await, json!(false));
+}
+
+/// The session is made by then.
+#[tokio::test]
+async fn a_digest_that_cannot_be_looked_up_costs_nobody_the_session() {
+    let server = TestServer::start().await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    applied(&server, &pipeline, &["a"]).await;
+    server
+        .database
+        .execute("ALTER TABLE audit_streams RENAME TO away")
+        .await;
+    assert_eq!(told(&server.address, &pipeline).await, Value::Null);
+    server
+        .database
+        .execute("ALTER TABLE away RENAME TO audit_streams")
+        .await;
+    assert_eq!(told(&server.address, &pipeline).await, json!(false));
+}
+
+/// The SDK reads no mark where a digest is known. One can lie there: B read none and was parked; A committed, reported, and
+/// could not clear its own; B is told to continue.
+#[tokio::test]
+async fn a_mark_that_lies_where_everything_is_applied_decides_nothing_and_waits_to_be_cleared() {
+    let server = TestServer::start().await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    let a = server.runner("billing").await;
+    let execution = a.granted(&pipeline).await.execution_id.expect("it is granted");
+    let b = a.another();
+    let call = Call::post(format!("{}?elapsedMillis=0", b.plan_path())).json(&pipeline.body());
+    let call = b.with_headers(call).header("Prefer", "wait=30");
+    let address = server.address.clone();
+    let parked = tokio::spawn(async move { call.send(&address).await });
+    eventually("it is parked", async || {
+        (server.metric("flamingock_plan_waiters ").await > 0.5).then_some(())
+    })
+    .await;
+    a.apply(execution, "a").await;
+    a.release().await.expect(200);
+    let plan: PlanResponse = parked.await.expect("it is answered").expect(201).read();
+    assert_eq!(plan.action, PlanAction::Continue);
+    assert_eq!(told(&server.address, &pipeline).await, json!(true));
+
+    let next = Pipeline::of("schema", &["a", "b"]);
+    assert_eq!(told(&server.address, &next).await, json!(false));
+    let plan = a.another().granted(&next.mark("a", MarkStatus::Applied)).await;
+    assert!(
+        plan.synchronized_marks,
+        "it is cleared before anything is applied"
+    );
+    let offered = plan.stages.expect("stages");
+    let actions: Vec<_> = offered[0].changes.iter().map(|change| change.action).collect();
+    assert_eq!(actions, [ChangeAction::Skip, ChangeAction::Apply]);
+}
+
+/// A mark that was seen is cleared by whoever saw it, which a start that is told so by its digest would not.
+#[tokio::test]
+async fn a_pipeline_that_was_submitted_with_a_mark_is_not_known_by_its_digest() {
     let server = TestServer::start().await;
     let pipeline = Pipeline::of("schema", &["a"]);
     let runner = applied(&server, &pipeline, &["a"]).await;
@@ -141,7 +212,11 @@ async fn only_a_runner_is_told_and_only_if_it_asks() {
 #[tokio::test]
 async fn a_malformed_digest_opens_no_session_and_says_how_one_looks() {
     let server = TestServer::start().await;
-    for digest in ["", "sha256-v1:", "sha256-v1:ABC", "md5:00", &"0".repeat(64)] {
+    for digest in [
+        "sha256-v1:",
+        "sha256-v1:ABC",
+        &format!("sha256-v1:{}", "F".repeat(64)),
+    ] {
         let body = body(&tokens().runner, "production", "billing", digest);
         let refused = exchanged(&server.address, &body).await;
         let problem = refused.expect_problem(400, "R_GEN_02").json();
@@ -150,5 +225,11 @@ async fn a_malformed_digest_opens_no_session_and_says_how_one_looks() {
             message.contains("`digest`") && message.contains("64 lowercase hex digits"),
             "{message}"
         );
+    }
+    // One that a later SDK makes is not known, and no reason not to start.
+    for digest in ["sha512-v2:00", ""] {
+        let body = body(&tokens().runner, "production", "billing", digest);
+        let session = exchanged(&server.address, &body).await.expect(200).json();
+        assert_eq!(session.get("allApplied"), None);
     }
 }

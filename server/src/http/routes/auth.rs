@@ -1,12 +1,14 @@
 //! `POST /api/v1/auth/exchange-token`
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use flamingock_api_types::auth::{TokenRequest, TokenResponse};
 use flamingock_api_types::certificate::SignedCertificate;
-use flamingock_api_types::{ErrorCode, ProblemDetails};
+use flamingock_api_types::{ErrorCode, ProblemDetails, digest};
 
 use crate::app::auth::{ExchangeError, Exchanged};
 use crate::app::{Fault, Scope};
@@ -27,13 +29,14 @@ use crate::http::{Api, body, certificate, wire};
     operation_id = "token_exchange",
     tag = "session",
     request_body(content = TokenRequest, example = json!({
-        "apiToken": "flk_…", "serviceName": "billing", "environmentName": "production"
+        "apiToken": "flk_…", "serviceName": "billing", "environmentName": "production",
+        "digest": "sha256-v1:5924aa7bc7a5a0174403760fc7b1fdb18f754806054981ffff08a22062269080"
     })),
     responses(
         (status = 200, description = "A session", body = TokenResponse, example = json!({
             "jwt": "eyJhbGciOiJFZERTQSJ9.eyJlbnYiOjEyfQ.c2ln", "organisationId": 3, "organisationName": "acme",
             "projectId": 8, "projectName": "payments", "environmentId": 12, "environmentName": "production",
-            "serviceId": 340, "serviceName": "billing", "credentialId": 21, "expiresInSeconds": 86400
+            "serviceId": 340, "serviceName": "billing", "credentialId": 21, "expiresInSeconds": 86400, "allApplied": true
         })),
         (status = 400, description = "`R_GEN_02`: a field is missing or malformed", body = ProblemDetails),
         (status = 408, description = "`R_GEN_07`: the body did not arrive in time", body = ProblemDetails),
@@ -49,7 +52,9 @@ pub async fn token_exchange(
 ) -> Result<Json<TokenResponse>, Problem> {
     let bytes = body::read(body, api.settings.max_body_bytes.min(SESSION_BODY_MAX)).await?;
     let request: TokenRequest = body::parse(&body::decode(&bytes, &headers)?.text)?;
-    if let Some(digest) = &request.digest {
+    // One of an algorithm to come is not known here, and costs nobody the session.
+    let digest = request.digest.filter(|digest| digest.starts_with(digest::PREFIX));
+    if let Some(digest) = &digest {
         wire::check_digest("digest", digest)?;
     }
     let session = api
@@ -61,8 +66,13 @@ pub async fn token_exchange(
         )
         .await
         .map_err(problem)?;
-    let found = match &request.digest {
-        Some(digest) if session.role.may_run() => look_up(&api, &session, digest, request.certificate).await,
+    let found = match &digest {
+        Some(digest) if session.role.may_run() => {
+            let found = look_up(&api, &session, digest, request.certificate);
+            tokio::time::timeout(LONGEST_LOOK_UP, found)
+                .await
+                .unwrap_or_default()
+        }
         _ => Found::default(),
     };
     Ok(Json(TokenResponse {
@@ -82,6 +92,9 @@ pub async fn token_exchange(
     }))
 }
 
+/// The session is made by then, and must not be lost over it.
+const LONGEST_LOOK_UP: Duration = Duration::from_secs(2);
+
 /// What is said of a digest.
 #[derive(Default)]
 struct Found {
@@ -89,8 +102,7 @@ struct Found {
     certificate: Option<SignedCertificate>,
 }
 
-/// As a plan request with this digest would be answered. The session is good whatever comes of it: who is told nothing
-/// submits its pipeline.
+/// As a plan request with this digest would be answered. Who is told nothing submits its pipeline.
 async fn look_up(api: &Api, session: &Exchanged, digest: &str, wants_certificate: bool) -> Found {
     let scope = Scope {
         environment_id: session.environment_id,
