@@ -69,6 +69,24 @@ impl Shop {
             .unwrap()
     }
 
+    /// Of connections that each begin with this statement.
+    async fn pool_that_begins_with(&self, statement: String) -> MySqlPool {
+        MySqlPoolOptions::new()
+            .max_connections(3)
+            .after_connect(move |connection, _| {
+                let statement = statement.clone();
+                Box::pin(async move {
+                    sqlx::raw_sql(AssertSqlSafe(statement))
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .connect_with(self.options.clone())
+            .await
+            .unwrap()
+    }
+
     async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }

@@ -21,6 +21,14 @@ pub(super) trait Spoken: Database {
     /// The truth in a row's only column.
     fn truth(row: &Self::Row) -> Result<Option<bool>, sqlx::Error>;
 
+    /// The setting of the session under which the database reads this SQL otherwise than it was parted.
+    async fn misread_under(
+        _: &mut Self::Connection,
+        _sql: &str,
+    ) -> Result<Option<&'static str>, sqlx::Error> {
+        Ok(None)
+    }
+
     /// Ends a transaction that statements outside of one have left open, and says whether there was one.
     async fn ends_open_transaction(_: &mut Self::Connection) -> Result<bool, sqlx::Error> {
         Ok(false)
@@ -106,6 +114,12 @@ where
     }
     // It was split when the application was built, or there would be no change.
     let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
+    if let Some(setting) = DB::misread_under(connection, sql).await? {
+        let text = format!(
+            "the session has {setting}, under which a backslash in this SQL ends a string elsewhere than the SDK reads it;              nothing was sent. Take the setting away for the pool's connections, write the string without a backslash, or              write `splitStatements: false` if the SQL is one statement"
+        );
+        return Err(text.into());
+    }
     let of = statements.len();
     for (index, statement) in statements.iter().enumerate() {
         if lease.is_some_and(Lease::is_lost) {
@@ -253,6 +267,26 @@ mod mysql {
                 );
             }
             Some(text)
+        }
+
+        async fn misread_under(
+            connection: &mut MySqlConnection,
+            sql: &str,
+        ) -> Result<Option<&'static str>, sqlx::Error> {
+            if !sql.contains('\\') {
+                return Ok(None);
+            }
+            let modes: String = sqlx::query_scalar("SELECT @@SESSION.sql_mode")
+                .fetch_one(connection)
+                .await?;
+            let has = |mode: &str| modes.split(',').any(|set| set == mode);
+            Ok(if has("NO_BACKSLASH_ESCAPES") {
+                Some("the sql_mode NO_BACKSLASH_ESCAPES")
+            } else if has("ANSI_QUOTES") && sql.contains('"') {
+                Some("the sql_mode ANSI_QUOTES")
+            } else {
+                None
+            })
         }
 
         /// A procedure begins one, or a session without `autocommit`. A setting that is refused in transactions tells.

@@ -72,6 +72,35 @@ async fn statements_are_parted_as_the_client_parts_them() {
     .await;
 }
 
+/// Under these modes a backslash is a letter, in all strings or in those that are names then.
+#[tokio::test]
+async fn what_the_session_would_read_otherwise_is_not_sent() {
+    on_each(|world, mut shop| async move {
+        shop.execute("CREATE TABLE notes (x VARCHAR(40))").await;
+        let plain = shop.pool.clone();
+        for (mode, quote) in [("NO_BACKSLASH_ESCAPES", '\''), ("ANSI_QUOTES", '"')] {
+            let set = format!("SET SESSION sql_mode = CONCAT(@@sql_mode, ',{mode}')");
+            shop.pool = shop.pool_that_begins_with(set).await;
+            let sql = format!(
+                "INSERT INTO notes VALUES ('one');\nINSERT INTO notes VALUES ({quote}C:\\temp{quote});"
+            );
+            let error = world
+                .start(app(&world, &shop, "", &sql))
+                .await
+                .expect_err("refused");
+            let said = message(&error, "changed");
+            assert!(said.contains(mode) && said.contains("nothing was sent"), "{said}");
+            assert_eq!(shop.number("SELECT COUNT(*) FROM notes").await, 0);
+        }
+        // Without a backslash there is nothing to be mistaken about.
+        let sql = "INSERT INTO notes VALUES ('one;');";
+        world.start(app(&world, &shop, "", sql)).await.unwrap();
+        shop.pool = plain;
+        assert_eq!(shop.number("SELECT COUNT(*) FROM notes").await, 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn rows_are_one_transaction_with_their_mark_and_ddl_cannot_hide_in_it() {
     on_each(|world, shop| async move {

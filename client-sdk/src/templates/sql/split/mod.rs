@@ -7,7 +7,7 @@
 //!   `standard_conforming_strings` on, which is the default.
 //! * MySQL and MariaDB: backslashes in strings, `` `…` ``, `#` comments, `/*! … */` (which is code), the bodies of routines,
 //!   triggers and events, and another `DELIMITER`. For a `sql_mode` without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`, which
-//!   is the default.
+//!   is the default; a session is asked before anything is sent to it.
 //! * SQLite: `` `…` ``, `[…]`, and a trigger up to its `; END`.
 
 use std::fmt;
