@@ -4,37 +4,39 @@
 //! is usually at hand, and `CONTINUE`, `ABORT` and `AWAIT` are answered from it without a lock or a row (invariant 6).
 //! Only what grants or writes is decided again in the transaction that locks stream and lock (invariant 5).
 
+mod gates;
+mod locked;
+mod marks;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flamingock_domain::audit::{AuditState, ChangeState, Source, States, is_in_doubt};
-use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, LockKey, RunnerId};
-use flamingock_domain::lock::{self, Claim, GrantKind, Lease, Lock, Proof, Standing};
-use flamingock_domain::pipeline::{Change, Mark, Pipeline};
+use flamingock_domain::ids::{AcquisitionId, ChangeId, ExecutionId, RunnerId};
+use flamingock_domain::lock::{Claim, GrantKind, Lock, Proof};
+use flamingock_domain::pipeline::{Change, Pipeline};
 use flamingock_domain::plan::policy::{self, Finding};
-use flamingock_domain::plan::{self, ChangeReason, Derived, Plan, PlanAction, PlanInput};
+use flamingock_domain::plan::{self, ChangeReason, Plan, PlanAction, PlanInput};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::admission::Place;
-use super::cursors::{self, Cursors};
-use super::fault::Fault;
-use super::heads::{Fold, Heads};
-use super::retry;
-use super::rulings::{self, Question, Ruling};
-use super::sightings::Sightings;
-use super::waiting::Waiting;
+use gates::Gates;
+pub(super) use marks::load_marks_seen;
+
+use crate::app::admission::Place;
+use crate::app::cursors::Cursors;
+use crate::app::fault::Fault;
+use crate::app::heads::{Fold, Heads};
+use crate::app::retry;
+use crate::app::rulings::{self, Question, Ruling};
+use crate::app::sightings::Sightings;
+use crate::app::waiting::Waiting;
 use crate::metrics::Metrics;
-use crate::store::audit::{self, Fact};
-use crate::store::executions::{self, End, NewExecution};
-use crate::store::locks::{self, LockUpdate};
-use crate::store::states::{self, NewState};
-use crate::store::streams::{self, Head, Position, Stream};
-use crate::store::{self, Scope, StoreError};
+use crate::store::executions;
+use crate::store::streams::{Head, Position};
+use crate::store::{Scope, StoreError};
 
 /// A runner's request, as the planner needs it and as it is recorded.
 pub struct Ask<'a> {
@@ -348,248 +350,6 @@ impl Plans {
         }
     }
 
-    /// Decides in the transaction that holds the stream and the lock, and writes what was decided.
-    ///
-    /// Policies that refuse it are the inner error: an answer, not a fault to be retried.
-    async fn decide_locked(&self, ask: &Ask<'_>) -> Result<Result<Planned, Vec<Finding>>, Fault> {
-        let mut tx = store::begin(&self.pool).await?;
-        let mut stream = one(streams::lock(&mut tx, &[ask.scope]).await?, "audit_streams")?;
-        let key = LockKey::of_service(ask.scope.service_id);
-        let (rows, clock) =
-            locks::lock_for_update(&mut tx, &[(ask.scope.environment_id, key.as_str())]).await?;
-        let now = clock.now;
-        let (_, row) = one(rows, "locks")?;
-        let fold = self
-            .heads
-            .fold_locked(&mut tx, ask.scope, stream.id, stream.position())
-            .await?;
-        let executions_of_run = if ask.pipeline.is_start_of_run() {
-            Vec::new()
-        } else {
-            executions::list_of_run(&mut tx, stream.id, ask.runner).await?
-        };
-        let own_attempts = own_attempts(&mut tx, stream.id, ask, &fold.states).await?;
-        let has_marks = ask.pipeline.has_marks();
-        let marks_seen = if has_marks {
-            load_marks_seen(&mut tx, stream.id).await?
-        } else {
-            HashMap::new()
-        };
-        let input = PlanInput {
-            pipeline: ask.pipeline,
-            states: &fold.states,
-            claim: self.claim(ask, Some(&row.lock), now),
-            executions_of_run: &executions_of_run,
-            own_attempts: &own_attempts,
-            marks_seen: &marks_seen,
-            settings: stream.settings,
-        };
-        let plan = plan::plan(&input);
-        debug_assert_eq!(
-            plan::check(&input, &plan),
-            Vec::new(),
-            "the planner contradicts its own laws"
-        );
-
-        let planned_at = stream.head_seq;
-        // Marks that another runner's lock kept out of the plan may be its work of this very second: they come again.
-        // Before the ruling: what they prove was applied with the checksums of its execution, and is held to them.
-        if has_marks && lock::standing(&input.claim) != Standing::Other {
-            self.account_for_marks(&mut tx, ask, &plan, &fold, &mut stream, now)
-                .await?;
-        }
-
-        let ruling = match plan.action {
-            PlanAction::Execute { .. } | PlanAction::Continue => {
-                let question = Question {
-                    scope: ask.scope,
-                    pipeline: ask.pipeline,
-                    plan: &plan,
-                    stream_id: Some(stream.id),
-                    credential: Some(ask.credential_id),
-                    run_under_way: !executions_of_run.is_empty(),
-                    now,
-                };
-                rulings::judge(&mut tx, &question).await?
-            }
-            PlanAction::Await { .. } | PlanAction::Abort => Ruling::default(),
-        };
-        if policy::stops(&ruling.findings) {
-            // What marks prove is undone with the transaction: the runner keeps them and sends them again.
-            return Ok(Err(ruling.findings));
-        }
-
-        if matches!(plan.action, PlanAction::Execute { .. }) {
-            let without: Vec<&str> = ids_of(ask.pipeline, |mark| mark != Mark::Applied);
-            states::delete_mark_reports(&mut tx, stream.id, &without).await?;
-        }
-        let planned = match &plan.action {
-            PlanAction::Execute { kind, fence, .. } => {
-                let lock = Lock {
-                    key,
-                    fence: *fence,
-                    lease: Some(Lease {
-                        owner: ask.runner.clone(),
-                        acquisition_id: new_acquisition_id(ask.runner),
-                        length: ask.lease,
-                        expires_at: now.plus(ask.lease),
-                    }),
-                };
-                if ask.pipeline.is_start_of_run() {
-                    rulings::note_first_seen(&mut tx, stream.id, ask.pipeline, &fold.states).await?;
-                }
-                let checksums = rulings::checksums_of(&plan, ask.pipeline);
-                let cursors = cursors::of_plan(&mut tx, stream.id, &plan, ask.pipeline, &fold.states).await?;
-                let rendered = (ask.render)(&plan, &cursors);
-                let execution = executions::insert(
-                    &mut tx,
-                    &NewExecution {
-                        stream_id: stream.id,
-                        runner: ask.runner,
-                        credential_id: ask.credential_id,
-                        fence: *fence,
-                        // Entries derived just now are older than the execution, too.
-                        planned_at: stream.head_seq,
-                        starts_run: ask.pipeline.is_start_of_run(),
-                        submission: ask.submission,
-                        plan: &rendered,
-                        runner_facts: ask.runner_facts,
-                        checksums: checksums.as_deref(),
-                        started_at: now,
-                    },
-                )
-                .await?;
-                cursors::hand_on(
-                    &mut tx,
-                    stream.id,
-                    execution,
-                    &cursors,
-                    &fold.states,
-                    ask.failure_voids_cursor,
-                )
-                .await?;
-                // Whoever held the lock before, by another grant, holds it no more.
-                executions::update_ended(
-                    &mut tx,
-                    &row.execution
-                        .map(|id| (id, End::Replaced))
-                        .into_iter()
-                        .collect::<Vec<_>>(),
-                )
-                .await?;
-                let update = LockUpdate {
-                    environment_id: ask.scope.environment_id,
-                    lock: lock.clone(),
-                    execution: Some(execution),
-                };
-                locks::update(&mut tx, &[update]).await?;
-                tracing::info!(
-                    execution.id = execution.0, lock.key = %lock.key, lock.fence = fence, grant = grant_label(*kind),
-                    runner.id = %ask.runner, planned_at, "plan granted"
-                );
-                Planned {
-                    execution: Some(execution),
-                    lock: Some(lock),
-                    position: stream.position(),
-                    depends_on_run: !executions_of_run.is_empty(),
-                    cursors,
-                    warnings: ruling.findings,
-                    leans_on_absence: ruling.leans_on_absence,
-                    policy_key: ruling.policy_key,
-                    plan,
-                }
-            }
-            PlanAction::Await { .. } => Planned {
-                execution: None,
-                lock: Some(row.lock),
-                position: stream.position(),
-                depends_on_run: !executions_of_run.is_empty(),
-                cursors: Cursors::new(),
-                warnings: ruling.findings,
-                leans_on_absence: ruling.leans_on_absence,
-                policy_key: ruling.policy_key,
-                plan,
-            },
-            PlanAction::Continue | PlanAction::Abort => Planned {
-                execution: None,
-                lock: None,
-                position: stream.position(),
-                depends_on_run: !executions_of_run.is_empty(),
-                cursors: Cursors::new(),
-                warnings: ruling.findings,
-                leans_on_absence: ruling.leans_on_absence,
-                policy_key: ruling.policy_key,
-                plan,
-            },
-        };
-        tx.commit().await?;
-        Ok(Ok(planned))
-    }
-
-    /// Records what the marks prove, and remembers those that contradict the record.
-    async fn account_for_marks(
-        &self,
-        tx: &mut PgConnection,
-        ask: &Ask<'_>,
-        plan: &Plan,
-        fold: &Fold,
-        stream: &mut Stream,
-        now: flamingock_domain::time::Timestamp,
-    ) -> Result<(), Fault> {
-        let reported_at = stream.head_seq;
-        let attempts: Vec<i64> = plan
-            .derived
-            .iter()
-            .filter_map(|derived| fold.states.get(&derived.id))
-            .map(|state| state.seq)
-            .collect();
-        let attempts = audit::load_at(tx, stream.id, &attempts).await?;
-        let mut entries = Vec::with_capacity(plan.derived.len());
-        let mut projected = Vec::with_capacity(plan.derived.len());
-        for derived in &plan.derived {
-            let attempt = attempts
-                .iter()
-                .find(|entry| entry.fact.change_id == derived.id.as_str());
-            if attempt.is_none() {
-                tracing::warn!(
-                    change.id = %derived.id, runner.id = %ask.runner,
-                    "a mark says applied where the audit has no entry: the start was never recorded, or history was lost"
-                );
-            }
-            let fact = derived_fact(derived, attempt.map(|entry| &entry.fact), ask.runner);
-            let entry = stream.link(fact, Source::Mark, false, now);
-            projected.push(NewState {
-                stream_id: stream.id,
-                change_id: entry.fact.change_id.clone(),
-                seq: entry.seq,
-                state: entry.fact.state.clone(),
-                tx_strategy: entry.fact.tx_strategy.clone(),
-                recovery_strategy: entry.fact.recovery_strategy.clone(),
-                execution_id: derived.execution.map(|id| id.0),
-                source: Source::Mark,
-            });
-            entries.push(entry);
-        }
-        audit::append(tx, &entries).await?;
-        states::upsert(tx, &projected).await?;
-        streams::update_heads(tx, std::slice::from_ref(stream)).await?;
-        let applied: Vec<(&str, i64, ExecutionId)> = plan
-            .derived
-            .iter()
-            .zip(&entries)
-            .filter(|(derived, _)| derived.state == AuditState::Applied)
-            .filter_map(|(derived, entry)| Some((derived.id.as_str(), entry.seq, derived.execution?)))
-            .collect();
-        rulings::note_derived(tx, stream.id, &applied).await?;
-        if plan.synchronized_marks {
-            states::delete_all_mark_reports(tx, stream.id).await?;
-        } else {
-            let applied = ids_of(ask.pipeline, |mark| mark == Mark::Applied);
-            states::insert_mark_reports(tx, stream.id, reported_at, &applied).await?;
-        }
-        Ok(())
-    }
-
     /// After the commit: what was rolled back has not happened.
     fn count_written(&self, plan: &Plan) {
         if let PlanAction::Execute { kind, .. } = &plan.action {
@@ -674,53 +434,6 @@ async fn own_attempts(
         .collect())
 }
 
-fn ids_of(pipeline: &Pipeline, wanted: impl Fn(Mark) -> bool) -> Vec<&str> {
-    pipeline
-        .changes()
-        .filter(|change| wanted(change.mark))
-        .map(|change| change.id.as_str())
-        .collect()
-}
-
-pub(super) async fn load_marks_seen(
-    tx: &mut PgConnection,
-    stream_id: i64,
-) -> Result<HashMap<ChangeId, i64>, Fault> {
-    let rows = states::load_mark_reports(tx, stream_id).await?;
-    rows.into_iter()
-        .map(|(id, seq)| {
-            ChangeId::parse(id).map(|id| (id, seq)).map_err(|error| {
-                StoreError::Corrupt {
-                    table: "mark_reports",
-                    detail: format!("change_id {error}"),
-                }
-                .into()
-            })
-        })
-        .collect()
-}
-
-/// The entry that a mark proves: what the attempt said of itself, where it is known.
-fn derived_fact(derived: &Derived, attempt: Option<&Fact>, runner: &RunnerId) -> Fact {
-    let note = match derived.state {
-        AuditState::RolledBack => "derived from a ROLLED_BACK mark in the target system",
-        _ => "derived from an APPLIED mark in the target system",
-    };
-    Fact {
-        execution_ref: derived.execution.map(|id| id.to_string()).unwrap_or_default(),
-        change_id: derived.id.to_string(),
-        stage_id: Some(derived.stage.to_string()),
-        state: derived.state.as_wire().to_owned(),
-        error_trace: None,
-        execution_millis: None,
-        runner_id: Some(runner.to_string()),
-        fence: None,
-        actor: "server".to_owned(),
-        note: Some(note.to_owned()),
-        ..attempt.cloned().unwrap_or_default()
-    }
-}
-
 pub(super) fn grant_label(kind: GrantKind) -> &'static str {
     match kind {
         GrantKind::Fresh => "granted",
@@ -733,45 +446,4 @@ pub(super) fn grant_label(kind: GrantKind) -> &'static str {
 pub(super) fn new_acquisition_id(owner: &RunnerId) -> AcquisitionId {
     AcquisitionId::parse(format!("{owner}-{}", uuid::Uuid::new_v4()))
         .expect("a runner id of at most 1024 bytes and a uuid fit an acquisition id")
-}
-
-fn one<T>(rows: Vec<T>, table: &'static str) -> Result<T, Fault> {
-    let count = rows.len();
-    match rows.into_iter().next() {
-        Some(row) if count == 1 => Ok(row),
-        _ => Err(StoreError::Corrupt {
-            table,
-            detail: format!("one row to lock, {count} found"),
-        }
-        .into()),
-    }
-}
-
-/// A door for each scope, striped: two scopes may share one, which costs a wait and nothing else.
-struct Gates {
-    hasher: RandomState,
-    gates: Vec<Gate>,
-}
-
-#[derive(Default)]
-struct Gate {
-    door: Mutex<()>,
-    /// Grows with each decision behind the door.
-    turns: AtomicU64,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            gates: (0..256).map(|_| Gate::default()).collect(),
-        }
-    }
-}
-
-impl Gates {
-    fn of(&self, scope: Scope) -> &Gate {
-        let hash = usize::try_from(self.hasher.hash_one(scope) % self.gates.len() as u64).unwrap_or(0);
-        &self.gates[hash]
-    }
 }
