@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use flamingock_domain::access::UnitKind;
 use flamingock_domain::plan::policy::Policy;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::{Scope, StoreError, policies};
@@ -41,6 +42,11 @@ pub async fn load_names(
     .bind(service)
     .fetch_one(conn)
     .await?;
+    names_of_row(&row)
+}
+
+/// Environment and service of a row that has them as [`load_names`] does.
+pub(super) fn names_of_row(row: &PgRow) -> Result<(Option<Named>, Option<Named>), StoreError> {
     let named = |id: &str, name: &str, archived: &str| -> Result<Option<Named>, StoreError> {
         Ok(match row.try_get::<Option<i64>, _>(id)? {
             Some(id) => Some(Named {

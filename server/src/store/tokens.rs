@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::StoreError;
-use super::tenancy::Named;
+use super::tenancy::{self, Named};
 
 /// A token and what surrounds it.
 #[derive(Clone, Debug)]
@@ -36,8 +36,9 @@ pub struct TokenProject {
     pub is_archived: bool,
 }
 
-pub async fn load_by_sha256(conn: &mut PgConnection, sha256: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-    let row = sqlx::query(
+/// What [`token_of_row`] reads.
+macro_rules! columns {
+    () => {
         "SELECT t.id, t.name, t.role, t.environment_ids, t.service_ids,
                 o.id AS organisation_id, o.name AS organisation_name,
                 o.archived_at IS NOT NULL AS organisation_archived,
@@ -45,16 +46,54 @@ pub async fn load_by_sha256(conn: &mut PgConnection, sha256: &[u8; 32]) -> Resul
                 p.archived_at IS NOT NULL AS project_archived,
                 coalesce(t.expires_at <= clock_timestamp(), false) AS is_expired,
                 t.revoked_at IS NOT NULL AS is_revoked,
-                coalesce(t.last_used_at < clock_timestamp() - interval '1 minute', true) AS use_is_stale
-           FROM api_tokens t
+                coalesce(t.last_used_at < clock_timestamp() - interval '1 minute', true) AS use_is_stale"
+    };
+}
+
+pub async fn load_by_sha256(conn: &mut PgConnection, sha256: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+    let row = sqlx::query(concat!(
+        columns!(),
+        " FROM api_tokens t
            LEFT JOIN organisations o ON o.id = t.organisation_id
            LEFT JOIN projects p ON p.id = t.project_id
           WHERE t.sha256 = $1",
-    )
+    ))
     .bind(sha256.as_slice())
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(token_of_row).transpose()
+}
+
+/// A token, and the environment and the service that its project has or had under these names. In one statement, because most
+/// starts of applications are this and little more.
+pub async fn load_with_names(
+    conn: &mut PgConnection,
+    sha256: &[u8; 32],
+    environment: &str,
+    service: &str,
+) -> Result<Option<(Token, Option<Named>, Option<Named>)>, StoreError> {
+    let row = sqlx::query(concat!(
+        columns!(),
+        ",
+                e.id AS environment_id, e.name AS environment, e.archived_at IS NOT NULL AS environment_archived,
+                s.id AS service_id, s.name AS service, s.archived_at IS NOT NULL AS service_archived
+           FROM api_tokens t
+           LEFT JOIN organisations o ON o.id = t.organisation_id
+           LEFT JOIN projects p ON p.id = t.project_id
+           LEFT JOIN unit_names en ON en.kind = 'environment' AND en.within_id = p.id AND en.name = $2
+           LEFT JOIN environments e ON e.id = en.unit_id
+           LEFT JOIN unit_names sn ON sn.kind = 'service' AND sn.within_id = p.id AND sn.name = $3
+           LEFT JOIN services s ON s.id = sn.unit_id
+          WHERE t.sha256 = $1",
+    ))
+    .bind(sha256.as_slice())
+    .bind(environment)
+    .bind(service)
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (environment, service) = tenancy::names_of_row(&row)?;
+    Ok(Some((token_of_row(&row)?, environment, service)))
 }
 
 fn token_of_row(row: &PgRow) -> Result<Token, StoreError> {

@@ -166,10 +166,12 @@ impl Auth {
         })?;
 
         let mut conn = self.inner.pool.acquire().await.map_err(Fault::from)?;
-        let token = tokens::load_by_sha256(&mut conn, &api_token.sha256())
+        let found = tokens::load_with_names(&mut conn, &api_token.sha256(), environment, service)
             .await
             .map_err(Fault::from)?;
-        let Some(token) = token.filter(|token| !token.is_expired && !token.is_revoked) else {
+        let Some((token, found_environment, found_service)) =
+            found.filter(|(token, ..)| !token.is_expired && !token.is_revoked)
+        else {
             return Err(ExchangeError::TokenRefused { mistyped: false });
         };
         let role = super::role_of(&token)?;
@@ -186,10 +188,6 @@ impl Auth {
         if project.is_archived {
             return Err(archived(UnitKind::Project, &project.name));
         }
-        let (found_environment, found_service) =
-            tenancy::load_names(&mut conn, project.id, environment, service)
-                .await
-                .map_err(Fault::from)?;
         let found_environment = found_environment
             .filter(|found| listed(token.environment_ids.as_deref(), found.id))
             .ok_or_else(|| ExchangeError::EnvironmentNotFound {
