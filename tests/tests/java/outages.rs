@@ -1,8 +1,14 @@
 //! Servers that go away in the middle of a run.
 
+use std::time::Duration;
+
 use flamingock_tests::{HttpProxy, Java, JavaApplication, TestServer};
 
 use crate::{applied, recorded};
+
+/// The client's own HTTP library looks whether a connection is still there only if it was not used for two seconds, and does not
+/// repeat what it sent on one that was not.
+const CONNECTIONS_ARE_TRUSTED_FOR: Duration = Duration::from_millis(2_200);
 
 async fn all_is_well(server: &TestServer, shop: &JavaApplication) {
     let changes = ["create-invoices", "add-due-date", "load-tax-rates"];
@@ -27,6 +33,7 @@ async fn server_that_crashes_and_comes_back_between_two_reports_is_not_noticed(j
     shop.has_effect("holding add-due-date").await;
     server.kill();
     server.restart().await;
+    tokio::time::sleep(CONNECTIONS_ARE_TRUSTED_FOR).await;
     shop.go_on();
     jvm.serves().await;
     all_is_well(&server, &shop).await;
@@ -39,6 +46,7 @@ async fn server_that_is_replaced_between_two_reports_is_not_noticed(java: &'stat
     shop.has_effect("holding add-due-date").await;
     assert!(server.stop().await, "it ends in order");
     server.restart().await;
+    tokio::time::sleep(CONNECTIONS_ARE_TRUSTED_FOR).await;
     shop.go_on();
     jvm.serves().await;
     all_is_well(&server, &shop).await;
