@@ -28,6 +28,7 @@ const MARKS: &str = "flamingock_marks";
 const APPLIED: &str = "APPLIED";
 const DUPLICATE_KEY: i32 = 11_000;
 const NAMESPACE_EXISTS: i32 = 48;
+const NO_SUCH_COMMAND: i32 = 59;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// A MongoDB database. Changes take the transaction as [`&mut MongoDbTx`](MongoDbTx), those declared
@@ -278,7 +279,14 @@ impl Database {
 
     async fn ask_for_transactions(&self) -> Result<(), TargetError> {
         let doing = "asking the server whether it has transactions";
-        let hello = self.inner.run_command(doc! {"hello": 1}).await;
+        let mut hello = self.inner.run_command(doc! {"hello": 1}).await;
+        if hello
+            .as_ref()
+            .is_err_and(|error| has_code(error, NO_SUCH_COMMAND))
+        {
+            // Before 4.4.2. Newer ones may refuse that name.
+            hello = self.inner.run_command(doc! {"isMaster": 1}).await;
+        }
         let hello = hello.map_err(|error| TargetError::new(doing, error))?;
         if tells_transactions(&hello) {
             return Ok(());
@@ -404,6 +412,8 @@ fn is_definite(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson;
+
     use super::*;
 
     #[test]
@@ -417,6 +427,16 @@ mod tests {
         assert!(!tells_transactions(
             &doc! {"isWritablePrimary": true, "msg": "hello"}
         ));
+    }
+
+    #[test]
+    fn only_an_unknown_command_is_asked_by_its_former_name() {
+        let refused = |code: i32| {
+            let told = doc! {"code": code, "codeName": "", "errmsg": ""};
+            Error::from(ErrorKind::Command(bson::deserialize_from_document(told).unwrap()))
+        };
+        assert!(has_code(&refused(59), NO_SUCH_COMMAND));
+        assert!(!has_code(&refused(13), NO_SUCH_COMMAND));
     }
 
     #[test]
