@@ -29,6 +29,9 @@ const APPLIED: &str = "APPLIED";
 const DUPLICATE_KEY: i32 = 11_000;
 const NAMESPACE_EXISTS: i32 = 48;
 const NO_SUCH_COMMAND: i32 = 59;
+const WRITE_CONFLICT: i32 = 112;
+/// How long a server leaves a transaction open, unless it was told otherwise.
+const OPEN_AT_MOST: Duration = Duration::from_mins(1);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// A MongoDB database. Changes take the transaction as [`&mut MongoDbTx`](MongoDbTx), those declared
@@ -207,6 +210,14 @@ impl TransactionalTarget for Database {
             match marks.insert_one(mark).session(&mut transaction.session).await {
                 Ok(_) => Ok(()),
                 Err(error) if has_code(&error, DUPLICATE_KEY) => Err(MarkError::AlreadyThere),
+                // Another attempt has written it, and is open or has committed since this transaction began, which does
+                // not see what came after that. Called a failure, it would contradict the mark.
+                Err(error) if has_code(&error, WRITE_CONFLICT) => {
+                    match self.was_committed(scope, change_id, OPEN_AT_MOST).await {
+                        Ok(true) => Err(MarkError::AlreadyThere),
+                        Ok(false) | Err(_) => Err(TargetError::new("writing the mark", error).into()),
+                    }
+                }
                 Err(error) => Err(TargetError::new("writing the mark", error).into()),
             }
         })

@@ -369,7 +369,45 @@ async fn several_that_all_believe_in_their_lock_apply_it_once() {
         });
         let committed = join_all(starts).await;
         assert_eq!(committed.iter().filter(|it| **it).count(), 1, "{committed:?}");
-        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 1));
+        // The mark may be gone: the servers of the others were told of it.
+        assert_eq!(shop.count("visits", doc! {}).await, 1);
+    })
+    .await;
+}
+
+/// Called rolled back, the change would contradict the mark, and wait for a person. It is not seen in the transaction, which
+/// sees what was there when it began.
+#[tokio::test]
+async fn one_that_another_has_overtaken_leaves_nothing_and_the_mark_tells() {
+    #[change(id = "visit", order = "0001", target = "shop-db")]
+    async fn slow(tx: &mut MongoDbTx, both: Dep<Arc<Barrier>>) -> mongodb::error::Result<()> {
+        let visits = tx.database().collection::<Document>("visits");
+        visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+        both.wait().await;
+        both.wait().await;
+        Ok(())
+    }
+    on_each(&[Kind::Real], |world, shop| async move {
+        shop.database.create_collection("visits").await.unwrap();
+        shop.database.create_collection("flamingock_marks").await.unwrap();
+        let both = Arc::new(Barrier::new(2));
+        let app = shop.app(&world).dependency(both.clone());
+        let first = world.start(app.stage(Stage::new("s").change(slow)));
+        let second = async {
+            both.wait().await;
+            let other = World::new().await;
+            other
+                .die_before_the_report(shop.app(&other).stage(visiting()))
+                .await;
+            both.wait().await;
+        };
+        let (error, ()) = tokio::join!(first, second);
+        let error = error.unwrap_err();
+        let told = error.report().change("visit").unwrap().error.as_ref().unwrap();
+        assert_eq!(told.error_type, "ALREADY_COMMITTED");
+        // The plan that comes next is told of the mark.
+        assert_eq!(world.history("visit").await, "STARTED APPLIED");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
     })
     .await;
 }
