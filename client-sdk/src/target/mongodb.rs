@@ -74,7 +74,7 @@ struct Database {
 /// what follows. A change that commits or aborts the session itself fails (`TRANSACTION_ENDED`), whatever it returns.
 ///
 /// MongoDB's limits: a minute, unless the server was told otherwise, and 16 MB for one document; indexes can be created in it
-/// only for collections that are empty or new.
+/// only for collections that it has created itself, and not filled yet.
 pub struct MongoDbTx {
     session: ClientSession,
     database: MongoDatabase,

@@ -6,19 +6,22 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flamingock::{Builder, ChangeError, ChangeStatus, Dep, MongoDbTx, Stage, TargetClient, change};
-use flamingock_targets_tests::{Cut, Fidelity, System, TcpProxy, World, message};
-use futures_util::future::join_all;
+use flamingock_targets_tests::{Cut, Fidelity, System, TcpProxy, World, message, repeatedly};
+use futures_util::{TryStreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ServerAddress};
-use mongodb::{Client, Database};
+use mongodb::{Client, Database, IndexModel};
 use tokio::sync::Barrier;
 use uuid::Uuid;
 
 #[expect(dead_code, reason = "its main function")]
 #[path = "../../../client-sdk/examples/mongodb.rs"]
 mod example;
+
+const SOON: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -94,6 +97,7 @@ impl Shop {
         }];
         options.direct_connection = Some(true);
         options.repl_set_name = None;
+        options.app_name = Some(self.database.name().to_owned());
         let database = Client::with_options(options)
             .unwrap()
             .database(self.database.name());
@@ -119,6 +123,28 @@ impl Shop {
 
     async fn marks(&self) -> u64 {
         self.count("flamingock_marks", doc! {}).await
+    }
+
+    /// Those of the client that came through the proxy.
+    async fn end_open_transactions(&self) {
+        let admin = Client::with_options(self.options.clone())
+            .unwrap()
+            .database("admin");
+        let open = || async {
+            let stages = [
+                doc! {"$currentOp": {"idleSessions": true}},
+                doc! {"$match": {"appName": self.database.name(), "transaction": {"$exists": true}}},
+            ];
+            let found = admin.aggregate(stages).await.unwrap().try_collect::<Vec<_>>();
+            let found = found.await.unwrap();
+            let sessions: Vec<_> = found
+                .iter()
+                .map(|it| doc! {"id": it.get_document("lsid").unwrap().get("id")})
+                .collect();
+            (!sessions.is_empty()).then_some(sessions)
+        };
+        let sessions = repeatedly("a transaction is open", SOON, open).await;
+        admin.run_command(doc! {"killSessions": sessions}).await.unwrap();
     }
 
     async fn has(&self, collection: &str) -> bool {
@@ -408,6 +434,71 @@ async fn one_that_another_has_overtaken_leaves_nothing_and_the_mark_tells() {
         // The plan that comes next is told of the mark.
         assert_eq!(world.history("visit").await, "STARTED APPLIED");
         assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
+/// The server has never seen the commit, and keeps the transaction open until it is told to end it, or a minute is over.
+#[tokio::test]
+async fn a_commit_that_arrives_late_does_nothing_any_more() {
+    on_each(&[Kind::Real], |world, shop| async move {
+        let (proxy, database) = shop.through_proxy().await;
+        proxy.cut(Cut::BeforeMessage, b"commitTransaction");
+        proxy.cut(Cut::Held, b"commitTransaction");
+        let app = shop.app_on(&world, database).stage(visiting());
+        let ended = async {
+            repeatedly("both are cut", SOON, || async { proxy.has_cut().then_some(()) }).await;
+            assert_eq!(
+                world.history("visit").await,
+                "STARTED",
+                "as long as it is open, nothing is said"
+            );
+            shop.end_open_transactions().await;
+        };
+        let (error, ()) = tokio::join!(world.start(app), ended);
+        assert_eq!(
+            error.unwrap_err().report().change("visit").unwrap().status,
+            ChangeStatus::RolledBack
+        );
+        assert_eq!(world.history("visit").await, "STARTED FAILED ROLLED_BACK");
+        let answer = proxy.deliver().await;
+        assert!(answer.contains("NoSuchTransaction"), "{answer}");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (0, 0));
+
+        world.start(shop.app(&world).stage(visiting())).await.unwrap();
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_index_is_part_of_a_transaction_for_a_collection_that_it_creates_only() {
+    #[change(id = "index", order = "0001", target = "shop-db")]
+    async fn indexed(tx: &mut MongoDbTx, collection: Dep<&'static str>) -> Result<(), ChangeError> {
+        let collection = tx.database().collection::<Document>(&collection);
+        let model = IndexModel::builder().keys(doc! {"sku": 1}).build();
+        collection.create_index(model).session(tx.session()).await?;
+        collection
+            .insert_one(doc! {"sku": "a"})
+            .session(tx.session())
+            .await?;
+        Ok(())
+    }
+    on_each(&[Kind::Real], |world, shop| async move {
+        let start = |collection: &'static str| {
+            let app = shop.app(&world).dependency(collection);
+            world.start(app.stage(Stage::new("s").change(indexed)))
+        };
+        shop.database.create_collection("old").await.unwrap();
+        let error = start("old").await.unwrap_err();
+        let told = message(&error, "index");
+        assert!(told.contains("OperationNotSupportedInTransaction"), "{told}");
+        assert_eq!(world.history("index").await, "STARTED FAILED ROLLED_BACK");
+
+        start("new").await.unwrap();
+        let new = shop.database.collection::<Document>("new");
+        assert_eq!(new.list_index_names().await.unwrap(), ["_id_", "sku_1"]);
+        assert_eq!(shop.count("new", doc! {}).await, 1);
     })
     .await;
 }
