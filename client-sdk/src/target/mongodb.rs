@@ -309,12 +309,13 @@ impl Database {
         ))
     }
 
-    /// A role that may use the collection need not be allowed to create one.
+    /// A role that may use the collection need not be allowed to create one, nor to see what others there are.
     async fn make_collection(&self) -> MongoResult<()> {
         let there = self
             .inner
             .list_collection_names()
             .filter(doc! {"name": MARKS})
+            .authorized_collections(true)
             .await?;
         if !there.is_empty() {
             return Ok(());

@@ -2,7 +2,8 @@
 //!
 //! No server of MongoDB can be had from package registries. What a test proves depends on what answers: FerretDB keeps indexes
 //! and has no transactions, as a server that stands alone; nx-27017 has transactions, and neither isolation nor conflicts.
-//! Each test says which it needs; `MONGODB_URI` names a real replica set, on which all of them run.
+//! Each test says which it needs; `MONGODB_URI` names a real replica set, on which all of them run, and a user there who may
+//! create users. Where no rights are looked at, [`rights_for_the_collections_of_the_change_are_enough`] proves nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use flamingock::{Builder, ChangeError, ChangeStatus, Dep, MongoDbTx, Stage, Targ
 use flamingock_targets_tests::{Cut, Fidelity, System, TcpProxy, World, message, repeatedly};
 use futures_util::{TryStreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
-use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use mongodb::{Client, Database, IndexModel};
 use tokio::sync::Barrier;
 use uuid::Uuid;
@@ -433,6 +434,42 @@ async fn one_that_another_has_overtaken_leaves_nothing_and_the_mark_tells() {
         assert_eq!(told.error_type, "ALREADY_COMMITTED");
         // The plan that comes next is told of the mark.
         assert_eq!(world.history("visit").await, "STARTED APPLIED");
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rights_for_the_collections_of_the_change_are_enough() {
+    on_each(&[Kind::Real], |world, shop| async move {
+        let privilege = |collection: &str, actions: &[&str]| {
+            doc! {"resource": {"db": shop.database.name(), "collection": collection}, "actions": actions.to_vec()}
+        };
+        for collection in ["visits", "flamingock_marks"] {
+            shop.database.create_collection(collection).await.unwrap();
+        }
+        let privileges = [
+            privilege("visits", &["insert"]),
+            privilege("flamingock_marks", &["find", "insert", "remove"]),
+        ];
+        let role = doc! {"createRole": "changes", "privileges": privileges.to_vec(), "roles": []};
+        shop.database.run_command(role).await.unwrap();
+        let user = doc! {"createUser": "changes", "pwd": "changes", "roles": ["changes"]};
+        shop.database.run_command(user).await.unwrap();
+
+        let mut options = shop.options.clone();
+        options.credential = Some(
+            Credential::builder()
+                .username("changes".to_owned())
+                .password("changes".to_owned())
+                .source(shop.database.name().to_owned())
+                .build(),
+        );
+        let database = Client::with_options(options)
+            .unwrap()
+            .database(shop.database.name());
+        let app = shop.app_on(&world, database).stage(visiting());
+        world.start(app).await.unwrap();
         assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
     })
     .await;
