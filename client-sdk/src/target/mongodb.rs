@@ -30,8 +30,8 @@ const DUPLICATE_KEY: i32 = 11_000;
 const NAMESPACE_EXISTS: i32 = 48;
 const NO_SUCH_COMMAND: i32 = 59;
 const WRITE_CONFLICT: i32 = 112;
-/// How long a server leaves a transaction open, unless it was told otherwise.
-const OPEN_AT_MOST: Duration = Duration::from_mins(1);
+/// A server ends a transaction after a minute, unless it was told otherwise, but looks for such only each half a minute.
+const OPEN_AT_MOST: Duration = Duration::from_mins(2);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// A MongoDB database. Changes take the transaction as [`&mut MongoDbTx`](MongoDbTx), those declared
