@@ -6,13 +6,16 @@
 //! create users. Where no rights are looked at, [`rights_for_the_collections_of_the_change_are_enough`] proves nothing.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flamingock::{Builder, ChangeError, ChangeStatus, Dep, MongoDbTx, Stage, TargetClient, change};
+use flamingock_api_types::issue::ResolutionKind;
 use flamingock_targets_tests::{Cut, Fidelity, System, TcpProxy, World, message, repeatedly};
 use futures_util::{TryStreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use mongodb::{Client, Database, IndexModel};
 use tokio::sync::Barrier;
@@ -103,6 +106,23 @@ impl Shop {
             .unwrap()
             .database(self.database.name());
         (proxy, database)
+    }
+
+    /// The same database, for a client that does something before it sends its first commit.
+    fn before_the_commit(&self, work: impl FnOnce() + Send + 'static) -> Database {
+        let work = Mutex::new(Some(work));
+        let mut options = self.options.clone();
+        options.command_event_handler = Some(EventHandler::callback(move |event| {
+            if let CommandEvent::Started(event) = event
+                && event.command_name == "commitTransaction"
+                && let Some(work) = work.lock().unwrap().take()
+            {
+                work();
+            }
+        }));
+        Client::with_options(options)
+            .unwrap()
+            .database(self.database.name())
     }
 
     async fn insert(&self, collection: &str, document: Document) {
@@ -439,6 +459,50 @@ async fn one_that_another_has_overtaken_leaves_nothing_and_the_mark_tells() {
     .await;
 }
 
+/// Unlike the write of the mark, it cannot wait for the other: it fails at once, and what comes of the other is not known then.
+#[tokio::test]
+async fn one_whose_own_write_meets_an_open_one_is_undone_and_a_person_asked_if_that_one_commits() {
+    #[change(id = "visit", order = "0001", target = "shop-db")]
+    async fn same(tx: &mut MongoDbTx, both: Dep<Option<Arc<Barrier>>>) -> mongodb::error::Result<()> {
+        let visits = tx.database().collection::<Document>("visits");
+        visits.insert_one(doc! {"_id": 1}).session(tx.session()).await?;
+        if let Some(both) = &*both {
+            both.wait().await;
+            both.wait().await;
+        }
+        Ok(())
+    }
+    let stage = || Stage::new("s").change(same);
+    on_each(&[Kind::Real], |world, shop| async move {
+        shop.database.create_collection("visits").await.unwrap();
+        let both = Arc::new(Barrier::new(2));
+        let start = || {
+            let app = shop.app(&world).dependency(None::<Arc<Barrier>>);
+            world.start(app.stage(stage()))
+        };
+        // Of a server that has the same ids.
+        let other = World::new().await;
+        let app = shop.app(&other).dependency(Some(both.clone()));
+        let first = other.die_before_the_report(app.stage(stage()));
+        let second = async {
+            both.wait().await;
+            let error = start().await.unwrap_err();
+            let told = message(&error, "visit");
+            assert!(told.contains("WriteConflict"), "{told}");
+            assert_eq!(world.history("visit").await, "STARTED FAILED ROLLED_BACK");
+            both.wait().await;
+        };
+        tokio::join!(first, second);
+        start().await.unwrap_err();
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 1));
+
+        world.resolve("visit", ResolutionKind::Applied).await;
+        start().await.unwrap();
+        assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (1, 0));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn rights_for_the_collections_of_the_change_are_enough() {
     on_each(&[Kind::Real], |world, shop| async move {
@@ -475,7 +539,7 @@ async fn rights_for_the_collections_of_the_change_are_enough() {
     .await;
 }
 
-/// The server has never seen the commit, and keeps the transaction open until it is told to end it, or a minute is over.
+/// The server has never seen the commit, and keeps the transaction open until it is told to end it, or a minute and a half is over.
 #[tokio::test]
 async fn a_commit_that_arrives_late_does_nothing_any_more() {
     on_each(&[Kind::Real], |world, shop| async move {
@@ -538,4 +602,66 @@ async fn an_index_is_part_of_a_transaction_for_a_collection_that_it_creates_only
         assert_eq!(shop.count("new", doc! {}).await, 1);
     })
     .await;
+}
+
+/// Needs more members than one.
+#[tokio::test]
+#[ignore = "what else runs there is disturbed by it"]
+async fn after_a_change_of_the_primary_nothing_stays_and_the_next_start_goes_on() {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum At {
+        Middle,
+        Commit,
+    }
+    #[change(id = "visit", order = "0001", target = "shop-db")]
+    async fn twice(tx: &mut MongoDbTx, admin: Dep<Option<Database>>) -> Result<(), ChangeError> {
+        let visits = tx.database().collection::<Document>("visits");
+        visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+        if let Some(admin) = &*admin {
+            step_down(admin).await;
+        }
+        visits.insert_one(doc! {"by": "us"}).session(tx.session()).await?;
+        Ok(())
+    }
+    async fn step_down(admin: &Database) {
+        let command = doc! {"replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 10};
+        admin.run_command(command).await.unwrap();
+    }
+    for at in [At::Middle, At::Commit] {
+        on_each(&[Kind::Real], |world, shop| async move {
+            shop.database.create_collection("visits").await.unwrap();
+            let options = shop.options.clone();
+            let (database, admin) = match at {
+                At::Middle => (
+                    shop.database.clone(),
+                    Some(Client::with_options(options).unwrap().database("admin")),
+                ),
+                At::Commit => {
+                    let work = move || {
+                        let runtime = tokio::runtime::Runtime::new().unwrap();
+                        runtime.block_on(async {
+                            step_down(&Client::with_options(options).unwrap().database("admin")).await;
+                        });
+                    };
+                    let work = || std::thread::spawn(work).join().unwrap();
+                    (shop.before_the_commit(work), None)
+                }
+            };
+            let app = shop.app_on(&world, database).dependency(admin);
+            let app = app.stage(Stage::new("s").change(twice));
+            let error = world.start(app).await.unwrap_err();
+            let told = message(&error, "visit");
+            assert!(told.contains("NoSuchTransaction"), "{told}");
+            assert_eq!(world.history("visit").await, "STARTED FAILED ROLLED_BACK");
+            assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (0, 0));
+
+            let app = shop.app(&world).dependency(None::<Database>);
+            world
+                .start(app.stage(Stage::new("s").change(twice)))
+                .await
+                .unwrap();
+            assert_eq!((shop.count("visits", doc! {}).await, shop.marks().await), (2, 0));
+        })
+        .await;
+    }
 }
