@@ -90,10 +90,10 @@ impl Shop {
 
     /// The same database through a proxy.
     async fn through_proxy(&self) -> (TcpProxy, Database) {
-        let ServerAddress::Tcp { host, port } = &self.options.hosts[0] else {
-            panic!("an address of TCP");
-        };
-        let proxy = TcpProxy::to(&format!("{host}:{}", port.unwrap_or(27017))).await;
+        // Of a set, the one that takes writes.
+        let told = self.database.run_command(doc! {"isMaster": 1}).await.unwrap();
+        let first = self.options.hosts[0].to_string();
+        let proxy = TcpProxy::to(told.get_str("primary").unwrap_or(&first)).await;
         let mut options = self.options.clone();
         options.hosts = vec![ServerAddress::Tcp {
             host: "127.0.0.1".to_owned(),
