@@ -17,12 +17,15 @@ use crate::scenario::{Ending, Kind, Probing, Undo};
 /// The table that changes write to: one row for each step.
 pub struct Effects {
     pool: PgPool,
+    /// There as long as this is.
+    _database: Database,
 }
 
 impl Effects {
     pub async fn in_database(database: &Database) -> Self {
         let effects = Self {
             pool: database.pool().await,
+            _database: database.clone(),
         };
         let create =
             "CREATE TABLE effects (id bigserial PRIMARY KEY, change_id text NOT NULL, step text NOT NULL)";

@@ -4,7 +4,7 @@
 //! started. Tests that kill the database start a [`Cluster`] of their own.
 
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use flamingock_embedded_postgres::{EmbeddedPostgres, Options};
@@ -20,6 +20,8 @@ const MAX_CONNECTIONS: u32 = 400;
 /// A PostgreSQL.
 pub struct Cluster {
     source: Source,
+    /// By all tests that have none of their own.
+    shared: bool,
 }
 
 enum Source {
@@ -28,13 +30,28 @@ enum Source {
     Given(String),
 }
 
-/// One database on it.
+/// One database on it. Dropped with the last clone of this: all of them at once would fill a disk.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub url: String,
     name: String,
     /// Scheme, user and password, for reaching it by another address.
     credentials: String,
+    /// None on a cluster of the test's own, which goes as a whole.
+    _lease: Option<Arc<Lease>>,
+}
+
+/// A database on the shared cluster, until it is dropped.
+#[derive(Debug)]
+struct Lease {
+    name: String,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // No sweeper is left when the process ends, and the cluster goes with it.
+        let _ = sweeper().send(std::mem::take(&mut self.name));
+    }
 }
 
 impl Cluster {
@@ -42,6 +59,7 @@ impl Cluster {
     pub async fn of_its_own() -> Self {
         blocking(|| Self {
             source: Source::Embedded(Box::new(Mutex::new(start(&files::unique("postgres"), &[])))),
+            shared: false,
         })
         .await
     }
@@ -58,6 +76,7 @@ impl Cluster {
                     &[("fsync", "off"), ("full_page_writes", "off")],
                 )))),
             },
+            shared: true,
         })
     }
 
@@ -71,7 +90,7 @@ impl Cluster {
                 .execute(&mut admin)
                 .await
             {
-                Ok(_) => return self.database(&name),
+                Ok(_) => return self.leased(&name),
                 // A template admits one copy at a time.
                 Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -97,12 +116,26 @@ impl Cluster {
         options.connect().await.expect("PostgreSQL answers")
     }
 
+    /// Created just now.
+    fn leased(&self, name: &str) -> Database {
+        let lease = || {
+            Arc::new(Lease {
+                name: name.to_owned(),
+            })
+        };
+        Database {
+            _lease: self.shared.then(lease),
+            ..self.database(name)
+        }
+    }
+
     fn database(&self, name: &str) -> Database {
         match &self.source {
             Source::Embedded(postgres) => Database {
                 url: postgres.lock().unwrap_or_else(PoisonError::into_inner).url(name),
                 name: name.to_owned(),
                 credentials: "postgres://postgres".to_owned(),
+                _lease: None,
             },
             Source::Given(url) => {
                 let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -118,6 +151,7 @@ impl Cluster {
                         .rsplit_once('@')
                         .map_or(&base[..authority], |(left, _)| left)
                         .to_owned(),
+                    _lease: None,
                 }
             }
         }
@@ -128,11 +162,11 @@ impl Database {
     /// With the server's schema.
     pub async fn migrated() -> Self {
         let template = blocking(|| {
-            static TEMPLATE: OnceLock<String> = OnceLock::new();
-            TEMPLATE.get_or_init(make_template).clone()
+            static TEMPLATE: OnceLock<Database> = OnceLock::new();
+            TEMPLATE.get_or_init(make_template)
         })
         .await;
-        Cluster::shared().create(&template).await
+        Cluster::shared().create(&template.name).await
     }
 
     /// With nothing in it.
@@ -178,15 +212,16 @@ impl Database {
     /// Puts another database in its place, as a fail-over does. Whoever is connected to it is thrown out.
     pub async fn replace_by(&self, other: &Self) {
         let mut admin = Cluster::shared().connect("postgres").await;
-        let aside = format!("{}_aside", self.name);
-        for (from, to) in [(&self.name, &aside), (&other.name, &self.name)] {
-            self.disconnect_all().await;
-            sqlx::query(AssertSqlSafe(format!(
-                "ALTER DATABASE \"{from}\" RENAME TO \"{to}\""
-            )))
-            .execute(&mut admin)
-            .await
-            .unwrap_or_else(|error| panic!("{from} cannot become {to}: {error}"));
+        let Self { name: place, .. } = self;
+        let Self { name: new, .. } = other;
+        for statement in [
+            drop_statement(place),
+            format!("ALTER DATABASE \"{new}\" RENAME TO \"{place}\""),
+        ] {
+            sqlx::query(AssertSqlSafe(statement))
+                .execute(&mut admin)
+                .await
+                .unwrap_or_else(|error| panic!("{new} cannot take the place of {place}: {error}"));
         }
     }
 
@@ -238,7 +273,7 @@ fn start(directory: &str, more: &[(&str, &str)]) -> EmbeddedPostgres {
 
 /// Migrated once, by the server's own command, and copied for each test. In a runtime of its own: that of the first test
 /// ends with it.
-fn make_template() -> String {
+fn make_template() -> Database {
     let database = std::thread::spawn(|| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -264,7 +299,34 @@ fn make_template() -> String {
         "the migrations do not apply:\n{}",
         migrate.log()
     );
-    database.name
+    database
+}
+
+/// Drops what nobody needs any more, beside the tests.
+fn sweeper() -> &'static mpsc::Sender<String> {
+    static SWEEPER: OnceLock<mpsc::Sender<String>> = OnceLock::new();
+    SWEEPER.get_or_init(|| {
+        let (sender, names) = mpsc::channel();
+        std::thread::spawn(move || sweep(&names));
+        sender
+    })
+}
+
+fn sweep(names: &mpsc::Receiver<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut admin = runtime.block_on(Cluster::shared().connect("postgres"));
+    while let Ok(name) = names.recv() {
+        // What cannot be dropped stays: it is no fault of the test that is long over.
+        let _ = runtime.block_on(sqlx::query(AssertSqlSafe(drop_statement(&name))).execute(&mut admin));
+    }
+}
+
+/// Whoever is still connected, such as a server that is being killed, is thrown out.
+fn drop_statement(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)")
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

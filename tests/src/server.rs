@@ -24,10 +24,11 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct TestServer {
     /// `127.0.0.1:PORT`; stays the same over restarts.
     pub address: String,
+    // Before the database, so that it ends before.
+    process: Mutex<Process>,
     pub database: Database,
     settings: Vec<(String, String)>,
     tokens: Tokens,
-    process: Mutex<Process>,
 }
 
 impl TestServer {

@@ -79,6 +79,14 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        // All of them at once, and those of every earlier run, would fill a disk.
+        let statement = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name);
+        let _ = POSTGRES.execute("postgres", &statement);
+    }
+}
+
 async fn pool(url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(3)
