@@ -412,15 +412,6 @@ fn person_entry(
         ..about
     };
     let entry = stream.link(fact, Source::Person, false, situation.now);
-    let new = NewState {
-        stream_id: stream.id,
-        change_id: entry.fact.change_id.clone(),
-        seq: entry.seq,
-        state: entry.fact.state.clone(),
-        tx_strategy: entry.fact.tx_strategy.clone(),
-        recovery_strategy: entry.fact.recovery_strategy.clone(),
-        execution_id: None,
-        source: Source::Person,
-    };
+    let new = NewState::of(&entry, None);
     (entry, new)
 }

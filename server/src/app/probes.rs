@@ -173,25 +173,13 @@ impl Probes {
         latest: Option<&ChangeState>,
         told: &Told,
     ) -> Result<(), Fault> {
-        let new = NewState {
-            stream_id: stream.id,
-            change_id: entry.fact.change_id.clone(),
-            seq: entry.seq,
-            state: entry.fact.state.clone(),
-            tx_strategy: entry.fact.tx_strategy.clone(),
-            recovery_strategy: entry.fact.recovery_strategy.clone(),
-            // Of the attempt that was in doubt: should it live after all, its own word about itself still counts. What the
-            // one that asked goes on to do with the change is another attempt.
-            execution_id: latest
-                .and_then(|latest| latest.execution)
-                .map(|execution| execution.0),
-            source: Source::Probe,
-        };
-        states::upsert(tx, &[new]).await?;
-        let attempt = latest
-            .filter(|_| told.verdict == ProbeVerdict::Applied)
-            .and_then(|latest| latest.execution);
-        if let Some(attempt) = attempt {
+        // Of the attempt that was in doubt: should it live after all, its own word about itself still counts. What the
+        // one that asked goes on to do with the change is another attempt.
+        let attempt = latest.and_then(|latest| latest.execution);
+        states::upsert(tx, &[NewState::of(entry, attempt)]).await?;
+        if let Some(attempt) = attempt
+            && told.verdict == ProbeVerdict::Applied
+        {
             rulings::note_derived(tx, stream.id, &[(told.change.as_str(), entry.seq, attempt)]).await?;
         }
         Ok(())

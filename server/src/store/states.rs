@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::StoreError;
+use super::audit::Entry;
 
 /// A row to be projected. Texts are the entry's own: a state that this version does not know survives.
 #[derive(Clone, Debug)]
@@ -18,6 +19,23 @@ pub struct NewState {
     pub recovery_strategy: Option<String>,
     pub execution_id: Option<i64>,
     pub source: Source,
+}
+
+impl NewState {
+    /// What an entry makes of its change. The execution is whose report about it still counts afterwards, if anyone's:
+    /// not always the one that the entry names.
+    pub fn of(entry: &Entry, execution: Option<ExecutionId>) -> Self {
+        Self {
+            stream_id: entry.stream_id,
+            change_id: entry.fact.change_id.clone(),
+            seq: entry.seq,
+            state: entry.fact.state.clone(),
+            tx_strategy: entry.fact.tx_strategy.clone(),
+            recovery_strategy: entry.fact.recovery_strategy.clone(),
+            execution_id: execution.map(|id| id.0),
+            source: entry.source,
+        }
+    }
 }
 
 pub(super) fn state_of_row(row: &PgRow) -> Result<(ChangeId, ChangeState), StoreError> {

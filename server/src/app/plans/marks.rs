@@ -49,16 +49,7 @@ pub(super) async fn account_for(
         }
         let fact = derived_fact(derived, attempt.map(|entry| &entry.fact), ask.runner);
         let entry = stream.link(fact, Source::Mark, false, now);
-        projected.push(NewState {
-            stream_id: stream.id,
-            change_id: entry.fact.change_id.clone(),
-            seq: entry.seq,
-            state: entry.fact.state.clone(),
-            tx_strategy: entry.fact.tx_strategy.clone(),
-            recovery_strategy: entry.fact.recovery_strategy.clone(),
-            execution_id: derived.execution.map(|id| id.0),
-            source: Source::Mark,
-        });
+        projected.push(NewState::of(&entry, derived.execution));
         entries.push(entry);
     }
     audit::append(tx, &entries).await?;

@@ -224,19 +224,7 @@ impl Ledger {
                     source,
                 },
             );
-            self.projected.insert(
-                key,
-                NewState {
-                    stream_id: stream.id,
-                    change_id: fact.change_id.clone(),
-                    seq,
-                    state: fact.state.clone(),
-                    tx_strategy: fact.tx_strategy.clone(),
-                    recovery_strategy: fact.recovery_strategy.clone(),
-                    execution_id: execution.map(|id| id.0),
-                    source,
-                },
-            );
+            self.projected.insert(key, NewState::of(&entry, execution));
         }
         self.recorded.insert(report_key, (seq, late));
         self.entries.push(entry);
