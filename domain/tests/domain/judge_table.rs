@@ -151,6 +151,16 @@ fn show(judgement: Judgement) -> String {
     }
 }
 
+/// The execution that the tables call 5, with fence 4.
+fn granted(runner: &RunnerId, planned_at: Seq) -> ReportedExecution<'_> {
+    ReportedExecution::Known {
+        id: ExecutionId(5),
+        runner,
+        fence: 4,
+        planned_at,
+    }
+}
+
 /// A report of a change of which nothing is known, while nobody holds the lock.
 fn told<'a>(state: AuditState, execution: ReportedExecution<'a>, runner: &'a RunnerId) -> Report<'a> {
     Report {
@@ -181,16 +191,7 @@ fn every_row_of_the_start_table_holds() {
             same: same.parse().ok(),
             lock: lock.as_ref(),
             now: at(now.parse().expect("seconds")),
-            ..told(
-                AuditState::Started,
-                ReportedExecution::Known {
-                    id: ExecutionId(5),
-                    runner: &me,
-                    fence: 4,
-                    planned_at: 10,
-                },
-                &runner,
-            )
+            ..told(AuditState::Started, granted(&me, 10), &runner)
         };
         assert_eq!(show(judge(&report)), answer, "{}", row.line);
     }
@@ -205,12 +206,7 @@ fn every_row_of_the_result_table_holds() {
         };
         let latest = latest(known);
         let execution = match execution {
-            "5" => ReportedExecution::Known {
-                id: ExecutionId(5),
-                runner: &me,
-                fence: 4,
-                planned_at: 10,
-            },
+            "5" => granted(&me, 10),
             "import" => ReportedExecution::Import {
                 at_ms: None,
                 latest_at_ms: None,
@@ -310,16 +306,7 @@ fn a_start_with_always_retry_may_follow_an_unknown_or_dirty_state_of_another_exe
         let report = Report {
             latest: Some(&latest),
             lock: Some(&lock),
-            ..told(
-                AuditState::Started,
-                ReportedExecution::Known {
-                    id: ExecutionId(5),
-                    runner: &me,
-                    fence: 4,
-                    planned_at: 10,
-                },
-                &me,
-            )
+            ..told(AuditState::Started, granted(&me, 10), &me)
         };
         assert_eq!(judge(&report), Judgement::Append, "{state:?}");
     }
@@ -618,16 +605,7 @@ fn a_start_may_rest_on_an_absent_mark_only_where_the_environment_trusts_it() {
             }),
             lock: Some(&lock),
             trust_absent_marks,
-            ..told(
-                AuditState::Started,
-                ReportedExecution::Known {
-                    id: ExecutionId(5),
-                    runner: &me,
-                    fence: 4,
-                    planned_at,
-                },
-                &me,
-            )
+            ..told(AuditState::Started, granted(&me, planned_at), &me)
         })
     };
     let refused = Judgement::Refuse(StartRefusal::StateForbids(AuditState::Started));
@@ -649,16 +627,7 @@ fn a_start_that_goes_on_from_a_cursor_is_refused_once_the_attempt_that_saved_it_
             latest: latest.as_ref(),
             lock: Some(&lock),
             handed_on_at,
-            ..told(
-                AuditState::Started,
-                ReportedExecution::Known {
-                    id: ExecutionId(5),
-                    runner: &me,
-                    fence: 4,
-                    planned_at: 10,
-                },
-                &me,
-            )
+            ..told(AuditState::Started, granted(&me, 10), &me)
         })
     };
     let latest = |state, seq| {
