@@ -10,6 +10,7 @@
 pub mod admin;
 mod builder;
 mod cancellation;
+mod causes;
 #[cfg(feature = "certificate")]
 mod certificate;
 mod change;

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use flamingock_api_types::{ErrorCode, progress::CancellationNotice};
 
-use crate::{cancellation::CancelReason, error::Error, report::Report, target::TargetError};
+use crate::{cancellation::CancelReason, causes, error::Error, report::Report, target::TargetError};
 
 /// A run that failed. Carries the report of what was done all the same.
 ///
@@ -221,7 +221,7 @@ impl StartErrorKind {
             ),
             Self::Target { target, error } => (
                 "TARGET_ERROR",
-                format!("target system `{target}`: {}", with_sources(error)),
+                format!("target system `{target}`: {}", causes::one_line(error)),
             ),
         }
     }
@@ -316,21 +316,6 @@ fn after_failures(report: &Report) -> String {
          resolve`); 4. start again.",
         waiting.join(", ")
     )
-}
-
-/// The error and its causes, for texts that have no `source` to follow.
-pub(crate) fn with_sources(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Wrappers that repeat their source would say everything twice.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl fmt::Display for StartError {

@@ -1,10 +1,8 @@
 //! Errors as the audit keeps them: a JSON document inside a text (wire contract §2.3).
 
-use std::error::Error as StdError;
-
 use serde_json::json;
 
-use crate::change::ChangeError;
+use crate::{causes, change::ChangeError};
 
 /// What the audit keeps at most.
 const LONGEST_TRACE: usize = 20_000;
@@ -13,14 +11,16 @@ const LONGEST_MESSAGE: usize = 8_000;
 
 /// `{type, message, rootCause?{type, message}, stackTrace}`, cut to what the audit keeps.
 pub(crate) fn of(error: &ChangeError) -> String {
+    let mut texts = causes::texts(error.error());
+    let message = texts.next().unwrap_or_default();
     let mut trace = json!({
         "type": error.type_name(),
-        "message": cut(&error.to_string(), LONGEST_MESSAGE),
+        "message": cut(&message, LONGEST_MESSAGE),
         "stackTrace": [],
     });
-    if let Some(root) = root_cause(error.error()) {
+    if let Some(root) = texts.last() {
         // Causes are trait objects: their types have no names any more.
-        trace["rootCause"] = json!({ "type": "cause", "message": cut(&root.to_string(), LONGEST_MESSAGE) });
+        trace["rootCause"] = json!({ "type": "cause", "message": cut(&root, LONGEST_MESSAGE) });
     }
     cut(&trace.to_string(), LONGEST_TRACE).to_owned()
 }
@@ -37,15 +37,7 @@ pub(crate) fn of_panic(payload: &(dyn std::any::Any + Send)) -> ChangeError {
 
 /// The message and those of its causes, for one line.
 pub(crate) fn one_line(error: &ChangeError) -> String {
-    cut(&crate::start_error::with_sources(error.error()), LONGEST_MESSAGE).to_owned()
-}
-
-fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    let mut root = error.source()?;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    Some(root)
+    cut(&causes::one_line(error.error()), LONGEST_MESSAGE).to_owned()
 }
 
 fn cut(text: &str, characters: usize) -> &str {

@@ -7,7 +7,8 @@ use futures_util::future::try_join_all;
 
 use crate::{
     builder::Flamingock,
-    start_error::{StartErrorKind, with_sources},
+    causes,
+    start_error::StartErrorKind,
     target::{MarkOperation, MarkScope, Target, TargetError},
 };
 
@@ -107,7 +108,7 @@ async fn clear_in(target: &Target, scope: MarkScope, change_ids: &[String]) -> R
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(target_system = %target.id, ?change_ids, error = %with_sources(&error), "marks stay");
+            tracing::warn!(target_system = %target.id, ?change_ids, error = %causes::one_line(&error), "marks stay");
             Err(failed(target, error))
         }
     }

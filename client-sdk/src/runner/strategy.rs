@@ -22,11 +22,11 @@ use super::{
 };
 use crate::{
     cancellation::CancelReason,
+    causes,
     change::{ChangeError, ChangeFuture, Recovery},
     context::Context,
     error::Error,
     report::{ChangeStatus, ErrorReport},
-    start_error::with_sources,
     target::{AnyTarget, AnyTransaction, CommitError, MarkError, RollbackError},
     trace,
 };
@@ -137,7 +137,7 @@ async fn in_transaction(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Outcome {
     if target.keeps_marks()
         && let Err(error) = target.prepare().await
     {
-        let message = format!("not started: {}", with_sources(&error));
+        let message = format!("not started: {}", causes::one_line(&error));
         return job.failure(ChangeStatus::Failed, "TARGET_UNAVAILABLE", message);
     }
     reached(job, Step::Starting).await;
@@ -184,7 +184,7 @@ async fn commit(
     if target.keeps_marks()
         && let Err(error) = target.write_mark(&mut transaction, scope, id).await
     {
-        let cause = ChangeError::from(with_sources(&error));
+        let cause = ChangeError::from(causes::one_line(&error));
         if let Err(outcome) = undo(job, target, transaction, took, &cause).await {
             return outcome;
         }
@@ -207,7 +207,7 @@ async fn commit(
         Err(CommitError::AlreadyThere) => job.already_committed(),
         Err(CommitError::Definite(error)) => job.rolled_back(took, &error.into()).await,
         Err(CommitError::Ambiguous(error)) => {
-            tracing::warn!(error = %with_sources(&error), "whether the commit took effect is not known");
+            tracing::warn!(error = %causes::one_line(&error), "whether the commit took effect is not known");
             match look_for_commit(job, target).await {
                 Some(true) => {
                     tracing::info!("the mark is there: it was committed");
@@ -220,7 +220,7 @@ async fn commit(
                     "COMMIT_OUTCOME_UNKNOWN",
                     format!(
                         "whether the change was committed is not known: {}",
-                        with_sources(&error)
+                        causes::one_line(&error)
                     ),
                 ),
             }
@@ -235,7 +235,7 @@ async fn committed(job: &Job<'_>, target: &Arc<dyn AnyTarget>, took: Duration) -
     if acknowledged && target.keeps_marks() {
         let ids = [job.change.info.id().to_owned()];
         if let Err(error) = target.clear_marks(job.execution.scope, &ids).await {
-            tracing::warn!(error = %with_sources(&error), "the mark stays; a later start removes it before it applies anything");
+            tracing::warn!(error = %causes::one_line(&error), "the mark stays; a later start removes it before it applies anything");
         }
     }
     outcome
@@ -260,7 +260,7 @@ async fn look_for_commit(job: &Job<'_>, target: &Arc<dyn AnyTarget>) -> Option<b
             // applied, and that one removes the mark.
             Ok(false) if job.execution.lease.is_lost() => return None,
             Ok(committed) => return Some(committed),
-            Err(error) => tracing::warn!(error = %with_sources(&error), "the target cannot be asked yet"),
+            Err(error) => tracing::warn!(error = %causes::one_line(&error), "the target cannot be asked yet"),
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
@@ -281,7 +281,9 @@ async fn undo(
             Ok(())
         }
         Some(Err(RollbackError::TransactionEnded)) => Err(job.transaction_ended(took, cause).await),
-        Some(Err(RollbackError::Unknown(error))) => Err(job.rollback_unknown(cause, &with_sources(&error))),
+        Some(Err(RollbackError::Unknown(error))) => {
+            Err(job.rollback_unknown(cause, &causes::one_line(&error)))
+        }
         None => Err(job.rollback_unknown(cause, "the target did not answer in time")),
     }
 }

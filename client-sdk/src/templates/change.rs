@@ -8,6 +8,7 @@ use std::{
 
 use super::{placeholders::Secrets, program::Program};
 use crate::{
+    causes,
     change::{Change, ChangeError, ChangeFuture, ChangeInfo, ProbeFuture},
     context::{Context, Requirement},
 };
@@ -151,7 +152,7 @@ impl Change for TemplateChange {
 }
 
 /// An error and its causes as texts that can be shown.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Plain {
     text: String,
     source: Option<Box<Plain>>,
@@ -159,10 +160,14 @@ struct Plain {
 
 impl Plain {
     fn of(error: &(dyn StdError + 'static), secrets: &Secrets) -> Self {
-        Self {
-            text: secrets.hide(&error.to_string()).into_owned(),
-            source: error.source().map(|source| Box::new(Self::of(source, secrets))),
-        }
+        let texts: Vec<String> = causes::texts(error).collect();
+        let outermost = texts.iter().rev().fold(None, |source, text| {
+            Some(Self {
+                text: secrets.hide(text).into_owned(),
+                source: source.map(Box::new),
+            })
+        });
+        outermost.unwrap_or_default()
     }
 }
 

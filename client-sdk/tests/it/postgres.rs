@@ -258,6 +258,45 @@ async fn an_error_that_was_swallowed_does_not_count_as_applied() {
 }
 
 #[tokio::test]
+async fn what_the_database_says_is_reported_in_full_and_no_line_of_its_own_source() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("order {0} was not booked")]
+    struct NotBooked(i64, #[source] sqlx::Error);
+
+    #[change(id = "book", order = "0001", target = "db")]
+    async fn book(tx: &mut PgTx) -> Result<(), NotBooked> {
+        for statement in [
+            "CREATE TABLE bookings (id bigint PRIMARY KEY)",
+            "INSERT INTO bookings VALUES (7)",
+            "INSERT INTO bookings VALUES (7)",
+        ] {
+            sqlx::query(statement)
+                .execute(&mut **tx)
+                .await
+                .map_err(|error| NotBooked(7, error))?;
+        }
+        Ok(())
+    }
+    let (server, database) = (FakeServer::start().await, Database::new().await);
+    let app = app(&server, &database.pool)
+        .stage(Stage::new("schema").change(book))
+        .build()
+        .unwrap();
+    let said = "duplicate key value violates unique constraint \"bookings_pkey\" (SQLSTATE 23505); \
+                detail: Key (id)=(7) already exists.";
+    let error = app.run().await.unwrap_err();
+    let change = error.report().change("book").unwrap();
+    assert_eq!(
+        change.error.as_ref().unwrap().message,
+        format!("order 7 was not booked: {said}")
+    );
+    let recorded = &server.calls_of(&Kind::Audit("FAILED".into()))[0].body["errorTrace"];
+    let recorded: serde_json::Value = serde_json::from_str(recorded.as_str().unwrap()).unwrap();
+    assert_eq!(recorded["message"], "order 7 was not booked");
+    assert_eq!(recorded["rootCause"]["message"], said);
+}
+
+#[tokio::test]
 async fn a_commit_that_the_database_refuses_is_a_failure() {
     #[change(id = "deferred", order = "0001", target = "db")]
     async fn deferred(tx: &mut PgTx) -> Result<(), sqlx::Error> {

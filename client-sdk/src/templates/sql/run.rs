@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, Pool, pool::PoolC
 
 use super::{Dialect, SqlConfiguration, split};
 use crate::{
+    causes,
     change::{ChangeError, Probed},
     lease::Lease,
 };
@@ -15,8 +16,10 @@ pub(super) trait Spoken: Database {
     /// Begins what only looks. It is always rolled back.
     const BEGIN_LOOKING: &'static str;
 
-    /// What the server says about a refusal, in full; nothing if it is not the server's.
-    fn said(error: &sqlx::Error) -> Option<String>;
+    /// What to do about a refusal that is this SDK's doing.
+    fn advice(_: &sqlx::Error) -> Option<&'static str> {
+        None
+    }
 
     /// The truth in a row's only column.
     fn truth(row: &Self::Row) -> Result<Option<bool>, sqlx::Error>;
@@ -116,7 +119,9 @@ where
     let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
     if let Some(setting) = DB::misread_under(connection, sql).await? {
         let text = format!(
-            "the session has {setting}, under which a backslash in this SQL ends a string elsewhere than the SDK reads it;              nothing was sent. Take the setting away for the pool's connections, write the string without a backslash, or              write `splitStatements: false` if the SQL is one statement"
+            "the session has {setting}, under which a backslash in this SQL ends a string elsewhere than the SDK reads it; \
+             nothing was sent. Take the setting away for the pool's connections, write the string without a backslash, or \
+             write `splitStatements: false` if the SQL is one statement"
         );
         return Err(text.into());
     }
@@ -175,8 +180,9 @@ where
 /// What the database says. Other errors are kept as they are, below what was being done.
 fn failed<DB: Spoken>(what: &str, error: sqlx::Error) -> ChangeError {
     let name = std::any::type_name::<sqlx::Error>();
-    if let Some(said) = DB::said(&error) {
-        return ChangeError::named(name, format!("{what}: {said}").into());
+    if let Some(said) = causes::sql::said(&error) {
+        let advice = DB::advice(&error).unwrap_or_default();
+        return ChangeError::named(name, format!("{what}: {said}{advice}").into());
     }
     let what = what.to_owned();
     ChangeError::named(name, Box::new(ConnectionError { what, source: error }))
@@ -214,24 +220,13 @@ fn of_number(number: Option<i64>) -> Result<Option<bool>, sqlx::Error> {
 
 #[cfg(feature = "postgres")]
 mod postgres {
-    use sqlx::{Postgres, Row as _, postgres::PgDatabaseError, postgres::PgRow};
+    use sqlx::{Postgres, Row as _, postgres::PgRow};
 
     use super::{super::Dialect, Spoken, alone};
 
     impl Spoken for Postgres {
         const DIALECT: Dialect = Dialect::Postgres;
         const BEGIN_LOOKING: &'static str = "BEGIN READ ONLY";
-
-        fn said(error: &sqlx::Error) -> Option<String> {
-            let said = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
-            let mut text = format!("{} (SQLSTATE {})", said.message(), said.code());
-            for (label, more) in [("detail", said.detail()), ("hint", said.hint())] {
-                if let Some(more) = more {
-                    text = format!("{text}; {label}: {more}");
-                }
-            }
-            Some(text)
-        }
 
         fn truth(row: &PgRow) -> Result<Option<bool>, sqlx::Error> {
             alone(row)?;
@@ -255,18 +250,11 @@ mod mysql {
         const DIALECT: Dialect = Dialect::MySql;
         const BEGIN_LOOKING: &'static str = "START TRANSACTION READ ONLY";
 
-        fn said(error: &sqlx::Error) -> Option<String> {
-            let said = error
-                .as_database_error()?
-                .try_downcast_ref::<MySqlDatabaseError>()?;
-            let mut text = format!("{} (error {})", said.message(), said.number());
-            if said.number() == REFUSED_IN_XA {
-                text.push_str(
-                    "; it would have committed what came before it, as DDL does here: write `transactional: false`, or move it \
-                     to a change of its own that is",
-                );
-            }
-            Some(text)
+        fn advice(error: &sqlx::Error) -> Option<&'static str> {
+            is_numbered(error, REFUSED_IN_XA).then_some(
+                "; it would have committed what came before it, as DDL does here: write `transactional: false`, or move it to \
+                 a change of its own that is",
+            )
         }
 
         async fn misread_under(
@@ -294,7 +282,7 @@ mod mysql {
             let set = sqlx::raw_sql("SET TRANSACTION READ WRITE").execute(&mut *connection);
             match set.await {
                 Ok(_) => Ok(false),
-                Err(error) if is_refused_in_any(&error) => {
+                Err(error) if is_numbered(&error, REFUSED_IN_ANY) => {
                     sqlx::raw_sql("ROLLBACK").execute(connection).await?;
                     Ok(true)
                 }
@@ -308,10 +296,10 @@ mod mysql {
         }
     }
 
-    fn is_refused_in_any(error: &sqlx::Error) -> bool {
+    fn is_numbered(error: &sqlx::Error, number: u16) -> bool {
         let said = error.as_database_error();
         said.and_then(|said| said.try_downcast_ref::<MySqlDatabaseError>())
-            .is_some_and(|said| said.number() == REFUSED_IN_ANY)
+            .is_some_and(|said| said.number() == number)
     }
 }
 
@@ -324,12 +312,6 @@ mod sqlite {
     impl Spoken for Sqlite {
         const DIALECT: Dialect = Dialect::Sqlite;
         const BEGIN_LOOKING: &'static str = "BEGIN";
-
-        fn said(error: &sqlx::Error) -> Option<String> {
-            let said = error.as_database_error()?;
-            let code = said.code()?;
-            Some(format!("{} (SQLite's code {code})", said.message()))
-        }
 
         fn truth(row: &SqliteRow) -> Result<Option<bool>, sqlx::Error> {
             alone(row)?;
