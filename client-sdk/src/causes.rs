@@ -50,6 +50,8 @@ fn by_driver(error: &(dyn StdError + 'static)) -> Option<String> {
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) mod sql {
+    #[cfg(feature = "mysql")]
+    use crate::target::is_refused_commit;
     use sqlx::Error;
     use sqlx::error::DatabaseError;
 
@@ -84,7 +86,13 @@ pub(crate) mod sql {
 
     #[cfg(feature = "mysql")]
     fn by_mysql(said: &sqlx::mysql::MySqlDatabaseError) -> String {
-        format!("{} (error {})", said.message(), said.number())
+        let advice = if is_refused_commit(said.number(), said.message()) {
+            "; it would have committed what came before it, as DDL does here: declare the change `transactional: false`, in \
+             code `transactional = false`, or move it to a change of its own that is"
+        } else {
+            ""
+        };
+        format!("{} (error {}){advice}", said.message(), said.number())
     }
 
     #[cfg(feature = "sqlite")]

@@ -95,6 +95,8 @@ pub use lambda::{Lambda, LambdaSettings, LambdaTarget};
 #[cfg(feature = "local")]
 pub use local::{CommandError, CommandOutput, Commands, CommandsTarget, FileError, Files, FilesTarget};
 #[cfg(feature = "mysql")]
+pub(crate) use mysql::is_refused_commit;
+#[cfg(feature = "mysql")]
 pub use mysql::{MySqlTarget, MySqlTx};
 #[cfg(feature = "nats")]
 pub use nats::NatsTarget;

@@ -39,8 +39,9 @@ const COLUMNS: &str = "
         PRIMARY KEY (environment_id, service_id, change_id)";
 
 /// `The command cannot be executed when global transaction is in the … state`.
-const REFUSED_IN_XA: &str = "1399";
-/// How that goes on where the change has sent a statement that would have committed.
+const REFUSED_IN_XA: u16 = 1399;
+/// How that goes on where the change has sent a statement that would have committed. It may be another state: after a
+/// deadlock everything is refused.
 const IN_THE_MIDDLE: &str = "ACTIVE state";
 /// Commits that the server has turned into rollbacks: for a deadlock, a timeout, or another reason.
 const ROLLED_BACK: [u16; 3] = [1402, 1613, 1614];
@@ -168,14 +169,11 @@ impl Open {
         let errors = sqlx::raw_sql("SHOW ERRORS")
             .fetch_all(&mut *self.transaction)
             .await;
-        let says = |row: &MySqlRow, column, what: &str| {
-            row.try_get_unchecked::<String, _>(column)
-                .is_ok_and(|text| text.contains(what))
-        };
-        let refused = errors
-            .iter()
-            .flatten()
-            .any(|row| says(row, "Code", REFUSED_IN_XA) && says(row, "Message", IN_THE_MIDDLE));
+        let text = |row: &MySqlRow, column| row.try_get_unchecked::<String, _>(column).unwrap_or_default();
+        let refused = errors.iter().flatten().any(|row| {
+            let number = text(row, "Code").parse().unwrap_or_default();
+            is_refused_commit(number, &text(row, "Message"))
+        });
         if refused {
             tracing::warn!(
                 "the last statement was refused, because it would have committed the transaction in the middle of the \
@@ -463,4 +461,9 @@ fn number(error: &sqlx::Error) -> Option<u16> {
         .as_database_error()?
         .try_downcast_ref::<MySqlDatabaseError>()
         .map(MySqlDatabaseError::number)
+}
+
+/// Whether the server refused a statement because it would have committed in the middle of a change.
+pub(crate) fn is_refused_commit(number: u16, message: &str) -> bool {
+    number == REFUSED_IN_XA && message.contains(IN_THE_MIDDLE)
 }

@@ -247,7 +247,12 @@ async fn ddl_and_commits_are_refused_and_nothing_of_the_change_stays() {
                     shop.execute("DELETE FROM ledger").await;
                 } else {
                     let error = outcome.unwrap_err();
-                    assert!(message(&error, &id).contains("1399"), "{}", message(&error, &id));
+                    let said = message(&error, &id);
+                    assert!(
+                        said.contains("(error 1399); it would have committed")
+                            && said.contains("`transactional = false`"),
+                        "{said}"
+                    );
                     assert_eq!(
                         (world.history(&id).await.as_str(), rows),
                         ("STARTED FAILED ROLLED_BACK", 0)

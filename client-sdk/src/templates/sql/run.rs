@@ -16,11 +16,6 @@ pub(super) trait Spoken: Database {
     /// Begins what only looks. It is always rolled back.
     const BEGIN_LOOKING: &'static str;
 
-    /// What to do about a refusal that is this SDK's doing.
-    fn advice(_: &sqlx::Error) -> Option<&'static str> {
-        None
-    }
-
     /// The truth in a row's only column.
     fn truth(row: &Self::Row) -> Result<Option<bool>, sqlx::Error>;
 
@@ -181,8 +176,7 @@ where
 fn failed<DB: Spoken>(what: &str, error: sqlx::Error) -> ChangeError {
     let name = std::any::type_name::<sqlx::Error>();
     if let Some(said) = causes::sql::said(&error) {
-        let advice = DB::advice(&error).unwrap_or_default();
-        return ChangeError::named(name, format!("{what}: {said}{advice}").into());
+        return ChangeError::named(name, format!("{what}: {said}").into());
     }
     let what = what.to_owned();
     ChangeError::named(name, Box::new(ConnectionError { what, source: error }))
@@ -241,21 +235,12 @@ mod mysql {
 
     use super::{super::Dialect, Spoken, alone, of_number};
 
-    /// A statement that would have committed, in the transaction of a change.
-    const REFUSED_IN_XA: u16 = 1399;
     /// What transactions are like cannot be set while there is one.
     const REFUSED_IN_ANY: u16 = 1568;
 
     impl Spoken for MySql {
         const DIALECT: Dialect = Dialect::MySql;
         const BEGIN_LOOKING: &'static str = "START TRANSACTION READ ONLY";
-
-        fn advice(error: &sqlx::Error) -> Option<&'static str> {
-            is_numbered(error, REFUSED_IN_XA).then_some(
-                "; it would have committed what came before it, as DDL does here: write `transactional: false`, or move it to \
-                 a change of its own that is",
-            )
-        }
 
         async fn misread_under(
             connection: &mut MySqlConnection,
@@ -282,7 +267,7 @@ mod mysql {
             let set = sqlx::raw_sql("SET TRANSACTION READ WRITE").execute(&mut *connection);
             match set.await {
                 Ok(_) => Ok(false),
-                Err(error) if is_numbered(&error, REFUSED_IN_ANY) => {
+                Err(error) if is_refused_in_any(&error) => {
                     sqlx::raw_sql("ROLLBACK").execute(connection).await?;
                     Ok(true)
                 }
@@ -296,10 +281,10 @@ mod mysql {
         }
     }
 
-    fn is_numbered(error: &sqlx::Error, number: u16) -> bool {
+    fn is_refused_in_any(error: &sqlx::Error) -> bool {
         let said = error.as_database_error();
         said.and_then(|said| said.try_downcast_ref::<MySqlDatabaseError>())
-            .is_some_and(|said| said.number() == number)
+            .is_some_and(|said| said.number() == REFUSED_IN_ANY)
     }
 }
 
