@@ -73,10 +73,16 @@ pub(crate) mod sql {
         Some(by_another(said))
     }
 
+    /// Null where there must be none, and checks of tables and of views: their detail is the failing row, whole. What is in
+    /// it has no place in an audit that cannot be changed, and the message names the column or the check.
+    #[cfg(feature = "postgres")]
+    const QUOTE_A_ROW: [&str; 3] = ["23502", "23514", "44000"];
+
     #[cfg(feature = "postgres")]
     fn by_postgres(said: &sqlx::postgres::PgDatabaseError) -> String {
         let mut text = format!("{} (SQLSTATE {})", said.message(), said.code());
-        for (label, more) in [("detail", said.detail()), ("hint", said.hint())] {
+        let detail = said.detail().filter(|_| !QUOTE_A_ROW.contains(&said.code()));
+        for (label, more) in [("detail", detail), ("hint", said.hint())] {
             if let Some(more) = more {
                 text = format!("{text}; {label}: {more}");
             }

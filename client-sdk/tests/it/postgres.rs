@@ -297,6 +297,40 @@ async fn what_the_database_says_is_reported_in_full_and_no_line_of_its_own_sourc
 }
 
 #[tokio::test]
+async fn a_row_that_fails_is_not_told_to_the_audit() {
+    #[change(id = "open-account", order = "0001", author = "mara", target = "db")]
+    async fn open_account(tx: &mut PgTx) -> Result<(), sqlx::Error> {
+        sqlx::query("INSERT INTO accounts VALUES ('hunter2', NULL)")
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+    for (column, what) in [
+        ("secret text, iban text NOT NULL", "null value in column \"iban\""),
+        (
+            "secret text CONSTRAINT long CHECK (length(secret) > 20), iban text",
+            "check constraint \"long\"",
+        ),
+    ] {
+        let database = Database::new().await;
+        let server = FakeServer::start().await;
+        let create = format!("CREATE TABLE accounts ({column})");
+        sqlx::query(AssertSqlSafe(create))
+            .execute(&database.pool)
+            .await
+            .unwrap();
+        let app = app(&server, &database.pool)
+            .stage(Stage::new("schema").change(open_account))
+            .build()
+            .unwrap();
+        let error = app.run().await.unwrap_err();
+        let told = format!("{error} {} {:?}", error.report(), server.calls());
+        assert!(told.contains(what), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_commit_that_the_database_refuses_is_a_failure() {
     #[change(id = "deferred", order = "0001", target = "db")]
     async fn deferred(tx: &mut PgTx) -> Result<(), sqlx::Error> {
