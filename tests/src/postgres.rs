@@ -49,7 +49,7 @@ struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // No sweeper is left when the process ends, and the cluster goes with it.
+        // What is left when the process ends goes with its cluster; on a server of somebody else's it stays.
         let _ = sweeper().send(std::mem::take(&mut self.name));
     }
 }
@@ -112,8 +112,14 @@ impl Cluster {
     }
 
     async fn connect(&self, database: &str) -> PgConnection {
-        let options: PgConnectOptions = self.database(database).url.parse().expect("a URL of PostgreSQL");
-        options.connect().await.expect("PostgreSQL answers")
+        self.options(database)
+            .connect()
+            .await
+            .expect("PostgreSQL answers")
+    }
+
+    fn options(&self, database: &str) -> PgConnectOptions {
+        self.database(database).url.parse().expect("a URL of PostgreSQL")
     }
 
     /// Created just now.
@@ -317,10 +323,15 @@ fn sweep(names: &mpsc::Receiver<String>) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let mut admin = runtime.block_on(Cluster::shared().connect("postgres"));
     while let Ok(name) = names.recv() {
-        // What cannot be dropped stays: it is no fault of the test that is long over.
-        let _ = runtime.block_on(sqlx::query(AssertSqlSafe(drop_statement(&name))).execute(&mut admin));
+        runtime.block_on(async {
+            // What cannot be dropped stays: it is no fault of the test that is long over.
+            if let Ok(mut admin) = Cluster::shared().options("postgres").connect().await {
+                let _ = sqlx::query(AssertSqlSafe(drop_statement(&name)))
+                    .execute(&mut admin)
+                    .await;
+            }
+        });
     }
 }
 

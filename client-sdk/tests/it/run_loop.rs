@@ -496,6 +496,11 @@ async fn what_makes_no_sense_validates_nothing() {
     assert_eq!(report.status, RunStatus::NoChanges);
     assert_eq!((log.lines(), server.audit()), (vec![], vec![]));
     assert!(plans(&server).is_empty());
+    let mut sessions = server.calls_of(&Kind::Token).into_iter();
+    assert!(
+        sessions.all(|call| call.body.get("digest").is_none()),
+        "who only looks is told by the preview"
+    );
 }
 
 #[tokio::test]

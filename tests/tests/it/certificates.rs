@@ -255,6 +255,8 @@ async fn who_is_told_to_wait_leans_on_no_certificate_from_before() {
     runner.granted(&Pipeline::of("work", &["a", "b", "c"])).await;
     let next_release = shop
         .app(&server.url())
+        // The server holds a request for a third of it, and says only then that there is somebody to wait for.
+        .lease(Duration::from_secs(6))
         .stage(work(&["a", "b", "c"]))
         .start_certificate(shop.certificate())
         .build()

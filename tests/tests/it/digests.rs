@@ -1,6 +1,9 @@
 //! A start in one request: the token is exchanged with the pipeline's digest, and the session says whether anything is left.
 
+use std::time::Duration;
+
 use flamingock_api_types::audit::AuditState;
+use flamingock_api_types::certificate::CertificateDocument;
 use flamingock_api_types::digest;
 use flamingock_api_types::execution::{ChangeAction, MarkStatus, PlanAction, PlanResponse};
 use flamingock_tests::{Answer, Call, Pipeline, Runner, TestServer, eventually, tokens};
@@ -25,6 +28,17 @@ async fn exchanged(address: &str, body: &Value) -> Answer {
 async fn told(address: &str, pipeline: &Pipeline) -> Value {
     let body = body(&tokens().runner, "production", "billing", &of(pipeline));
     exchanged(address, &body).await.expect(200).json()["allApplied"].clone()
+}
+
+/// What it is told, and the document of the certificate that it asks for.
+async fn certified(address: &str, pipeline: &Pipeline) -> (Value, Value) {
+    let mut body = body(&tokens().runner, "production", "billing", &of(pipeline));
+    body["certificate"] = json!(true);
+    let session = exchanged(address, &body).await.expect(200).json();
+    (
+        session["allApplied"].clone(),
+        session["certificate"]["document"].clone(),
+    )
 }
 
 /// A runner that has applied these changes, and has not asked again.
@@ -62,7 +76,10 @@ async fn a_session_says_whether_exactly_this_pipeline_is_applied_at_the_present_
         runner.another().plan(&pipeline).await.action,
         PlanAction::Continue
     );
+    let found = "flamingock_plan_decisions_total{action=\"CONTINUE\",found=\"cache\"}";
+    let before = server.metric(found).await;
     assert_eq!(told(&server.address, &pipeline).await, json!(true));
+    assert!((server.metric(found).await - before - 1.0).abs() < 0.1);
 
     for other in [
         Pipeline::of("schema", &["a"]),
@@ -120,6 +137,23 @@ async fn a_digest_that_cannot_be_looked_up_costs_nobody_the_session() {
         .database
         .execute("ALTER TABLE away RENAME TO audit_streams")
         .await;
+    assert_eq!(told(&server.address, &pipeline).await, json!(false));
+}
+
+/// Nor one that waits for a lock of the database: a start does not hang for its sake.
+#[tokio::test]
+async fn a_digest_that_takes_long_to_look_up_is_given_up() {
+    let server = TestServer::start().await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    let pool = server.database.pool().await;
+    let mut migration = pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE audit_streams")
+        .execute(&mut *migration)
+        .await
+        .expect("the lock");
+    let told_meanwhile = tokio::time::timeout(Duration::from_secs(8), told(&server.address, &pipeline));
+    assert_eq!(told_meanwhile.await, Ok(Value::Null));
+    migration.rollback().await.expect("it ends");
     assert_eq!(told(&server.address, &pipeline).await, json!(false));
 }
 
@@ -195,18 +229,52 @@ async fn only_a_runner_is_told_and_only_if_it_asks() {
         (session.get("allApplied"), session.get("certificate")),
         (None, None)
     );
-
-    let mut certified = body(&tokens().runner, "production", "billing", &of(&pipeline));
-    certified["certificate"] = json!(true);
-    let session = exchanged(&server.address, &certified).await.expect(200).json();
-    assert_eq!(session["allApplied"], json!(true));
-    let document = session["certificate"]["document"].as_str().expect("it is signed");
-    assert!(document.contains(&of(&pipeline)), "{document}");
+    assert_eq!(told(&server.address, &pipeline).await, json!(true));
 
     // Another tenant's service of the same name has a history of its own.
     let foreign = body(&tokens().other_runner, "production", "billing", &of(&pipeline));
     let session = exchanged(&server.address, &foreign).await.expect(200).json();
     assert_eq!(session["allApplied"], json!(false));
+}
+
+#[tokio::test]
+async fn a_certificate_comes_with_what_is_applied_and_is_for_exactly_that() {
+    let server = TestServer::start().await;
+    let (both, one) = (
+        Pipeline::of("schema", &["a", "b"]),
+        Pipeline::of("schema", &["a"]),
+    );
+    let runner = applied(&server, &both, &["a", "b"]).await;
+    assert_eq!(
+        certified(&server.address, &both).await,
+        (json!(false), Value::Null)
+    );
+    // Both at one head.
+    for pipeline in [&both, &one] {
+        assert_eq!(runner.another().plan(pipeline).await.action, PlanAction::Continue);
+        let (all_applied, document) = certified(&server.address, pipeline).await;
+        assert_eq!(all_applied, json!(true));
+        let document = document.as_str().expect("it is signed");
+        assert!(document.contains(&of(pipeline)), "{document}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_signed_anew_long_before_it_ends() {
+    let server = TestServer::with(&[("FLAMINGOCK_CERTIFICATE_VALIDITY", "20s")]).await;
+    let pipeline = Pipeline::of("schema", &["a"]);
+    let runner = applied(&server, &pipeline, &["a"]).await;
+    runner.another().plan(&pipeline).await;
+    let signed = async || -> CertificateDocument {
+        let (_, document) = certified(&server.address, &pipeline).await;
+        serde_json::from_str(document.as_str().expect("it is signed")).expect("a document")
+    };
+    let first = signed().await;
+    let next = eventually("another is signed", async || {
+        Some(signed().await).filter(|next| *next != first)
+    })
+    .await;
+    assert!(next.issued_at < first.expires_at);
 }
 
 #[tokio::test]

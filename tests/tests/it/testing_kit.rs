@@ -91,11 +91,16 @@ impl Transcript {
         // And by another process of the same service, as the first word that it hears.
         let service = runner.id.split('@').next().expect("it begins with the service");
         let body = json!({
-            "apiToken": tokens().runner, "environmentName": "production", "serviceName": service, "digest": digest
+            "apiToken": tokens().runner, "environmentName": "production", "serviceName": service, "digest": digest,
+            "certificate": true
         });
         let call = Call::post("/api/v1/auth/exchange-token").json(&body);
         let session = call.send(&runner.address).await.expect(200).json();
-        self.lines.push(format!("exchange: {}", session["allApplied"]));
+        let is_certified = session.get("certificate").is_some();
+        self.lines.push(format!(
+            "exchange: {}, certified: {is_certified}",
+            session["allApplied"]
+        ));
     }
 
     async fn report(&mut self, runner: &Runner, execution: i64, change: &str, state: AuditState) {
@@ -145,6 +150,9 @@ async fn a_plain_start(told: &mut Transcript, runner: &Runner, _: &Runner) {
         .change_is("a", ChangeStatusReport::Applied)
         .change_is("b", ChangeStatusReport::Applied);
     told.plan(runner, &done).await;
+    told.digest(runner, &two_changes()).await;
+    told.plan(runner, &two_changes().mark("a", MarkStatus::Applied))
+        .await;
     told.digest(runner, &two_changes()).await;
     told.plan(runner, &two_changes()).await;
     told.digest(runner, &two_changes()).await;
