@@ -11,14 +11,14 @@ const LONGEST_MESSAGE: usize = 8_000;
 
 /// `{type, message, rootCause?{type, message}, stackTrace}`, cut to what the audit keeps.
 pub(crate) fn of(error: &ChangeError) -> String {
-    let mut texts = causes::texts(error.error());
+    let mut texts = causes::texts(error.error()).into_iter();
     let message = texts.next().unwrap_or_default();
     let mut trace = json!({
         "type": error.type_name(),
         "message": cut(&message, LONGEST_MESSAGE),
         "stackTrace": [],
     });
-    if let Some(root) = texts.last() {
+    if let Some(root) = texts.last().filter(|root| *root != message) {
         // Causes are trait objects: their types have no names any more.
         trace["rootCause"] = json!({ "type": "cause", "message": cut(&root, LONGEST_MESSAGE) });
     }

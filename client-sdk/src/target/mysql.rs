@@ -27,7 +27,7 @@ use super::{
     CommitError, Mark, MarkError, MarkScope, RollbackError, Target, TargetError, TargetFuture,
     TransactionalTarget, sql,
 };
-use crate::context::TransactionHandle;
+use crate::{causes, context::TransactionHandle};
 
 /// Ids are bytes: no collation takes one for another. 255 characters of four bytes fit.
 const COLUMNS: &str = "
@@ -159,7 +159,7 @@ impl Open {
         let _ = self.xa("END", "").await;
         self.xa("ROLLBACK", "").await?;
         if let Err(error) = self.transaction.rollback().await {
-            tracing::debug!(%error, "the connection was lost after the rollback");
+            tracing::debug!(error = %causes::one_line(&error), "the connection was lost after the rollback");
         }
         Ok(())
     }
@@ -320,7 +320,7 @@ impl TransactionalTarget for Database {
             }
             // It is committed. This tells sqlx, which would send a ROLLBACK otherwise.
             if let Err(error) = open.transaction.commit().await {
-                tracing::debug!(%error, "the connection was lost after the commit");
+                tracing::debug!(error = %causes::one_line(&error), "the connection was lost after the commit");
             }
             Ok(())
         })
@@ -335,7 +335,7 @@ impl TransactionalTarget for Database {
             open.explain_refusal().await;
             match open.abandon().await {
                 Err(error) if number(&error).is_some() => {
-                    tracing::warn!(%error, "the transaction is not there any more");
+                    tracing::warn!(error = %causes::one_line(&error), "the transaction is not there any more");
                     Err(RollbackError::TransactionEnded)
                 }
                 // Nobody but its own connection could commit it, and nobody but this target would have: if the

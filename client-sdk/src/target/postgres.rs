@@ -27,7 +27,7 @@ use super::{
     CommitError, Mark, MarkError, MarkScope, RollbackError, Target, TargetError, TargetFuture,
     TransactionalTarget, sql,
 };
-use crate::context::TransactionHandle;
+use crate::{causes, context::TransactionHandle};
 
 const CREATE_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS flamingock_marks (
@@ -282,7 +282,7 @@ impl TransactionalTarget for Database {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(RollbackError::TransactionEnded),
                 Err(error) => {
-                    tracing::warn!(%error, ?ended, "the connection was lost; asking for the transaction on another");
+                    tracing::warn!(error = %causes::one_line(&error), ?ended, "the connection was lost; asking for the transaction on another");
                     self.look_for_abort(id.as_deref()).await
                 }
             }
@@ -369,7 +369,9 @@ impl Database {
                         TargetError::new("asking for the transaction", "its status is not known any more");
                     return Err(RollbackError::Unknown(error));
                 }
-                Err(error) => tracing::warn!(%error, "the target cannot be asked yet"),
+                Err(error) => {
+                    tracing::warn!(error = %causes::one_line(&error), "the target cannot be asked yet");
+                }
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }

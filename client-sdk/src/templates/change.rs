@@ -160,8 +160,7 @@ struct Plain {
 
 impl Plain {
     fn of(error: &(dyn StdError + 'static), secrets: &Secrets) -> Self {
-        let texts: Vec<String> = causes::texts(error).collect();
-        let outermost = texts.iter().rev().fold(None, |source, text| {
+        let outermost = causes::texts(error).iter().rev().fold(None, |source, text| {
             Some(Self {
                 text: secrets.hide(text).into_owned(),
                 source: source.map(Box::new),

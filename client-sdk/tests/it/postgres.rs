@@ -710,3 +710,49 @@ async fn a_connection_lost_in_the_change_is_rolled_back_and_known_to_be() {
         assert_eq!(database.number("SELECT count(*) FROM ledger").await, 0);
     }
 }
+
+#[tokio::test]
+async fn what_the_database_says_is_said_once_however_it_is_wrapped() {
+    #[derive(Debug, thiserror::Error)]
+    enum Shop {
+        #[error(transparent)]
+        Sql(#[from] sqlx::Error),
+        #[error("booking failed: {0}")]
+        Booking(#[source] sqlx::Error),
+    }
+
+    async fn insert(tx: &mut PgTx) -> Result<(), sqlx::Error> {
+        sqlx::query("INSERT INTO nowhere VALUES (7)")
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    #[change(id = "shown-in-its-place", order = "0001", target = "db")]
+    async fn shown_in_its_place(tx: &mut PgTx) -> Result<(), Shop> {
+        Ok(insert(tx).await?)
+    }
+
+    #[change(id = "repeated", order = "0001", target = "db")]
+    async fn repeated(tx: &mut PgTx) -> Result<(), Shop> {
+        insert(tx).await.map_err(Shop::Booking)
+    }
+
+    #[change(id = "anyhow", order = "0001", target = "db")]
+    async fn by_anyhow(tx: &mut PgTx) -> Result<(), anyhow::Error> {
+        Ok(insert(tx).await?)
+    }
+
+    let (server, database) = (FakeServer::start().await, Database::new().await);
+    let said = "relation \"nowhere\" does not exist (SQLSTATE 42P01)";
+    for (stage, before) in [
+        (Stage::new("schema").change(shown_in_its_place), ""),
+        (Stage::new("schema").change(repeated), "booking failed: "),
+        (Stage::new("schema").change(by_anyhow), ""),
+    ] {
+        let app = app(&server, &database.pool).stage(stage).build().unwrap();
+        let error = app.run().await.unwrap_err();
+        let reported = error.report().stages[0].changes[0].error.as_ref().unwrap();
+        assert_eq!(reported.message, format!("{before}{said}"));
+    }
+}

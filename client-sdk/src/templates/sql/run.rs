@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, Pool, pool::PoolC
 
 use super::{Dialect, SqlConfiguration, split};
 use crate::{
-    causes,
+    causes::{self, Rows},
     change::{ChangeError, Probed},
     lease::Lease,
 };
@@ -70,7 +70,7 @@ where
     let mut connection = pooled.detach();
     let sent = send_and_leave_none_open::<DB>(&mut connection, sql, configuration, &lease).await;
     if let Err(error) = connection.close().await {
-        tracing::debug!(%error, "the connection did not end well");
+        tracing::debug!(error = %causes::one_line(&error), "the connection did not end well");
     }
     sent
 }
@@ -175,7 +175,7 @@ where
 /// What the database says. Other errors are kept as they are, below what was being done.
 fn failed<DB: Spoken>(what: &str, error: sqlx::Error) -> ChangeError {
     let name = std::any::type_name::<sqlx::Error>();
-    if let Some(said) = causes::sql::said(&error) {
+    if let Some(said) = causes::sql::said(&error, Rows::Told) {
         return ChangeError::named(name, format!("{what}: {said}").into());
     }
     let what = what.to_owned();

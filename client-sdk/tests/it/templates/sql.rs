@@ -84,6 +84,24 @@ async fn a_failure_leaves_nothing_and_names_the_statement_but_no_secret() {
     );
 }
 
+/// What PostgreSQL says of a commit quotes the row, and is not seen by the template that knows the secret.
+#[tokio::test]
+async fn a_refused_commit_shows_no_secret() {
+    let database = Database::new().await;
+    let text = format!(
+        "{HEADER}apply: |\n  CREATE TABLE a (t text UNIQUE DEFERRABLE INITIALLY DEFERRED);\n  INSERT INTO a VALUES \
+         ('${{SECRET}}'), ('${{SECRET}}');\n"
+    );
+    let done = run(&database, "_0001__a.yaml", &text).await;
+    let message = done.message();
+    assert!(
+        message.contains("a_t_key") && message.contains("23505"),
+        "{message}"
+    );
+    assert!(!message.contains("hunter2"), "{message}");
+    assert!(!format!("{:?}", done.server.calls()).contains("hunter2"));
+}
+
 #[tokio::test]
 async fn the_line_of_a_sql_file_is_the_files() {
     let database = Database::new().await;
