@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 struct Shop {
     _system: System,
     systems: Systems,
+    /// There as long as this is.
+    _database: Database,
 }
 
 impl Shop {
@@ -20,13 +22,14 @@ impl Shop {
         for variable in VARIABLES {
             System::address("shop", variable)?;
         }
-        let database = Database::empty().await.pool().await;
+        let database = Database::empty().await;
         let config = scratch_directory(&[]);
-        let systems = Systems::new(database, config).await.unwrap();
+        let systems = Systems::new(database.pool().await, config).await.unwrap();
         before::prepare(&systems).await.unwrap();
         Some(Self {
             _system: System::new("shop", Fidelity::Real, "eight systems in one pipeline"),
             systems,
+            _database: database,
         })
     }
 
