@@ -5,7 +5,7 @@
 
 use std::error::Error as StdError;
 
-use crate::target::TargetError;
+use crate::target::{MarkError, TargetError};
 
 #[cfg(feature = "mongodb")]
 mod mongodb;
@@ -16,7 +16,7 @@ pub(crate) mod sql;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rows {
     Told,
-    /// Where nobody can hide the secrets of a change file in it.
+    /// Where what it says is not gone over for the secrets of a change file.
     Kept,
 }
 
@@ -26,27 +26,26 @@ pub(crate) fn texts(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut rows = Rows::Told;
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<TargetError>() {
-            // Of a commit a change file sees nothing.
+        if error.is::<TargetError>() || error.is::<MarkError>() {
+            // A commit comes after the change file's own code, which hides its secrets.
             rows = Rows::Kept;
         }
         let own = error.to_string();
-        let Some(said) = by_driver(error, rows) else {
-            texts.push(own);
+        if let Some((said, below)) = by_driver(error, rows) {
+            for outer in &mut texts {
+                replace_end(outer, &own, &said);
+            }
+            texts.push(said);
+            next = below;
+        } else {
+            texts.push(of_hidden_driver(own));
             next = error.source();
-            continue;
-        };
-        for outer in &mut texts {
-            replace_end(outer, &own, &said);
         }
-        // What is below it is the same again, or an earlier attempt of the driver's.
-        texts.push(said);
-        break;
     }
     texts
 }
 
-/// They, for texts that have no `source` to follow.
+/// The same in one line, for texts that have no `source` to follow.
 pub(crate) fn one_line(error: &(dyn StdError + 'static)) -> String {
     texts(error).into_iter().fold(String::new(), |told, text| {
         if told.is_empty() {
@@ -70,19 +69,30 @@ fn replace_end(text: &mut String, own: &str, said: &str) {
     }
 }
 
-/// The words of a driver whose own are not for people.
-fn by_driver(error: &(dyn StdError + 'static), rows: Rows) -> Option<String> {
+/// What a driver says whose own words are not for people, and the cause below it that says something else.
+fn by_driver<'a>(
+    error: &'a (dyn StdError + 'static),
+    rows: Rows,
+) -> Option<(String, Option<&'a (dyn StdError + 'static)>)> {
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     if let Some(said) = sql::said_by_any(error, rows) {
-        return Some(said);
+        // Below it is the same again.
+        return Some((said, None));
     }
     #[cfg(feature = "mongodb")]
-    if let Some(said) = error.downcast_ref().map(mongodb::said) {
-        return Some(said);
+    if let Some(error) = mongodb::of(error) {
+        return Some((mongodb::said(error), error.source()));
     }
     // Without these features nobody asks.
     let _ = (error, rows);
     None
+}
+
+/// A text that may be that of a driver's error below a type that stands for it, such as `anyhow`'s.
+fn of_hidden_driver(text: String) -> String {
+    #[cfg(feature = "mongodb")]
+    let text = mongodb::without_answer(text);
+    text
 }
 
 #[cfg(test)]

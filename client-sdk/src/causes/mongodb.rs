@@ -1,9 +1,34 @@
 //! The words of MongoDB.
 
+use std::error::Error as StdError;
+
 use ::mongodb::{
-    bson::Document,
+    bson::{Bson, Document},
     error::{Error, ErrorKind, WriteConcernError, WriteError, WriteFailure},
 };
+
+/// Values of a document, in what is said of one that its collection's schema does not allow.
+const VALUES: [&str; 3] = ["consideredValue", "consideredValues", "expressionResult"];
+
+/// One of the driver's. As a cause it is boxed.
+pub(super) fn of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    let boxed = || error.downcast_ref::<Box<Error>>().map(|error| &**error);
+    error.downcast_ref().or_else(boxed)
+}
+
+/// The driver's own text, `Kind: …, labels: {…}, source: …, server response: …`, without all but the first.
+pub(super) fn without_answer(text: String) -> String {
+    let Some((before, _)) = text.rsplit_once(", server response: ") else {
+        return text;
+    };
+    let Some((said, _)) = before.split_once(", labels: {") else {
+        return text;
+    };
+    match said.rsplit_once("Kind: ") {
+        Some((outer, kind)) => format!("{outer}{kind}"),
+        None => text,
+    }
+}
 
 /// What the server says about a refusal, or the driver about itself.
 pub(super) fn said(error: &Error) -> String {
@@ -32,10 +57,12 @@ pub(super) fn said(error: &Error) -> String {
         _ => [None, None],
     };
     let texts: Vec<String> = several.into_iter().flatten().collect();
-    if texts.is_empty() {
-        return error.kind.to_string();
+    match error.kind.as_ref() {
+        _ if !texts.is_empty() => texts.join("; "),
+        // What the driver has instead is all that was written before.
+        ErrorKind::BulkWrite(_) => "the bulk write was not finished".to_owned(),
+        kind => kind.to_string(),
     }
-    texts.join("; ")
 }
 
 /// The first of the refusals in one call, and how many there are.
@@ -45,7 +72,7 @@ fn first(refusals: impl Iterator<Item = (usize, WriteError)>) -> Option<String> 
     let (index, refusal) = refusals.first()?;
     let more = match refusals.len() - 1 {
         0 => String::new(),
-        more => format!("; {more} more were refused"),
+        more => format!("; refused besides: {more}"),
     };
     Some(format!(
         "write {} of the call: {}{more}",
@@ -68,15 +95,33 @@ fn unconfirmed(error: &WriteConcernError) -> String {
     )
 }
 
-/// Details say what of a document its schema does not allow.
+/// Details say what of a document its schema does not allow. Its values have no place in an audit that cannot be changed.
 fn coded(message: &str, code: i32, name: &str, details: Option<&Document>) -> String {
     let name = if name.is_empty() || message.contains(name) {
         String::new()
     } else {
         format!(", {name}")
     };
-    let details = details.map_or_else(String::new, |details| format!("; details: {details}"));
+    let details = details.map_or_else(String::new, |details| {
+        format!("; details: {}", without_values(details))
+    });
     format!("{message} (error {code}{name}){details}")
+}
+
+fn without_values(document: &Document) -> Document {
+    document
+        .iter()
+        .filter(|(name, _)| !VALUES.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), bson_without_values(value)))
+        .collect()
+}
+
+fn bson_without_values(value: &Bson) -> Bson {
+    match value {
+        Bson::Document(document) => Bson::Document(without_values(document)),
+        Bson::Array(values) => Bson::Array(values.iter().map(bson_without_values).collect()),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +137,9 @@ mod tests {
     #[test]
     fn the_server_is_quoted_and_not_its_bytes() {
         let invalid = doc! {
-            "index": 2, "code": 121, "errmsg": "Document failed validation", "errInfo": { "missing": ["iban"] }
+            "index": 2, "code": 121, "errmsg": "Document failed validation", "errInfo": {
+                "rules": [{ "operatorName": "minLength", "consideredValue": "hunter2" }]
+            }
         };
         let timeout = doc! { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out" };
         for (kind, expected) in [
@@ -104,7 +151,7 @@ mod tests {
             ),
             (
                 ErrorKind::Write(WriteFailure::WriteError(read(invalid.clone()))),
-                "Document failed validation (error 121); details: { \"missing\": [\"iban\"] }",
+                "Document failed validation (error 121); details: { \"rules\": [{ \"operatorName\": \"minLength\" }] }",
             ),
             (
                 ErrorKind::Write(WriteFailure::WriteConcernError(read(timeout.clone()))),
@@ -114,11 +161,32 @@ mod tests {
                 ErrorKind::InsertMany(read(
                     doc! { "writeErrors": [invalid.clone(), invalid], "writeConcernError": timeout },
                 )),
-                "write 3 of the call: Document failed validation (error 121); details: { \"missing\": [\"iban\"] }; 1 more were \
-                 refused; waiting for replication timed out (error 64, WriteConcernFailed)",
+                "write 3 of the call: Document failed validation (error 121); details: { \"rules\": [{ \"operatorName\": \
+                 \"minLength\" }] }; refused besides: 1; waiting for replication timed out (error 64, WriteConcernFailed)",
             ),
         ] {
             assert_eq!(said(&Error::from(kind)), expected);
         }
+    }
+
+    #[test]
+    fn a_type_that_stands_for_it_shows_as_little() {
+        let refusal = doc! { "code": 13, "codeName": "Unauthorized", "errmsg": "not authorized on shop" };
+        let error = || anyhow::Error::from(Error::from(ErrorKind::Command(read(refusal.clone()))));
+        for (hidden, expected) in [
+            (
+                error(),
+                "Command failed: Error code 13 (Unauthorized): not authorized on shop",
+            ),
+            (
+                error().context("no index was made"),
+                "no index was made: not authorized on shop (error 13, Unauthorized)",
+            ),
+        ] {
+            let hidden: Box<dyn StdError + Send + Sync> = hidden.into();
+            assert_eq!(crate::causes::one_line(&*hidden), expected);
+        }
+        let plain = "no server response: none, and no labels: {}";
+        assert_eq!(without_answer(plain.to_owned()), plain);
     }
 }

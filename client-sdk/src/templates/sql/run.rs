@@ -108,7 +108,7 @@ where
 {
     if !configuration.split_statements {
         let sent = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-        return sent.map(drop).map_err(|error| failed::<DB>("the SQL", error));
+        return sent.map(drop).map_err(|error| failed("the SQL", error));
     }
     // It was split when the application was built, or there would be no change.
     let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
@@ -135,7 +135,7 @@ where
                 index + 1,
                 statement.line
             );
-            failed::<DB>(&what, error)
+            failed(&what, error)
         })?;
     }
     Ok(())
@@ -147,7 +147,7 @@ where
     DB: Spoken,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    let failed = |error| failed::<DB>("the probe", error);
+    let failed = |error| failed("the probe", error);
     // Validated to be one statement: without the semicolon, and without what the tool alone knows.
     let statements = split::split(sql, DB::DIALECT).map_err(|fault| fault.to_string())?;
     let [statement] = statements.as_slice() else {
@@ -173,7 +173,7 @@ where
 }
 
 /// What the database says. Other errors are kept as they are, below what was being done.
-fn failed<DB: Spoken>(what: &str, error: sqlx::Error) -> ChangeError {
+fn failed(what: &str, error: sqlx::Error) -> ChangeError {
     let name = std::any::type_name::<sqlx::Error>();
     if let Some(said) = causes::sql::said(&error, Rows::Told) {
         return ChangeError::named(name, format!("{what}: {said}").into());
