@@ -1,12 +1,12 @@
 //! HTTP, all of it: one attempt of one request.
 
-use std::{borrow::Cow, error::Error as StdError, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use flamingock_api_types::{ProblemDetails, headers};
 use reqwest::{Method, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 
-use crate::error::Failure;
+use crate::{causes, error::Failure};
 
 const CONTENT_TYPE: &str = "application/json; charset=utf-8";
 const USER_AGENT: &str = concat!("flamingock-rust/", env!("CARGO_PKG_VERSION"));
@@ -58,7 +58,7 @@ impl Transport {
         }
         let http = builder
             .build()
-            .map_err(|error| format!("the HTTP client cannot be made: {}", chain(&error)))?;
+            .map_err(|error| format!("the HTTP client cannot be made: {}", causes::one_line(&error)))?;
         Ok(Self {
             http,
             base: url.as_str().trim_end_matches('/').to_owned(),
@@ -219,16 +219,6 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
     }
     let date = chrono::DateTime::parse_from_rfc2822(value).ok()?;
     Some((date.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default())
-}
-
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// One path segment. Everything but the unreserved characters of RFC 3986 is encoded, `/` too, so that an id is one

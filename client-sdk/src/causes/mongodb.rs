@@ -32,37 +32,36 @@ pub(super) fn without_answer(text: String) -> String {
 
 /// What the server says about a refusal, or the driver about itself.
 pub(super) fn said(error: &Error) -> String {
-    let several = match error.kind.as_ref() {
-        ErrorKind::Command(refusal) => {
-            return coded(&refusal.message, refusal.code, &refusal.code_name, None);
-        }
-        ErrorKind::Write(WriteFailure::WriteError(refusal)) => return refused(refusal),
-        ErrorKind::Write(WriteFailure::WriteConcernError(refusal)) => return unconfirmed(refusal),
-        ErrorKind::InsertMany(failure) => {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => coded(&refusal.message, refusal.code, &refusal.code_name, None),
+        ErrorKind::Write(WriteFailure::WriteError(refusal)) => refused(refusal),
+        ErrorKind::Write(WriteFailure::WriteConcernError(refusal)) => unconfirmed(refusal),
+        kind @ ErrorKind::InsertMany(failure) => {
             let refusals = failure.write_errors.iter().flatten();
             let refusals = refusals.map(|refusal| (refusal.index, refusal.clone().into()));
-            [
-                first(refusals),
-                failure.write_concern_error.as_ref().map(unconfirmed),
-            ]
+            several(refusals, failure.write_concern_error.as_ref()).unwrap_or_else(|| kind.to_string())
         }
         ErrorKind::BulkWrite(failure) => {
             let refusals = failure.write_errors.iter();
             let refusals = refusals.map(|(index, refusal)| (*index, refusal.clone()));
-            [
-                first(refusals),
-                failure.write_concern_errors.first().map(unconfirmed),
-            ]
+            // What the driver has instead is all that was written before.
+            several(refusals, failure.write_concern_errors.first())
+                .unwrap_or_else(|| "the bulk write was not finished".to_owned())
         }
-        _ => [None, None],
-    };
-    let texts: Vec<String> = several.into_iter().flatten().collect();
-    match error.kind.as_ref() {
-        _ if !texts.is_empty() => texts.join("; "),
-        // What the driver has instead is all that was written before.
-        ErrorKind::BulkWrite(_) => "the bulk write was not finished".to_owned(),
         kind => kind.to_string(),
     }
+}
+
+/// What one call of many writes was refused, and what was not confirmed; nothing if neither is known.
+fn several(
+    refusals: impl Iterator<Item = (usize, WriteError)>,
+    concern: Option<&WriteConcernError>,
+) -> Option<String> {
+    let texts: Vec<String> = first(refusals)
+        .into_iter()
+        .chain(concern.map(unconfirmed))
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// The first of the refusals in one call, and how many there are.
